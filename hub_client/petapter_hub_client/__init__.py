@@ -1,0 +1,1 @@
+"""The petapter command line and its remotes: train, push, pull, search, predict."""

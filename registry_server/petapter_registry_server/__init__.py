@@ -1,0 +1,1 @@
+"""A registry for petapter modules that speaks the Hugging Face Hub's HTTP protocol."""

@@ -1,0 +1,93 @@
+"""All errors that petapter raises on purpose, each naming cause and remedy in one line.
+
+PetapterError
+ |- InputError               the caller's data, options or names
+ |   |- DataError            labelled rows: missing columns, empty cells, unknown labels
+ |   |- TaskError            patterns and verbalizers that cannot work on this backbone
+ |   |- InvalidNameError     a namespace, module, label or file name that breaks the rules
+ |   '- InvalidReferenceError   `[remote:]namespace/name[@revision]` that does not parse
+ |- ModuleError              a module directory that must not be used
+ |   |- ManifestError        petapter.json or another JSON file breaks the format
+ |   |- TensorFileError      a safetensors file breaks the strict rules
+ |   |- DigestMismatchError  bytes differ from what the manifest promises
+ |   '- GoldenMismatchError  the module does not reproduce its recorded outputs here
+ |- BackboneError            no masked language model can be had from this name or directory
+ |   '- BackboneMismatchError   the module was trained on another backbone or tokenizer
+ '- RemoteError              a hub or registry said no, or nothing
+     |- RemoteUnreachableError   no answer
+     |- AuthenticationError      no token, a wrong token, or one without the right
+     |- RemoteNotFoundError      no such module, revision or file
+     '- VersionConflictError     the remote already holds this version, a newer one, or a newer commit
+"""
+
+
+class PetapterError(Exception):
+    """Root of all errors raised on purpose; `str()` is one line for the user."""
+
+
+class InputError(PetapterError):
+    """The caller's data, options or names cannot be used."""
+
+
+class DataError(InputError):
+    """Labelled rows cannot be used."""
+
+
+class TaskError(InputError):
+    """A pattern or verbalizer cannot work."""
+
+
+class InvalidNameError(InputError):
+    """A namespace, module, label or file name breaks the rules."""
+
+
+class InvalidReferenceError(InputError):
+    """A text is no `[remote:]namespace/name[@revision]`."""
+
+
+class ModuleError(PetapterError):
+    """A module directory must not be used."""
+
+
+class ManifestError(ModuleError):
+    """A JSON file of a module breaks the format."""
+
+
+class TensorFileError(ModuleError):
+    """A safetensors file breaks the strict rules."""
+
+
+class DigestMismatchError(ModuleError):
+    """Bytes differ from what the manifest promises."""
+
+
+class GoldenMismatchError(ModuleError):
+    """A module does not reproduce its recorded outputs on this machine."""
+
+
+class BackboneError(PetapterError):
+    """No masked language model can be had from this name or directory."""
+
+
+class BackboneMismatchError(BackboneError):
+    """A module was trained on another backbone or tokenizer."""
+
+
+class RemoteError(PetapterError):
+    """A hub or registry refused or failed."""
+
+
+class RemoteUnreachableError(RemoteError):
+    """A hub or registry does not answer."""
+
+
+class AuthenticationError(RemoteError):
+    """No token, a wrong token, or one without the right."""
+
+
+class RemoteNotFoundError(RemoteError):
+    """A remote holds no such module, revision or file."""
+
+
+class VersionConflictError(RemoteError):
+    """A remote already holds this version, a newer one, or a newer commit."""

@@ -1,0 +1,28 @@
+"""Writes the JSON Schema of the manifest, so that other programs can check modules: `python -m … [FILE]`."""
+
+import json
+import sys
+from pathlib import Path
+
+from petapter_schemas.manifest import Manifest
+
+SCHEMA_ID = "urn:petapter:manifest:1"
+
+
+def manifest_schema() -> dict[str, object]:
+    """JSON Schema (draft 2020-12) of `petapter.json`, format version 1."""
+    schema: dict[str, object] = Manifest.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}
+
+
+def main() -> None:
+    """Write the schema to the file named on the command line, or to standard output."""
+    text = json.dumps(manifest_schema(), indent=2, sort_keys=True) + "\n"
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Which files make a module, and the checks that need no torch; run at save, push, by the server, at pull and open."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from petapter_schemas import strict_json
+from petapter_schemas.digests import sha256_file
+from petapter_schemas.errors import DigestMismatchError, ManifestError, TensorFileError
+from petapter_schemas.golden import GOLDEN_FILE, parse_golden
+from petapter_schemas.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from petapter_schemas.strict_json import MAX_JSON_BYTES
+from petapter_schemas.tensor_header import TensorHeader, read_tensor_header
+
+HEAD_FILE = "head.safetensors"
+ADAPTER_FILE = "adapter_model.safetensors"
+ADAPTER_CONFIG_FILE = "adapter_config.json"
+CARD_FILE = "README.md"
+
+ALLOWED_SUFFIXES = frozenset({".safetensors", ".json", ".md", ".txt", ".csv", ".png", ".svg"})
+"""What a module may hold: weights, JSON, words, small tables, plots. Never pickles or archives."""
+
+_PEFT_TYPES = {"lora": "LORA", "ia3": "IA3"}
+_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a module where it lies, with the size and digest measured (not claimed) for its bytes."""
+
+    location: Path
+    size: int
+    sha256: str
+
+
+def measure_file(location: Path) -> StoredFile:
+    """Hash a file."""
+    return StoredFile(location, location.stat().st_size, sha256_file(location))
+
+
+def read_module_files(directory: Path) -> dict[str, StoredFile]:
+    """Hash the manifest of a directory and every file it lists; other files are left alone.
+
+    Raises:
+        ManifestError: There is no manifest, it breaks the format, or a listed file is missing or a link.
+    """
+    location = directory / MANIFEST_FILE
+    if not location.is_file():
+        raise ManifestError(f"{directory} is no module directory: it has no readable {MANIFEST_FILE}")
+    manifest = parse_manifest(location.read_bytes())
+    files = {MANIFEST_FILE: measure_file(location)}
+    for file in manifest.files:
+        inside = directory / file.path
+        if not inside.is_file():
+            raise ManifestError(f"{directory}: {file.path} is listed in {MANIFEST_FILE} but missing: pull it again")
+        files[file.path] = measure_file(inside)
+    return files
+
+
+def verify_directory(directory: Path) -> Manifest:
+    """Check a module directory completely, as `verify_module` does, and return its manifest.
+
+    Raises:
+        ModuleError: The first rule it breaks.
+    """
+    return verify_module(read_module_files(directory))
+
+
+def verify_module(files: Mapping[str, StoredFile]) -> Manifest:
+    """Check the files of one module against its manifest and the format, without reading tensor values.
+
+    In order: manifest; digest and size of every listed file; required and allowed files; strict safetensors headers;
+    head and adapter tensors against the manifest; adapter_config.json; golden.json. Files in `files` that the
+    manifest does not list are ignored.
+
+    Raises:
+        ManifestError: A JSON file breaks the format or a file is missing or of a kind that is not allowed.
+        DigestMismatchError: A file is not what the manifest promises.
+        TensorFileError: A tensor file breaks the strict rules or contradicts the manifest.
+    """
+    if MANIFEST_FILE not in files:
+        raise ManifestError(f"the module has no {MANIFEST_FILE}")
+    manifest = parse_manifest(_read_small(files, MANIFEST_FILE))
+    _check_digests(manifest, files)
+    _check_file_set(manifest)
+    _check_head(manifest, read_tensor_header(files[HEAD_FILE].location))
+    if manifest.adapter.kind != "none":
+        _check_adapter(manifest, read_tensor_header(files[ADAPTER_FILE].location))
+        _check_adapter_config(manifest, _read_small(files, ADAPTER_CONFIG_FILE))
+    golden = parse_golden(_read_small(files, GOLDEN_FILE))
+    if len(golden.probes[0].log_probabilities) != len(manifest.task.labels):
+        raise ManifestError(f"{GOLDEN_FILE} has another number of labels than {MANIFEST_FILE}")
+    if any(set(probe.fields) != set(manifest.task.fields) for probe in golden.probes):
+        raise ManifestError(f"{GOLDEN_FILE} has other text fields than {MANIFEST_FILE}")
+    return manifest
+
+
+def _read_small(files: Mapping[str, StoredFile], path: str) -> bytes:
+    if files[path].size > MAX_JSON_BYTES:
+        raise ManifestError(f"{path} has {files[path].size} bytes, more than the {MAX_JSON_BYTES} allowed")
+    return files[path].location.read_bytes()
+
+
+def _check_digests(manifest: Manifest, files: Mapping[str, StoredFile]) -> None:
+    for promised in manifest.files:
+        found = files.get(promised.path)
+        if found is None:
+            raise ManifestError(f"{promised.path} is listed in {MANIFEST_FILE} but missing")
+        if (found.size, found.sha256) != (promised.size, promised.sha256):
+            raise DigestMismatchError(
+                f"{promised.path} was changed: its sha256 is {found.sha256[:12]}…, the manifest says "
+                f"{promised.sha256[:12]}…; do not use it, pull the module again"
+            )
+
+
+def _check_file_set(manifest: Manifest) -> None:
+    listed = {file.path for file in manifest.files}
+    required = {HEAD_FILE, GOLDEN_FILE, CARD_FILE}
+    adapter = {ADAPTER_FILE, ADAPTER_CONFIG_FILE}
+    if missing := (required if manifest.adapter.kind == "none" else required | adapter) - listed:
+        raise ManifestError(f"{MANIFEST_FILE} must list {', '.join(sorted(missing))}")
+    if manifest.adapter.kind == "none" and listed & adapter:
+        raise ManifestError(f"an adapter of kind 'none' must not come with {', '.join(sorted(listed & adapter))}")
+    weights = {path for path in listed if path.endswith(".safetensors")} - {HEAD_FILE, ADAPTER_FILE}
+    if weights:
+        raise ManifestError(f"{min(weights)} is no weight file of a module")
+    for path in sorted(listed):
+        if Path(path).suffix.lower() not in ALLOWED_SUFFIXES:
+            raise ManifestError(f"{path} is not allowed in a module: only {', '.join(sorted(ALLOWED_SUFFIXES))}")
+
+
+def head_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors head.safetensors must hold: T rows of the hidden size, and trained parts."""
+    rows, hidden = len(manifest.row_token_ids), manifest.backbone.hidden_size
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {
+        "rows": {"rows.weight": (rows, hidden)},
+        "bias": {"rows.bias": (rows,)},
+        "dense": {"dense.weight": (hidden, hidden), "dense.bias": (hidden,)},
+        "norm": {"norm.weight": (hidden,), "norm.bias": (hidden,)},
+    }
+    return {name: shape for part in manifest.head.parts for name, shape in shapes[part].items()}
+
+
+def _check_head(manifest: Manifest, header: TensorHeader) -> None:
+    expected = head_shapes(manifest)
+    found = {name: info.shape for name, info in header.tensors.items()}
+    if found != expected:
+        raise TensorFileError(f"{HEAD_FILE} holds {_shapes(found)}; the manifest asks for {_shapes(expected)}")
+    _check_dtype(HEAD_FILE, header, manifest.head.dtype)
+    _check_count(HEAD_FILE, header, manifest.head.parameters)
+
+
+def _check_adapter(manifest: Manifest, header: TensorHeader) -> None:
+    _check_dtype(ADAPTER_FILE, header, manifest.adapter.dtype)
+    _check_count(ADAPTER_FILE, header, manifest.adapter.parameters)
+
+
+def _check_dtype(file: str, header: TensorHeader, dtype: str) -> None:
+    if any(info.dtype != _DTYPES[dtype] for info in header.tensors.values()):
+        raise TensorFileError(f"{file} holds other dtypes than the {dtype} the manifest names")
+
+
+def _check_count(file: str, header: TensorHeader, parameters: int) -> None:
+    count = 0
+    for info in header.tensors.values():
+        size = 1
+        for dimension in info.shape:
+            size *= dimension
+        count += size
+    if count != parameters:
+        raise TensorFileError(f"{file} holds {count} numbers; the manifest says {parameters}")
+
+
+def _check_adapter_config(manifest: Manifest, data: bytes) -> None:
+    config = strict_json.loads(data, source=ADAPTER_CONFIG_FILE)
+    if not isinstance(config, dict):
+        raise ManifestError(f"{ADAPTER_CONFIG_FILE} must be a JSON object")
+    expected = _PEFT_TYPES.get(manifest.adapter.kind)
+    if expected is not None and config.get("peft_type") != expected:
+        raise ManifestError(f"{ADAPTER_CONFIG_FILE} has peft_type {config.get('peft_type')!r}; the manifest {expected}")
+    if manifest.adapter.kind == "lora" and config.get("r") != manifest.adapter.rank:
+        raise ManifestError(f"{ADAPTER_CONFIG_FILE} has rank {config.get('r')}; the manifest {manifest.adapter.rank}")
+    if config.get("auto_mapping") is not None or config.get("modules_to_save"):
+        raise ManifestError(f"{ADAPTER_CONFIG_FILE} must not set auto_mapping or modules_to_save: they name code")
+
+
+def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items()))

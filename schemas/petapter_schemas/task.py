@@ -1,0 +1,176 @@
+"""The task a module solves: its labels, the words that stand for them, and the patterns that ask for them."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from petapter_schemas.frozen import Frozen
+from petapter_schemas.names import LabelName, label_key
+
+MASK_FIELD = "mask"
+
+FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+Template = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+@dataclass(frozen=True)
+class Literally:
+    """Words of the pattern itself."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place that a text field fills, or the mask when `field` is "mask"."""
+
+    field: str
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether the model predicts here."""
+        return self.field == MASK_FIELD
+
+
+def split_template(template: str) -> tuple[Literally | Slot, ...]:
+    """Cut a template into literal words and slots; `{{` and `}}` stand for braces.
+
+    Raises:
+        ValueError: A brace has no partner, or a slot has no proper name.
+    """
+    pieces: list[Literally | Slot] = []
+    literal, end = "", 0
+    for match in _PIECE.finditer(template):
+        literal += template[end : match.start()]
+        end = match.end()
+        if match.group() in {"{{", "}}"}:
+            literal += match.group()[0]
+            continue
+        name = match.group(1)
+        if name is None or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name):
+            raise ValueError(f"pattern {template!r}: {match.group()!r} is no slot; write {{text}} or {{mask}}")
+        if literal:
+            pieces.append(Literally(literal))
+        pieces.append(Slot(name))
+        literal = ""
+    literal += template[end:]
+    return (*pieces, Literally(literal)) if literal else tuple(pieces)
+
+
+class PatternSpec(Frozen):
+    """One way of asking: a template with at least one `{mask}` and one text field.
+
+    `keep` says which end of a text survives when the whole does not fit the backbone.
+    """
+
+    template: Template
+    keep: Literal["head", "tail"] = "head"
+
+    @field_validator("template")
+    @classmethod
+    def _has_mask_and_text(cls, template: str) -> str:
+        slots = [piece for piece in split_template(template) if isinstance(piece, Slot)]
+        if not any(slot.is_mask for slot in slots):
+            raise ValueError(f"pattern {template!r} has no {{mask}}: add one where the label word belongs")
+        if all(slot.is_mask for slot in slots):
+            raise ValueError(f"pattern {template!r} has no text field: add {{text}}")
+        return template
+
+    @property
+    def masks(self) -> int:
+        """Number of mask positions, M."""
+        return sum(isinstance(piece, Slot) and piece.is_mask for piece in split_template(self.template))
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Text fields in order of first use."""
+        slots = (p.field for p in split_template(self.template) if isinstance(p, Slot) and not p.is_mask)
+        return tuple(dict.fromkeys(slots))
+
+
+class LabelSpec(Frozen):
+    """A class: its name in the data, and the words that stand for it at the mask."""
+
+    name: LabelName
+    words: tuple[Word, ...] = Field(min_length=1, max_length=64)
+    description: str = Field(default="", max_length=2000)
+
+    @field_validator("words", mode="before")
+    @classmethod
+    def _one_word(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("words")
+    @classmethod
+    def _distinct(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(words)) < len(words):
+            raise ValueError(f"a label lists the word {_first_repeated(words)!r} twice: name each word once")
+        return words
+
+
+class TaskSpec(Frozen):
+    """Labels in their order, text fields and patterns; all that defines a task before any training.
+
+    From YAML or JSON, `labels` may also be a mapping (label -> word, words, or {words, description}) and `patterns`
+    a list of templates.
+    """
+
+    type: Literal["single-label", "multi-label"] = "single-label"
+    fields: tuple[FieldName, ...] = Field(default=("text",), min_length=1, max_length=16)
+    labels: tuple[LabelSpec, ...] = Field(min_length=2, max_length=4096)
+    patterns: tuple[PatternSpec, ...] = Field(min_length=1, max_length=64)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _labels_from_mapping(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return [
+            {"name": name, **entry} if isinstance(entry, dict) else {"name": name, "words": entry}
+            for name, entry in value.items()
+        ]
+
+    @field_validator("patterns", mode="before")
+    @classmethod
+    def _patterns_from_text(cls, value: object) -> object:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            return items
+        return [{"template": item} if isinstance(item, str) else item for item in items]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if MASK_FIELD in self.fields or "label" in self.fields:
+            raise ValueError("a text field must not be called 'mask' or 'label': rename the column")
+        _refuse_repeated((label.name for label in self.labels), "label")
+        _refuse_repeated((label_key(label.name) for label in self.labels), "label (but for case and separators)")
+        for pattern in self.patterns:
+            if unknown := [name for name in pattern.fields if name not in self.fields]:
+                known = ", ".join(self.fields)
+                raise ValueError(f"pattern {pattern.template!r} uses {{{unknown[0]}}}; the text fields are: {known}")
+        return self
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels in their order; position is the class index everywhere."""
+        return tuple(label.name for label in self.labels)
+
+
+def _refuse_repeated(names: Iterable[str], what: str) -> None:
+    if (repeated := _first_repeated(names)) is not None:
+        raise ValueError(f"{what} {repeated!r} occurs twice: merge or rename one")
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
