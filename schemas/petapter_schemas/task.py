@@ -8,13 +8,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from petapter_schemas.frozen import Frozen
-from petapter_schemas.names import LabelName, label_key
+from petapter_schemas.names import LabelName, Line, Text, label_key
 
 MASK_FIELD = "mask"
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
-Template = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+Word = Annotated[Line, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+Template = Annotated[Text, StringConstraints(min_length=1, max_length=2000)]
 
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -99,12 +99,12 @@ class LabelSpec(Frozen):
 
     name: LabelName
     words: tuple[Word, ...] = Field(min_length=1, max_length=64)
-    description: str = Field(default="", max_length=2000)
+    description: Text = Field(default="", max_length=2000)
 
     @field_validator("words", mode="before")
     @classmethod
     def _one_word(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
+        return (value,) if isinstance(value, str) else _as_tuple(value)
 
     @field_validator("words")
     @classmethod
@@ -130,11 +130,8 @@ class TaskSpec(Frozen):
     @classmethod
     def _labels_from_mapping(cls, value: object) -> object:
         if not isinstance(value, dict):
-            return value
-        return [
-            {"name": name, **entry} if isinstance(entry, dict) else {"name": name, "words": entry}
-            for name, entry in value.items()
-        ]
+            return _as_tuple(value)
+        return tuple(_label_from_entry(name, entry) for name, entry in value.items())
 
     @field_validator("patterns", mode="before")
     @classmethod
@@ -142,12 +139,13 @@ class TaskSpec(Frozen):
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, list | tuple):
             return items
-        return [{"template": item} if isinstance(item, str) else item for item in items]
+        return tuple({"template": item} if isinstance(item, str) else item for item in items)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if MASK_FIELD in self.fields or "label" in self.fields:
             raise ValueError("a text field must not be called 'mask' or 'label': rename the column")
+        _refuse_repeated(self.fields, "text field")
         _refuse_repeated((label.name for label in self.labels), "label")
         _refuse_repeated((label_key(label.name) for label in self.labels), "label (but for case and separators)")
         for pattern in self.patterns:
@@ -160,6 +158,19 @@ class TaskSpec(Frozen):
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels in their order; position is the class index everywhere."""
         return tuple(label.name for label in self.labels)
+
+
+def _as_tuple(value: object) -> object:
+    """Lists become tuples here, because strict validation accepts no list where a validator ran first."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _label_from_entry(name: object, entry: object) -> dict[object, object]:
+    if not isinstance(entry, dict):
+        return {"name": name, "words": entry}
+    if "name" in entry:
+        raise ValueError(f"label {name!r} is named twice: drop 'name' inside it")
+    return {"name": name, **entry}
 
 
 def _refuse_repeated(names: Iterable[str], what: str) -> None:

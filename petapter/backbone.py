@@ -1,0 +1,235 @@
+"""A frozen masked language model with its tokenizer and the fingerprint that modules are bound to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from petapter.task.encoding import Batch
+from petapter.task.verbalizer import Verbalizer
+from petapter_schemas.errors import BackboneError, BackboneMismatchError
+from petapter_schemas.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
+from petapter_schemas.manifest import BackboneSpec
+
+_UNSET_LENGTH = 1_000_000
+"""Tokenizers without a limit report a huge number; below this one it is meant."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a backbone is, by digest; the definitions stand in schemas/README.md."""
+
+    architecture: str
+    config_sha256: str
+    weights_sha256: str
+    tokenizer_sha256: str
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A resident masked language model; its own weights never train.
+
+    Attributes:
+        model: The masked LM in float32 and evaluation mode. Adapters are injected into it and taken out again.
+        tokenizer: Its fast tokenizer.
+        fingerprint: Its identity.
+        repo: Where it comes from: a Hub id, a directory's name, or "minilm".
+        revision: Commit of `repo`, if known.
+        max_tokens: Longest sequence it reads, special tokens included.
+        has_mlm_head: Whether its masked-LM head came with its weights; without one, heads start at random.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    fingerprint: Fingerprint
+    repo: str
+    revision: str | None
+    max_tokens: int
+    has_mlm_head: bool
+
+    @classmethod
+    def load(
+        cls, directory: Path, *, repo: str | None = None, revision: str | None = None, device: str | None = None
+    ) -> Self:
+        """Load a model directory (config.json, *.safetensors, tokenizer.json); nothing is downloaded or executed.
+
+        Args:
+            directory: The local files.
+            repo: Name to record; the directory's name by default.
+            revision: Commit to record.
+            device: A torch device; by default "cuda" where there is one, else "cpu".
+
+        Raises:
+            BackboneError: The directory holds no masked language model that can be used.
+        """
+        _check_files(directory)
+        tokenizer = _load_tokenizer(directory)
+        model, has_mlm_head = _load_model(directory)
+        fingerprint = Fingerprint(
+            architecture=type(model).__name__,
+            config_sha256=config_sha256(directory / "config.json"),
+            weights_sha256=weights_sha256(directory),
+            tokenizer_sha256=tokenizer_sha256(directory / "tokenizer.json"),
+        )
+        torch.nn.Module.to(model, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        max_tokens = _max_tokens(model, tokenizer)
+        return cls(model, tokenizer, fingerprint, repo or directory.name, revision, max_tokens, has_mlm_head)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states, H."""
+        return int(self.model.config.hidden_size)
+
+    def hidden_at_masks(self, batch: Batch) -> torch.Tensor:
+        """Last hidden states at the mask positions, [B, M, H], with whatever adapter is active."""
+        output = self.model.base_model(
+            input_ids=batch.input_ids.to(self.device), attention_mask=batch.attention_mask.to(self.device)
+        )
+        positions = batch.mask_positions.to(self.device)  # [B, M]
+        rows = torch.arange(positions.shape[0], device=self.device).unsqueeze(1)  # [B, 1]
+        hidden: torch.Tensor = output.last_hidden_state[rows, positions]
+        return hidden
+
+    def spec(self, verbalizer: Verbalizer) -> BackboneSpec:
+        """What a manifest records of this backbone for a verbalizer."""
+        config = self.model.config
+        return BackboneSpec(
+            repo=self.repo,
+            revision=self.revision,
+            architecture=self.fingerprint.architecture,
+            config_sha256=self.fingerprint.config_sha256,
+            weights_sha256=self.fingerprint.weights_sha256,
+            tokenizer_sha256=self.fingerprint.tokenizer_sha256,
+            mask_id=_mask_id(self.tokenizer),
+            vocab_size=int(config.vocab_size),
+            hidden_size=self.hidden_size,
+            layers=int(config.num_hidden_layers),
+            verbalizer_ids=verbalizer.ids,
+        )
+
+    def check_fits(self, spec: BackboneSpec, verbalizer: Verbalizer) -> None:
+        """Refuse a module that was trained on anything else.
+
+        Args:
+            spec: What the module's manifest records.
+            verbalizer: The module's words as this backbone's tokenizer reads them.
+
+        Raises:
+            BackboneMismatchError: Backbone, tokenizer or the tokens of a word differ.
+        """
+        here = self.spec(verbalizer)
+        for field, what in _COMPARED.items():
+            expected, found = getattr(spec, field), getattr(here, field)
+            if expected != found:
+                raise BackboneMismatchError(
+                    f"the module was trained on {spec.repo!r}, whose {what} differs from that of {self.repo!r} "
+                    f"({_short(expected)} against {_short(found)}): load it on {spec.repo!r}"
+                )
+
+
+_COMPARED = {
+    "architecture": "architecture",
+    "config_sha256": "configuration",
+    "weights_sha256": "weights",
+    "tokenizer_sha256": "tokenizer",
+    "mask_id": "mask token",
+    "verbalizer_ids": "reading of the label words",
+}
+
+
+def _short(value: object) -> str:
+    return value[:12] if isinstance(value, str) else str(value)[:40]
+
+
+def _check_files(directory: Path) -> None:
+    if not (directory / "config.json").is_file():
+        raise BackboneError(f"{directory} is no model directory: it has no config.json")
+    if not any(directory.glob("*.safetensors")):
+        raise BackboneError(f"{directory} has no *.safetensors weights: convert them; other formats can run code")
+    if not (directory / "tokenizer.json").is_file():
+        raise BackboneError(f"{directory} has no tokenizer.json: save its fast tokenizer there")
+
+
+def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False, use_fast=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise BackboneError(f"the tokenizer in {directory} cannot be loaded: {_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise BackboneError(f"the tokenizer in {directory} is not a fast one: offsets are needed")
+    if tokenizer.mask_token_id is None:
+        raise BackboneError(f"the tokenizer in {directory} has no mask token: take a masked language model")
+    tokenizer.backend_tokenizer.no_truncation()  # some carry sentence-encoder settings: truncate at 128 and pad
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def _load_model(directory: Path) -> tuple[PreTrainedModel, bool]:
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            model, report = AutoModelForMaskedLM.from_pretrained(
+                directory,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise BackboneError(f"{directory} holds no masked language model: {_line(error)}") from error
+    model.requires_grad_(False)  # noqa: FBT003 (torch's signature)
+    model.eval()
+    missing = set(report["missing_keys"])
+    if lost := sorted(key for key in missing if key.startswith(f"{model.base_model_prefix}.")):
+        raise BackboneError(f"{directory} lacks weights of its encoder, for example {lost[0]}: get it again")
+    return model, not missing
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' progress bar and load report; what matters of the report is checked by the caller."""
+    verbosity = transformers_logging.get_verbosity()
+    bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def _max_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    positions = int(getattr(model.config, "max_position_embeddings", 0)) or _UNSET_LENGTH
+    offset = getattr(getattr(model.base_model, "embeddings", None), "padding_idx", None)
+    if offset is not None and model.config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+        positions -= int(offset) + 1  # these models number positions from padding_idx + 1
+    stated = int(tokenizer.model_max_length)
+    return min(positions, stated) if stated < _UNSET_LENGTH else positions
+
+
+def _mask_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    mask_id = tokenizer.mask_token_id
+    if not isinstance(mask_id, int):
+        raise BackboneError("the tokenizer has no single mask token")
+    return mask_id
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

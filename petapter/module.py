@@ -1,0 +1,165 @@
+"""Saves a trained module as a directory and opens one, with every check before a weight is used."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from petapter_schemas.card import render_card
+from petapter_schemas.durable import write_file_durably
+from safetensors import SafetensorError
+from torch import Tensor
+
+from petapter.adapters import check_config
+from petapter.backbone import Backbone
+from petapter.task.verbalizer import read_verbalizer
+from petapter.trained import TrainedModule
+from petapter_schemas.digests import sha256_bytes
+from petapter_schemas.errors import DigestMismatchError, InputError, TensorFileError
+from petapter_schemas.golden import GOLDEN_FILE, parse_golden
+from petapter_schemas.manifest import (
+    MANIFEST_FILE,
+    EvaluationSpec,
+    FileSpec,
+    Manifest,
+    manifest_bytes,
+    read_manifest,
+)
+from petapter_schemas.module_files import (
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_FILE,
+    CARD_FILE,
+    HEAD_FILE,
+    verify_directory,
+)
+
+
+@dataclass(frozen=True)
+class ModuleInfo:
+    """What the author says about a module."""
+
+    name: str
+    version: str = "0.1.0"
+    description: str = ""
+    license: str | None = None
+    languages: tuple[str, ...] = ()
+
+
+def save_module(
+    trained: TrainedModule, directory: Path, info: ModuleInfo, *, evaluation: tuple[EvaluationSpec, ...] = ()
+) -> Manifest:
+    """Write a module directory: files into a scratch directory beside it, manifest last, then one rename.
+
+    Raises:
+        InputError: The directory exists and is not empty, or `info` breaks the format's rules.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError(f"{directory} exists already: choose another directory or remove it")
+    draft = _draft(trained, info, evaluation)
+    files = _files(trained)
+    files[CARD_FILE] = render_card(draft).encode()
+    manifest = draft.model_copy(update={"files": tuple(_listed(path, data) for path, data in sorted(files.items()))})
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        for path, data in {**files, MANIFEST_FILE: manifest_bytes(manifest)}.items():
+            write_file_durably(scratch / path, data)
+        verify_directory(scratch)
+        scratch.chmod(0o755)
+        scratch.replace(directory)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return manifest
+
+
+def open_module(directory: Path, backbone: Backbone) -> TrainedModule:
+    """Open a module directory for a backbone.
+
+    Checked in this order, before any weight is used: manifest, file digests, strict safetensors headers, backbone
+    fingerprint, tokenizer fingerprint and verbalizer ids, adapter configuration, finite values. Shapes of adapter
+    tensors are checked when they are put into the backbone. `Engine.load(…, check=True)` also reproduces golden.json.
+
+    Raises:
+        ModuleError: The directory breaks the format or was changed.
+        BackboneMismatchError: The module belongs to another backbone.
+    """
+    manifest = verify_directory(directory)
+    backbone.check_fits(manifest.backbone, read_verbalizer(manifest.task, backbone.tokenizer))
+    config: Mapping[str, object] | None = None
+    adapter_tensors: Mapping[str, Tensor] = {}
+    if manifest.adapter.kind != "none":
+        config = json.loads(_read(directory, manifest, ADAPTER_CONFIG_FILE))
+        check_config(manifest.adapter, config or {})
+        adapter_tensors = _tensors(directory, manifest, ADAPTER_FILE)
+    return TrainedModule(
+        task=manifest.task,
+        backbone=manifest.backbone,
+        adapter=manifest.adapter,
+        head=manifest.head,
+        training=manifest.training,
+        calibration=manifest.calibration,
+        golden=parse_golden(_read(directory, manifest, GOLDEN_FILE)),
+        adapter_config=config,
+        adapter_tensors=adapter_tensors,
+        head_tensors=_tensors(directory, manifest, HEAD_FILE),
+    )
+
+
+def _draft(trained: TrainedModule, info: ModuleInfo, evaluation: tuple[EvaluationSpec, ...]) -> Manifest:
+    return Manifest(
+        name=info.name,
+        version=info.version,
+        description=info.description,
+        license=info.license,
+        languages=info.languages,
+        task=trained.task,
+        backbone=trained.backbone,
+        adapter=trained.adapter,
+        head=trained.head,
+        calibration=trained.calibration,
+        training=trained.training,
+        evaluation=evaluation,
+        files=(),
+    )
+
+
+def _files(trained: TrainedModule) -> dict[str, bytes]:
+    files = {
+        HEAD_FILE: safetensors.torch.save(dict(trained.head_tensors)),
+        GOLDEN_FILE: trained.golden.model_dump_json(indent=2).encode() + b"\n",
+    }
+    if trained.adapter_config is not None:
+        files[ADAPTER_FILE] = safetensors.torch.save(dict(trained.adapter_tensors), metadata={"format": "pt"})
+        files[ADAPTER_CONFIG_FILE] = json.dumps(trained.adapter_config, indent=2).encode() + b"\n"
+    return files
+
+
+def _listed(path: str, data: bytes) -> FileSpec:
+    return FileSpec(path=path, size=len(data), sha256=sha256_bytes(data))
+
+
+def _read(directory: Path, manifest: Manifest, path: str) -> bytes:
+    """The bytes of a listed file, hashed again: what is used is what was checked, whatever happens to the directory."""
+    data = (directory / path).read_bytes()
+    promised = next(file.sha256 for file in manifest.files if file.path == path)
+    if sha256_bytes(data) != promised:
+        raise DigestMismatchError(f"{directory / path} was changed while it was read: pull the module again")
+    return data
+
+
+def _tensors(directory: Path, manifest: Manifest, path: str) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = safetensors.torch.load(_read(directory, manifest, path))
+    except SafetensorError as error:
+        raise TensorFileError(f"{directory / path} is no safetensors file: {error}") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise TensorFileError(f"{directory / path}: tensor {name} holds NaN or infinity: train the module again")
+    return tensors
+
+
+__all__ = ["ModuleInfo", "open_module", "read_manifest", "save_module"]

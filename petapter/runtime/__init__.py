@@ -1,0 +1,5 @@
+"""Many modules on one resident backbone."""
+
+from petapter.runtime.engine import Engine, Prediction
+
+__all__ = ["Engine", "Prediction"]
