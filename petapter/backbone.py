@@ -91,6 +91,12 @@ class Backbone:
         """Width of the hidden states, H."""
         return int(self.model.config.hidden_size)
 
+    @property
+    def pad_id(self) -> int:
+        """Token id that fills up a batch; its positions are masked out, so any id would do where there is none."""
+        pad_id = self.tokenizer.pad_token_id
+        return pad_id if isinstance(pad_id, int) else 0
+
     def hidden_at_masks(self, batch: Batch) -> torch.Tensor:
         """Last hidden states at the mask positions, [B, M, H], with whatever adapter is active."""
         output = self.model.base_model(

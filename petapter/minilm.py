@@ -13,12 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from petapter_schemas.digests import sha256_file
 from petapter_schemas.errors import BackboneError
-
-MINILM_REPO = "minilm"
-"""Name of the built-in backbone, on the command line and in manifests."""
-
-MINILM_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""sha256 of model.safetensors of sentence-transformers/all-MiniLM-L6-v2 as published."""
+from petapter_schemas.minilm import MINILM_ENCODER_SHA256
 
 _PARTS = "assets/minilm_mlm"
 _LORA_SCALE = 2.0  # alpha 48 / rank 24

@@ -39,7 +39,7 @@ def score(
     for pattern in task.patterns:
         encoded = Encoder(backbone.tokenizer, pattern, backbone.max_tokens).encode(texts)
         for rows in _buckets(encoded):
-            batch = pad_batch([encoded[row] for row in rows], int(backbone.tokenizer.pad_token_id or 0))
+            batch = pad_batch([encoded[row] for row in rows], backbone.pad_id)
             logits = head(backbone.hidden_at_masks(batch))  # [B, L]
             total[rows] += torch.log_softmax(logits.float(), dim=-1).cpu()
         lost = [max(before, item.lost_tokens) for before, item in zip(lost, encoded, strict=True)]

@@ -156,7 +156,7 @@ def _run(run: _Run, on_step: OnStep | None) -> _Outcome:
     lengths = [len(item.input_ids) for item in encoded[0]]
     for step, rows in enumerate(batches(lengths, options.batch_size, steps, options.seed), start=1):
         pattern = int(torch.randint(len(encoded), (1,), generator=choose))
-        batch = pad_batch([encoded[pattern][row] for row in rows], _pad_id(backbone))
+        batch = pad_batch([encoded[pattern][row] for row in rows], backbone.pad_id)
         loss = loss_of(run.head(backbone.hidden_at_masks(batch)), targets[rows])
         loss.backward()
         nn.utils.clip_grad_norm_(trained, options.clip_norm)
@@ -239,10 +239,6 @@ def _collect(run: _Run, verbalizer: Verbalizer, result: _Result) -> TrainedModul
         adapter_tensors=result.tensors,
         head_tensors=head_tensors,
     )
-
-
-def _pad_id(backbone: Backbone) -> int:
-    return int(backbone.tokenizer.pad_token_id or 0)
 
 
 def _peak_memory_bytes(backbone: Backbone) -> int:
