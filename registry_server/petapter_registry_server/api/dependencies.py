@@ -1,0 +1,80 @@
+"""What routes ask for: the services, the caller, and bodies of bounded length."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar, cast
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from petapter_registry_server.errors import InvalidRequestError, TooLargeError
+from petapter_registry_server.services.access import Caller
+from petapter_registry_server.services.wired import Services
+from petapter_schemas.messages import first_problem
+
+MAX_BODY_BYTES = 4 << 20
+"""Limit of every body but a commit's. 256 announced files with samples of 512 bytes are a quarter of a megabyte."""
+
+Value = TypeVar("Value", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """A request body; clients may send fields that this registry does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _services(request: Request) -> Services:
+    return cast("Services", request.app.state.services)
+
+
+AllServices = Annotated[Services, Depends(_services)]
+
+
+def _caller(request: Request, services: AllServices) -> Caller:
+    return services.access.authenticate(request.headers.get("authorization"))
+
+
+CurrentCaller = Annotated[Caller, Depends(_caller)]
+
+
+async def small_body(request: Request) -> bytes:
+    """The body, read no further than the limit.
+
+    Raises:
+        TooLargeError: It is longer.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise TooLargeError(f"the body is longer than {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def json_body(model: type[Value]) -> Callable[[Request], Awaitable[Value]]:
+    """A dependency that reads a JSON body into `model`; an empty body is an empty object."""
+
+    async def read(request: Request) -> Value:
+        body = await small_body(request)
+        try:
+            return model.model_validate_json(body or b"{}")
+        except ValidationError as error:
+            raise InvalidRequestError(f"the body breaks the protocol: {first_problem(error)}") from error
+
+    return read
+
+
+def json_object(body: bytes) -> dict[str, object]:
+    """A JSON body as an object.
+
+    Raises:
+        InvalidRequestError: It is none.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError("the body is no JSON") from error
+    if not isinstance(document, dict):
+        raise InvalidRequestError("the body is no JSON object")
+    return document

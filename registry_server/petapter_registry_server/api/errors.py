@@ -1,0 +1,91 @@
+"""The one table from errors to answers: status, X-Error-Code, X-Error-Message, and the JSON body clients show."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from petapter_registry_server import errors
+from petapter_registry_server.api.addresses import address_of
+from petapter_schemas.errors import InputError, ModuleError, PetapterError
+
+_ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
+    errors.RepositoryNotFoundAnonymouslyError: (401, "RepoNotFound"),
+    errors.RepositoryNotFoundError: (404, "RepoNotFound"),
+    errors.RevisionNotFoundError: (404, "RevisionNotFound"),
+    errors.EntryNotFoundError: (404, "EntryNotFound"),
+    errors.InvalidTokenError: (401, None),
+    errors.LoginRequiredError: (401, None),
+    errors.PermissionDeniedError: (403, None),
+    errors.RepositoryExistsError: (409, None),
+    errors.ReferenceExistsError: (409, None),
+    errors.NameRetiredError: (410, None),
+    errors.StaleParentError: (412, None),
+    errors.TooLargeError: (413, None),
+    errors.RangeNotSatisfiableError: (416, None),
+    errors.NotOfferedError: (501, None),
+    errors.RegistryError: (400, None),
+    InputError: (400, None),
+    ModuleError: (400, None),
+}
+_MAX_HEADER = 500
+
+
+def add_error_answers(app: FastAPI) -> None:
+    """Let every error of the services, and every one of the framework, answer in the Hub's form."""
+    app.add_exception_handler(PetapterError, _answer_ours)
+    app.add_exception_handler(RequestValidationError, _answer_bad_parameters)
+    app.add_exception_handler(HTTPException, _answer_framework)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
+    app.add_exception_handler(Exception, _answer_bug)
+
+
+def error_answer(status: int, message: str, *, headers: Mapping[str, str], body: Mapping[str, Any]) -> JSONResponse:
+    """An answer in the Hub's form: `{"error": message}` and the message again as a header, for HEAD."""
+    shown = {"X-Error-Message": header_text(message), **headers}
+    return JSONResponse({"error": message, **body}, status_code=status, headers=shown)
+
+
+def header_text(message: str) -> str:
+    """A message as a header can carry it: one line of printable Latin-1 without spaces at its ends."""
+    visible = re.sub(r"[\x00-\x20\x7f-\xa0]+", " ", message.replace("…", "..."))
+    return visible.encode("latin-1", "replace").decode("latin-1")[:_MAX_HEADER].strip()
+
+
+def _answer_ours(request: Request, error: Exception) -> JSONResponse:
+    status, code = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    headers = {"X-Error-Code": code} if code else {}
+    body: dict[str, str] = {}
+    if isinstance(error, errors.EntryNotFoundError):
+        headers["X-Repo-Commit"] = error.commit_oid
+    if isinstance(error, errors.RangeNotSatisfiableError):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, errors.RepositoryExistsError):
+        body["url"] = f"{address_of(request)}/{error.full_name}"  # huggingface_hub reads it with exist_ok=True
+    return error_answer(status, str(error), headers=headers, body=body)
+
+
+def _answer_bad_parameters(_request: Request, error: Exception) -> JSONResponse:
+    problem = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "bad request"}
+    where = ".".join(str(part) for part in problem["loc"])
+    return error_answer(400, f"{where}: {problem['msg']}", headers={}, body={})
+
+
+def _answer_framework(request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    message = f"{request.method} {request.url.path} is not a route of this registry"
+    return error_answer(status, message if status in {404, 405} else str(error), headers=headers, body={})
+
+
+def _answer_nobody(_request: Request, _error: Exception) -> JSONResponse:
+    return error_answer(400, "the client went away", headers={}, body={})
+
+
+def _answer_bug(_request: Request, _error: Exception) -> JSONResponse:
+    return error_answer(500, "internal error: the server's log has the details", headers={}, body={})

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub's HTTP protocol, as far as its clients need it for models."""

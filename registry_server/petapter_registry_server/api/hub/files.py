@@ -1,0 +1,71 @@
+"""Downloads: HEAD and GET of a file at a revision, with byte ranges."""
+
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
+
+from petapter_registry_server.api.byte_ranges import ByteRange, requested_range
+from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
+from petapter_registry_server.api.hub.revision import revision_of
+from petapter_registry_server.api.raw_path import Segment
+from petapter_registry_server.services.reading import FoundFile
+from petapter_registry_server.services.revisions import At
+
+router = APIRouter()
+
+_CHUNK_BYTES = 1 << 20
+
+
+@router.head("/{namespace}/{name}/resolve/{revision}/{path:path}")
+def describe_file(
+    at: Annotated[At, Depends(revision_of)], path: Segment, caller: CurrentCaller, services: AllServices
+) -> Response:
+    """Size, digest and commit of a file."""
+    found = services.reading.file(caller, at, path)
+    return Response(headers={**_headers(found), "Content-Length": str(found.file.size)})
+
+
+@router.get("/{namespace}/{name}/resolve/{revision}/{path:path}")
+def download_file(
+    request: Request,
+    at: Annotated[At, Depends(revision_of)],
+    path: Segment,
+    caller: CurrentCaller,
+    services: AllServices,
+) -> StreamingResponse:
+    """The bytes of a file, or a part of them."""
+    found = services.reading.file(caller, at, path)
+    headers = _headers(found)
+    part = requested_range(request.headers, size=found.file.size, etag=headers["ETag"])
+    chosen = part or ByteRange(0, found.file.size)
+    headers["Content-Length"] = str(chosen.length)
+    if part is not None:
+        headers["Content-Range"] = f"bytes {part.begin}-{part.end - 1}/{found.file.size}"
+    stream = services.reading.open(found.file)
+    return StreamingResponse(_chunks(stream, chosen), status_code=206 if part else 200, headers=headers)
+
+
+def _headers(found: FoundFile) -> dict[str, str]:
+    """A browser must never run what somebody uploaded: hence attachment, nosniff and the sandbox."""
+    name = quote(found.file.path.rpartition("/")[2])
+    return {
+        "X-Repo-Commit": found.commit_oid,
+        "ETag": f'"{found.file.git_oid}"',
+        "Accept-Ranges": "bytes",
+        "Content-Type": "application/octet-stream",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _chunks(stream: BinaryIO, part: ByteRange) -> Iterator[bytes]:
+    with stream:
+        stream.seek(part.begin)
+        left = part.length
+        while left > 0 and (chunk := stream.read(min(_CHUNK_BYTES, left))):
+            left -= len(chunk)
+            yield chunk

@@ -1,0 +1,100 @@
+"""Repositories: made, removed, hidden and shown."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import model_validator
+
+from petapter_registry_server.api.addresses import address_of
+from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
+from petapter_registry_server.api.raw_path import Segment
+from petapter_registry_server.errors import InvalidRequestError, LoginRequiredError, NotOfferedError
+from petapter_registry_server.services.access import Caller
+
+router = APIRouter()
+
+
+class RepositoryName(Body):
+    """A repository as these routes name it; without `organization` it is in the caller's own namespace."""
+
+    name: str
+    organization: str | None = None
+    type: str | None = None
+
+    def repo_id(self, caller: Caller) -> str:
+        """`namespace/name`.
+
+        Raises:
+            NotOfferedError: It is no model.
+            LoginRequiredError: No namespace is given, and an anonymous caller has none.
+        """
+        if self.type not in {None, "model"}:
+            raise NotOfferedError(f"this registry holds models only, no {self.type}s")
+        if self.organization is None and caller.is_anonymous:
+            raise LoginRequiredError("a token is needed: log in with 'hf auth login' or 'petapter login'")
+        return f"{self.organization or caller.name}/{self.name}"
+
+
+class Visibility(Body):
+    """Public or private; clients up to 1.9 say `private`, later ones `visibility`."""
+
+    visibility: Literal["public", "private"] | None = None
+    private: bool | None = None
+
+    @property
+    def is_private(self) -> bool | None:
+        """Whether to hide; None when nothing is said."""
+        return self.private if self.visibility is None else self.visibility == "private"
+
+
+class NewRepository(RepositoryName, Visibility):
+    """A repository to make. Public unless it says otherwise."""
+
+
+class NewSettings(Visibility):
+    """Settings to change."""
+
+    gated: Literal[False] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_gates(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("gated"):
+            raise ValueError("this registry has no gated repositories: make it private instead")
+        return value
+
+
+@router.post("/api/repos/create")
+def create(
+    request: Request,
+    new: Annotated[NewRepository, Depends(json_body(NewRepository))],
+    caller: CurrentCaller,
+    services: AllServices,
+) -> dict[str, str]:
+    """Make a repository, and its namespace when nobody has it."""
+    full_name = services.repositories.create(caller, new.repo_id(caller), private=bool(new.is_private))
+    return {"url": f"{address_of(request)}/{full_name}", "name": full_name, "id": full_name}
+
+
+@router.delete("/api/repos/delete")
+def delete(
+    name: Annotated[RepositoryName, Depends(json_body(RepositoryName))], caller: CurrentCaller, services: AllServices
+) -> dict[str, bool]:
+    """Remove a repository; its name stays taken for ever."""
+    services.repositories.delete(caller, name.repo_id(caller))
+    return {"success": True}
+
+
+@router.put("/api/models/{namespace}/{name}/settings")
+def change_settings(
+    namespace: Segment,
+    name: Segment,
+    new: Annotated[NewSettings, Depends(json_body(NewSettings))],
+    caller: CurrentCaller,
+    services: AllServices,
+) -> dict[str, bool]:
+    """Hide a repository or show it."""
+    if new.is_private is None:
+        raise InvalidRequestError("nothing to change: send 'visibility'")
+    services.repositories.set_private(caller, f"{namespace}/{name}", private=new.is_private)
+    return {"private": new.is_private}

@@ -1,0 +1,61 @@
+"""The one place that wires the registry: settings in, an ASGI application out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from petapter_registry_server import api
+from petapter_registry_server.api.errors import add_error_answers
+from petapter_registry_server.api.raw_path import RawPathRouting
+from petapter_registry_server.api.request_log import RequestLog
+from petapter_registry_server.data_directory import DataDirectory
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.services.access import Access
+from petapter_registry_server.services.accounts import Accounts
+from petapter_registry_server.services.limits import Limits
+from petapter_registry_server.services.publishing import Publishing
+from petapter_registry_server.services.reading import Reading
+from petapter_registry_server.services.repositories import Repositories
+from petapter_registry_server.services.wired import Services
+from petapter_registry_server.settings import Settings
+from petapter_registry_server.storage.local import LocalBlobStore
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The registry over one data directory, which the caller holds the lock of (`DataDirectory.locked`).
+
+    Raises:
+        DataDirectoryError: The directory cannot be used.
+    """
+    data = DataDirectory(settings.data)
+    data.create()
+    database = Database(data.database)
+    database.migrate()
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        database.close()
+
+    app = FastAPI(title="petapter registry", openapi_url=None, lifespan=lifespan, redirect_slashes=False)
+    app.state.services = wire(settings, database)
+    app.include_router(api.routes())
+    add_error_answers(app)
+    app.add_middleware(RawPathRouting)
+    app.add_middleware(RequestLog)
+    return app
+
+
+def wire(settings: Settings, database: Database) -> Services:
+    """The services over an open database."""
+    access = Access(database, anonymous_may_read=settings.anonymous_may_read)
+    blobs = LocalBlobStore(settings.data)
+    limits = Limits(settings.max_file_bytes, settings.max_commit_bytes, settings.max_tree_files)
+    return Services(
+        access=access,
+        accounts=Accounts(database),
+        repositories=Repositories(database, access, blobs),
+        reading=Reading(database, access, blobs),
+        publishing=Publishing(database, access, blobs, limits),
+    )

@@ -1,0 +1,102 @@
+"""The command `petapter-registry`: serve a data directory, and hand out tokens for it."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from petapter_registry_server.data_directory import DataDirectory
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.logs import configure_logging
+from petapter_registry_server.services.access import Role
+from petapter_registry_server.services.accounts import Accounts
+from petapter_registry_server.serving import serve_directory
+from petapter_registry_server.settings import Settings
+from petapter_schemas.errors import InputError, PetapterError
+from petapter_schemas.messages import first_problem
+
+app = typer.Typer(
+    help="A registry for petapter modules that speaks the Hugging Face Hub's protocol.", no_args_is_help=True
+)
+token_app = typer.Typer(help="Tokens of a data directory; a running server sees changes at once.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
+
+Data = Annotated[Path, typer.Option("--data", help="The data directory.", file_okay=False)]
+
+
+def main() -> None:
+    """Run the command; an error on purpose is one line and exit code 1."""
+    try:
+        app()
+    except PetapterError as error:
+        typer.echo(f"petapter-registry: {error}", err=True)
+        sys.exit(1)
+
+
+@app.command()
+def serve(
+    data: Data,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.  [default: 8470]")] = None,
+    port_file: Annotated[Path | None, typer.Option(help="File to write the port to, once it is open.")] = None,
+) -> None:
+    """Serve a data directory; the first start makes it and prints the admin token, once."""
+    configure_logging()
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    serve_directory(_settings({"data": data, **given}), port_file)
+
+
+@token_app.command("create")
+def create_token(
+    data: Data,
+    user: Annotated[str, typer.Option(help="Whose token; a new name registers a user.")],
+    role: Annotated[Role, typer.Option(help="What it may do.")] = "write",
+) -> None:
+    """Make a token and print it, once."""
+    with _accounts(data) as accounts:
+        typer.echo(accounts.issue_token(user, role).secret)
+
+
+@token_app.command("list")
+def list_tokens(data: Data) -> None:
+    """List tokens by id, without their secrets."""
+    with _accounts(data) as accounts:
+        for line in accounts.list_tokens():
+            state = f"revoked {line.revoked}" if line.revoked else "valid"
+            typer.echo(f"{line.id}\t{line.user}\t{line.role}\t{line.created}\t{state}")
+
+
+@token_app.command("revoke")
+def revoke_token(
+    data: Data, token_id: Annotated[int, typer.Argument(min=1, max=1 << 31, help="The id that 'token list' shows.")]
+) -> None:
+    """Make a token worthless."""
+    with _accounts(data) as accounts:
+        accounts.revoke_token(token_id)
+    typer.echo(f"revoked token {token_id}")
+
+
+def _settings(given: Mapping[str, object]) -> Settings:
+    """What the command line gives, then the environment, then the defaults."""
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise InputError(f"setting {first_problem(error)}") from error
+
+
+@contextmanager
+def _accounts(data: Path) -> Iterator[Accounts]:
+    directory = DataDirectory(data)
+    if not directory.database.is_file():
+        raise DataDirectoryError(f"{data} is no data directory: start 'petapter-registry serve --data {data}' once")
+    database = Database(directory.database)
+    try:
+        database.migrate()
+        yield Accounts(database)
+    finally:
+        database.close()

@@ -1,0 +1,58 @@
+"""Where things lie in the data directory, and the lock that keeps a second server out of it."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from petapter_registry_server.errors import DataDirectoryError
+
+
+@dataclass(frozen=True)
+class DataDirectory:
+    """The paths of one registry's data."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file; `-wal` and `-shm` lie beside it while it is open."""
+        return self.root / "registry.sqlite"
+
+    @property
+    def lock_file(self) -> Path:
+        """The file whose lock a running server holds."""
+        return self.root / "registry.lock"
+
+    def create(self) -> None:
+        """Make the directory, readable by its owner alone, when it is missing.
+
+        Raises:
+            DataDirectoryError: It cannot be made.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataDirectoryError(f"cannot make the data directory {self.root}: {error.strerror}") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for this process; the system lets go of it however the process ends.
+
+        Raises:
+            DataDirectoryError: Another server holds it.
+        """
+        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise DataDirectoryError(
+                f"another petapter-registry already serves {self.root}: stop it, or choose another --data"
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,95 @@
+"""The list of repositories: who may see which, filters, order and pages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import ColumnElement, and_, exists, false, or_, select, true
+from sqlalchemy.orm import Session
+
+from petapter_registry_server.db.repositories import BRANCH, MAIN
+from petapter_registry_server.db.tables import CardRow, CardTag, Commit, Membership, Reference, Repository
+
+Order = Literal["lastModified", "createdAt"]
+_ORDERS = {"lastModified": Repository.updated_ms, "createdAt": Repository.created_ms}
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Which repositories somebody may see: all, or the public ones, and those of the user's namespaces."""
+
+    user_id: int | None
+    sees_all: bool
+    sees_public: bool
+
+
+@dataclass(frozen=True)
+class Position:
+    """The last repository of the page before: the value it was ordered by, and its row id."""
+
+    value: int
+    id: int
+
+
+@dataclass(frozen=True)
+class ListQuery:
+    """What to list. Tags and words must all match; `words` are substrings, case-folded."""
+
+    author: str | None = None
+    words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    pipeline_tag: str | None = None
+    order: Order = "lastModified"
+    limit: int = 100
+    after: Position | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A repository with the head of its main branch and that commit's card."""
+
+    repository: Repository
+    commit: Commit
+    card: CardRow
+
+
+def list_repositories(session: Session, query: ListQuery, viewer: Viewer) -> Sequence[Listed]:
+    """One page, newest first."""
+    column = _ORDERS[query.order]
+    statement = (
+        select(Repository, Commit, CardRow)
+        .join(Reference, and_(Reference.repository_id == Repository.id, Reference.kind == BRANCH))
+        .join(Commit, Commit.oid == Reference.commit_oid)
+        .join(CardRow, CardRow.commit_oid == Commit.oid)
+        .where(Reference.name == MAIN, Repository.deleted_ms.is_(None), _visible(viewer), *_filters(query))
+        .order_by(column.desc(), Repository.id.desc())
+        .limit(query.limit)
+    )
+    if query.after is not None:
+        tied = and_(column == query.after.value, Repository.id < query.after.id)
+        statement = statement.where(or_(column < query.after.value, tied))
+    return [Listed(repository, commit, card) for repository, commit, card in session.execute(statement)]
+
+
+def position_of(row: Listed, order: Order) -> Position:
+    """Where the next page begins after this row."""
+    value = row.repository.created_ms if order == "createdAt" else row.repository.updated_ms
+    return Position(value, row.repository.id)
+
+
+def _visible(viewer: Viewer) -> ColumnElement[bool]:
+    if viewer.sees_all:
+        return true()
+    own = exists().where(Membership.namespace_id == Repository.namespace_id, Membership.user_id == viewer.user_id)
+    return or_(Repository.private.is_(False) if viewer.sees_public else false(), own)
+
+
+def _filters(query: ListQuery) -> list[ColumnElement[bool]]:
+    filters: list[ColumnElement[bool]] = []
+    if query.author:
+        filters.append(Repository.lookup.startswith(f"{query.author.lower()}/", autoescape=True))
+    if query.pipeline_tag:
+        filters.append(CardRow.pipeline_tag == query.pipeline_tag)
+    filters.extend(exists().where(CardTag.commit_oid == Commit.oid, CardTag.tag == tag) for tag in query.tags)
+    filters.extend(CardRow.search_text.contains(word, autoescape=True) for word in query.words)
+    return filters

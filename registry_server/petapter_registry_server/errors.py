@@ -1,0 +1,119 @@
+"""All errors of the registry's services; api/errors.py alone knows which HTTP status each one becomes.
+
+RegistryError
+ |- RepositoryNotFoundError      no such repository, or none that this caller may see
+ |   '- RepositoryNotFoundAnonymouslyError   the same, for a caller without a token
+ |- RevisionNotFoundError        no such branch, tag or commit
+ |- EntryNotFoundError           no such file or folder in a commit
+ |- InvalidTokenError            a token that is unknown or revoked
+ |- LoginRequiredError           an action that no anonymous caller may take
+ |- PermissionDeniedError        a known caller without the right
+ |- InvalidRequestError          a request that breaks the protocol or a limit of form
+ |- ContentRefusedError          a file of a kind that is not stored
+ |- RepositoryExistsError        the repository is there already
+ |- ReferenceExistsError         the branch or tag is there already
+ |- NameRetiredError             the name belonged to a deleted repository
+ |- StaleParentError             the branch moved since the caller looked
+ |- TooLargeError                a body or file above its limit
+ |- NotOfferedError              a part of the Hub's protocol that this registry does not speak
+ |- RangeNotSatisfiableError     a byte range outside the file
+ '- DataDirectoryError           the data directory cannot be used: locked, damaged, or written by a newer version
+"""
+
+from petapter_schemas.errors import PetapterError
+
+
+class RegistryError(PetapterError):
+    """Root of the errors that the registry raises on purpose."""
+
+
+class RepositoryNotFoundError(RegistryError):
+    """There is no such repository, or none that this caller may see."""
+
+    def __init__(self, repo_id: str) -> None:
+        super().__init__(f"Repository not found: {repo_id}")
+
+
+class RepositoryNotFoundAnonymouslyError(RepositoryNotFoundError):
+    """As its parent, for a caller without a token, who may see more after logging in."""
+
+
+class RevisionNotFoundError(RegistryError):
+    """There is no such branch, tag or commit in the repository."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(f"Invalid rev id: {revision}")
+
+
+class EntryNotFoundError(RegistryError):
+    """There is no such file or folder in the commit; `commit_oid` lets clients remember that."""
+
+    def __init__(self, path: str, commit_oid: str) -> None:
+        super().__init__(f"Entry not found: {path}")
+        self.commit_oid = commit_oid
+
+
+class InvalidTokenError(RegistryError):
+    """The token is unknown or revoked; the text is the one that clients match."""
+
+    def __init__(self) -> None:
+        super().__init__("Invalid credentials in Authorization header")
+
+
+class LoginRequiredError(RegistryError):
+    """No anonymous caller may do this."""
+
+
+class PermissionDeniedError(RegistryError):
+    """The caller is known and lacks the right."""
+
+
+class InvalidRequestError(RegistryError):
+    """The request breaks the protocol."""
+
+
+class ContentRefusedError(RegistryError):
+    """A file is of a kind that the registry does not store."""
+
+
+class RepositoryExistsError(RegistryError):
+    """The repository is there already; `full_name` is its canonical name."""
+
+    def __init__(self, full_name: str) -> None:
+        super().__init__(f"You already created this model repo: {full_name}")
+        self.full_name = full_name
+
+
+class ReferenceExistsError(RegistryError):
+    """The branch or tag is there already."""
+
+
+class NameRetiredError(RegistryError):
+    """The name belonged to a deleted repository and is never given out again."""
+
+
+class StaleParentError(RegistryError):
+    """The branch moved since the caller looked; the text is the one that clients match."""
+
+    def __init__(self) -> None:
+        super().__init__("The branch was updated since you opened this page. Please refresh and try again.")
+
+
+class TooLargeError(RegistryError):
+    """A body or a file exceeds its limit."""
+
+
+class NotOfferedError(RegistryError):
+    """A part of the Hub's protocol that this registry does not speak."""
+
+
+class RangeNotSatisfiableError(RegistryError):
+    """The byte range lies outside the file of `size` bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the requested range lies outside the file of {size} bytes")
+        self.size = size
+
+
+class DataDirectoryError(RegistryError):
+    """The data directory is locked, damaged, or of a newer version."""

@@ -1,0 +1,1 @@
+"""The rules of the registry; they know neither HTTP nor SQL statements."""

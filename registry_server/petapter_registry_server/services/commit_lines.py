@@ -1,0 +1,142 @@
+"""The body of a commit, newline-delimited JSON: each file goes to scratch, is hashed there, and checked by its kind."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from petapter_registry_server.errors import InvalidRequestError, NotOfferedError, TooLargeError
+from petapter_registry_server.services.file_kinds import check_file_bytes, check_file_name
+from petapter_registry_server.services.limits import Limits
+from petapter_registry_server.tree import Changes, TreeFile
+from petapter_schemas import strict_json
+from petapter_schemas.digests import git_blob_sha1, sha256_bytes
+from petapter_schemas.errors import ManifestError
+from petapter_schemas.messages import first_problem
+
+_LINE_OVERHEAD_BYTES = 16 * 1024  # path, keys and quotes around a file's content
+_MAX_TITLE = 500
+_MAX_MESSAGE = 20_000
+
+Value = TypeVar("Value", bound=BaseModel)
+
+
+class _Line(BaseModel):
+    """What a line holds; clients may send fields that we do not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class Header(_Line):
+    """The first line: title, message, and the commit that the client last saw (may be abbreviated)."""
+
+    summary: Annotated[str, StringConstraints(min_length=1, max_length=_MAX_TITLE)]
+    description: Annotated[str, StringConstraints(max_length=_MAX_MESSAGE)] = ""
+    parent: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")] | None = Field(
+        default=None, alias="parentCommit"
+    )
+
+
+class _File(_Line):
+    content: str
+    path: str
+    encoding: Literal["base64"]
+
+
+class _Deleted(_Line):
+    path: str
+
+
+@dataclass(frozen=True)
+class Received:
+    """A commit as it came: its header, its changes, and where the bytes of each written file lie by path."""
+
+    header: Header
+    changes: Changes
+    locations: dict[str, Path]
+
+
+def read_commit(body: Path, scratch: Path, limits: Limits) -> Received:
+    """Read the lines of a body and write its files below `scratch`.
+
+    Raises:
+        InvalidRequestError: A line breaks the protocol.
+        NotOfferedError: A line refers to a large file sent by another way.
+        TooLargeError: A file is above its limit.
+        ContentRefusedError: A file is of a kind that is not stored.
+        InvalidNameError: A path is not safe.
+        TensorFileError: A safetensors file breaks the strict rules.
+    """
+    header: Header | None = None
+    written: dict[str, TreeFile] = {}
+    locations: dict[str, Path] = {}
+    deleted: list[str] = []
+    for number, (key, value) in enumerate(_lines(body, limits), start=1):
+        if key == "header":
+            header = _parse(Header, value, number)
+        elif key == "file":
+            line = _parse(_File, value, number)
+            if line.path in written:
+                raise InvalidRequestError(f"line {number}: {line.path!r} is written twice")
+            locations[line.path], written[line.path] = _receive(line, scratch / str(number), limits)
+        elif key in {"deletedFile", "deletedFolder"}:
+            deleted.append(_parse(_Deleted, value, number).path)
+        else:
+            raise _refuse_key(key, number)
+    if header is None:
+        raise InvalidRequestError("the commit has no header line")
+    return Received(header, Changes(tuple(written.values()), tuple(deleted)), locations)
+
+
+def _lines(body: Path, limits: Limits) -> Iterator[tuple[str, Any]]:
+    """Key and value of each line; only one line is in memory at a time."""
+    longest = limits.file_bytes * 4 // 3 + _LINE_OVERHEAD_BYTES
+    with body.open("rb") as stream:
+        number = 0
+        while line := stream.readline(longest + 1):
+            number += 1
+            if len(line) > longest:
+                raise TooLargeError(f"line {number} of the commit holds a file above {limits.file_bytes} bytes")
+            if line.strip():
+                yield _split(line, number, longest)
+
+
+def _split(line: bytes, number: int, longest: int) -> tuple[str, Any]:
+    try:
+        document = strict_json.loads(line, source=f"line {number} of the commit", max_bytes=longest)
+    except ManifestError as error:
+        raise InvalidRequestError(str(error)) from error
+    if not isinstance(document, dict) or not isinstance(document.get("key"), str):
+        raise InvalidRequestError(f"line {number} of the commit must be an object with 'key' and 'value'")
+    return document["key"], document.get("value")
+
+
+def _parse(model: type[Value], value: object, number: int) -> Value:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidRequestError(f"line {number} of the commit: {first_problem(error)}") from error
+
+
+def _refuse_key(key: str, number: int) -> InvalidRequestError | NotOfferedError:
+    if key == "lfsFile":
+        return NotOfferedError(f"line {number} of the commit: this registry takes files inside the commit, not by LFS")
+    return InvalidRequestError(f"line {number} of the commit: unknown key {key[:40]!r}")
+
+
+def _receive(line: _File, directory: Path, limits: Limits) -> tuple[Path, TreeFile]:
+    check_file_name(line.path)
+    try:
+        data = base64.b64decode(line.content, validate=True)
+    except binascii.Error as error:
+        raise InvalidRequestError(f"{line.path} is not in base64: {error}") from error
+    limits.check_file(line.path, len(data))
+    directory.mkdir()
+    location = directory / PurePosixPath(line.path).name  # checks name the file in their messages
+    location.write_bytes(data)
+    check_file_bytes(line.path, location)
+    return location, TreeFile(line.path, len(data), sha256_bytes(data), git_blob_sha1(data))

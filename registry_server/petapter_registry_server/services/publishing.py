@@ -1,0 +1,182 @@
+"""Publishing: scratch, re-hash, validation, lasting blobs, then one transaction that moves the branch.
+
+Whatever fails before that transaction leaves nothing visible. The compare-and-swap on the parent commit is inside it.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from petapter_registry_server.db import audit, commits
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.tables import Commit, Reference, Repository
+from petapter_registry_server.errors import StaleParentError
+from petapter_registry_server.services.access import Access, Caller
+from petapter_registry_server.services.commit_ids import CommitText, new_commit
+from petapter_registry_server.services.commit_lines import Received, read_commit
+from petapter_registry_server.services.examination import Examined, examine, manifest_row
+from petapter_registry_server.services.limits import Limits
+from petapter_registry_server.services.revisions import At, find_branch
+from petapter_registry_server.storage.blobs import BlobStore
+from petapter_registry_server.tree import Tree, TreeFile, apply_changes
+from petapter_schemas.manifest import MANIFEST_FILE
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A file that a client is about to send."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """The head of the branch after a commit; the one before when nothing changed."""
+
+    full_name: str
+    oid: str
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What a commit builds on: the head that must still be there at the end, and its tree."""
+
+    full_name: str
+    head_oid: str
+    head_tree: Tree
+    tree: Tree
+
+    @property
+    def is_head(self) -> bool:
+        return self.tree is self.head_tree
+
+
+class Publishing:
+    """Takes commits for one registry."""
+
+    def __init__(self, database: Database, access: Access, blobs: BlobStore, limits: Limits) -> None:
+        self._database = database
+        self._access = access
+        self._blobs = blobs
+        self._limits = limits
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A directory for the body of one commit."""
+        return self._blobs.scratch()
+
+    def check_body(self, size: int) -> None:
+        """Refuse a body above the limit. Raises: TooLargeError."""
+        self._limits.check_commit(size)
+
+    def announce(self, caller: Caller, at: At, files: Sequence[Announced]) -> list[str | None]:
+        """For each file that a client is about to send, the git id of what lies at its path now.
+
+        Raises:
+            RepositoryNotFoundError: There is none for this caller.
+            RevisionNotFoundError: There is no such branch.
+            PermissionDeniedError: The caller may not write there.
+            TooLargeError: A file is above the limit.
+        """
+        with self._database.read() as session:
+            repository = self._access.writable(session, caller, at.repo_id)
+            tree = commits.read_tree(session, find_branch(session, repository, at.revision).commit_oid)
+        for file in files:
+            self._limits.check_file(file.path, file.size)
+        return [tree[file.path].git_oid if file.path in tree else None for file in files]
+
+    def check_may_commit(self, caller: Caller, at: At) -> None:
+        """Refuse before the body is read what would be refused after it. Raises: as `announce`."""
+        self.announce(caller, at, ())
+
+    def commit(self, caller: Caller, at: At, body: Path, scratch: Path) -> Published:
+        """Publish the commit whose body lies in `body`; its files are put below `scratch`.
+
+        Without a parent in its header a commit is applied to whatever the head is. A commit that changes nothing, or
+        that a client sends again because it never saw the answer, gives the head as it is.
+
+        Raises:
+            StaleParentError: The branch is not at the parent that the commit names.
+            PetapterError: Whatever else is wrong with the commit, see `read_commit` and `examine`.
+        """
+        received = read_commit(body, scratch, self._limits)
+        for _ in range(_ATTEMPTS):
+            base = self._base(caller, at, received)
+            tree = apply_changes(base.tree, received.changes)
+            if tree == base.head_tree:
+                return Published(base.full_name, base.head_oid)
+            if not base.is_head:
+                break
+            self._limits.check_tree(len(tree))
+            examined = examine(tree, lambda file: self._locate(file, received))
+            self._promote(received)
+            oid = self._record(caller, at, _Result(received, base, tree, examined))
+            if oid is not None:
+                return Published(base.full_name, oid)
+            if received.header.parent is not None:
+                break
+        raise StaleParentError
+
+    def _base(self, caller: Caller, at: At, received: Received) -> _Base:
+        parent = received.header.parent
+        with self._database.read() as session:
+            repository = self._access.writable(session, caller, at.repo_id)
+            head_oid = find_branch(session, repository, at.revision).commit_oid
+            head_tree = commits.read_tree(session, head_oid)
+            if parent is None or head_oid.startswith(parent):
+                return _Base(repository.full_name, head_oid, head_tree, head_tree)
+            before = session.get_one(Commit, head_oid).parent_oid
+            if before is None or not before.startswith(parent):
+                raise StaleParentError
+            return _Base(repository.full_name, head_oid, head_tree, commits.read_tree(session, before))
+
+    def _locate(self, file: TreeFile, received: Received) -> Path:
+        """In scratch, or, for files of the base and in a second attempt, among the blobs."""
+        location = received.locations.get(file.path)
+        return location if location and location.exists() else self._blobs.local_path(file.sha256)
+
+    def _promote(self, received: Received) -> None:
+        for file in received.changes.written:
+            location = received.locations[file.path]
+            if location.exists():
+                self._blobs.promote(location, file.sha256)
+
+    def _record(self, caller: Caller, at: At, result: "_Result") -> str | None:
+        """Insert the commit and move the branch, unless it moved meanwhile."""
+        with self._database.write() as session:
+            repository = self._access.writable(session, caller, at.repo_id)
+            branch = find_branch(session, repository, at.revision)
+            if branch.commit_oid != result.base.head_oid:
+                return None
+            return _insert(session, repository, branch, result, caller)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A checked commit, ready to be recorded."""
+
+    received: Received
+    base: _Base
+    tree: Tree
+    examined: Examined
+
+
+def _insert(session: Session, repository: Repository, branch: Reference, result: _Result, caller: Caller) -> str:
+    header, examined = result.received.header, result.examined
+    text = CommitText(header.summary, header.description, caller.name)
+    commit = new_commit(repository.id, branch.commit_oid, result.tree, text)
+    commits.add_commit(session, commit, result.tree.values())
+    commits.add_card(session, commit.oid, examined.card, search_text=examined.search_text(repository.full_name))
+    if examined.manifest is not None:
+        digest = result.tree[MANIFEST_FILE].sha256
+        commits.add_manifest(session, manifest_row(commit.oid, digest, examined.manifest))
+    branch.commit_oid = commit.oid
+    repository.updated_ms = commit.created_ms
+    detail = f"{branch.name} {commit.oid}"
+    audit.record(session, actor=caller.name, action="commit", subject=repository.full_name, detail=detail)
+    return commit.oid

@@ -1,0 +1,217 @@
+"""Reading: what a repository is, its tree, its files and its history, for callers who may see it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from sqlalchemy.orm import Session
+
+from petapter_registry_server.card import Card
+from petapter_registry_server.db import commits, repositories, search
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.search import ListQuery, Position
+from petapter_registry_server.db.tables import CardRow, Commit, Reference, Repository
+from petapter_registry_server.errors import EntryNotFoundError
+from petapter_registry_server.services.access import Access, Caller
+from petapter_registry_server.services.revisions import At, resolve_revision
+from petapter_registry_server.storage.blobs import BlobStore
+from petapter_registry_server.tree import Folder, Tree, TreeFile, folders
+
+
+@dataclass(frozen=True)
+class Model:
+    """A repository at one commit, as model_info and list_models show it."""
+
+    full_name: str
+    private: bool
+    created_ms: int
+    updated_ms: int
+    oid: str
+    card: Card
+    tags: Sequence[str]
+    tree: Tree
+
+    @property
+    def author(self) -> str:
+        """The namespace."""
+        return self.full_name.partition("/")[0]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some models, and where the next page begins; None after the last."""
+
+    models: Sequence[Model]
+    next: Position | None
+
+
+@dataclass(frozen=True)
+class CommitLine:
+    """A commit as the history lists it."""
+
+    oid: str
+    title: str
+    message: str
+    author: str
+    created_ms: int
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file of a commit."""
+
+    file: TreeFile
+    commit_oid: str
+
+
+class Reading:
+    """Answers questions about one registry's content."""
+
+    def __init__(self, database: Database, access: Access, blobs: BlobStore) -> None:
+        self._database = database
+        self._access = access
+        self._blobs = blobs
+
+    def model(self, caller: Caller, at: At) -> Model:
+        """A repository at a revision.
+
+        Raises:
+            RepositoryNotFoundError: There is none for this caller.
+            RevisionNotFoundError: The revision names no commit.
+        """
+        with self._commit(caller, at) as (session, repository, commit):
+            card = commits.read_card_row(session, commit.oid)
+            tags = commits.read_tags(session, [commit.oid])[commit.oid]
+            return _model(repository, commit, card, tags, commits.read_tree(session, commit.oid))
+
+    def stored_bytes(self, caller: Caller, repo_id: str) -> int:
+        """Bytes that all versions of a repository hold, each content once."""
+        with self._database.read() as session:
+            return commits.stored_bytes(session, self._access.readable(session, caller, repo_id).id)
+
+    def list_models(self, caller: Caller, query: ListQuery, *, with_trees: bool) -> Page:
+        """One page of the repositories that the caller may see, at the head of main."""
+        with self._database.read() as session:
+            rows = search.list_repositories(session, query, self._access.viewer(caller))
+            tags = commits.read_tags(session, [row.commit.oid for row in rows])
+            models = [
+                _model(
+                    row.repository,
+                    row.commit,
+                    row.card,
+                    tags[row.commit.oid],
+                    commits.read_tree(session, row.commit.oid) if with_trees else {},
+                )
+                for row in rows
+            ]
+        full = len(rows) == query.limit
+        return Page(models, search.position_of(rows[-1], query.order) if full else None)
+
+    def tree(self, caller: Caller, at: At, folder: str) -> tuple[str, list[TreeFile | Folder]]:
+        """The commit, and everything below a folder ('' is the root), by path; the folder itself left out.
+
+        Raises:
+            EntryNotFoundError: There is no such folder.
+        """
+        with self._commit(caller, at) as (session, _, commit):
+            files = commits.read_tree(session, commit.oid)
+        all_folders = folders(files)
+        if folder not in all_folders:
+            raise EntryNotFoundError(folder, commit.oid)
+        inside = f"{folder}/" if folder else ""
+        entries: list[TreeFile | Folder] = [*files.values(), *(f for path, f in all_folders.items() if path)]
+        return commit.oid, sorted((e for e in entries if e.path.startswith(inside)), key=lambda entry: entry.path)
+
+    def paths(self, caller: Caller, at: At, paths: Sequence[str]) -> list[TreeFile | Folder]:
+        """The files and folders among `paths` that exist."""
+        with self._commit(caller, at) as (session, _, commit):
+            files = commits.read_tree(session, commit.oid)
+        found: dict[str, TreeFile | Folder] = {**folders(files), **files}
+        return [found[path] for path in dict.fromkeys(paths) if path in found and path]
+
+    def file(self, caller: Caller, at: At, path: str) -> FoundFile:
+        """One file of a commit.
+
+        Raises:
+            EntryNotFoundError: There is no such file.
+        """
+        with self._commit(caller, at) as (session, _, commit):
+            file = commits.find_file(session, commit.oid, path)
+        if file is None:
+            raise EntryNotFoundError(path, commit.oid)
+        return FoundFile(file, commit.oid)
+
+    def open(self, file: TreeFile) -> BinaryIO:
+        """The bytes of a file that `file` found; the caller closes the stream."""
+        return self._blobs.open(file.sha256)
+
+    def references(self, caller: Caller, repo_id: str) -> Sequence[Reference]:
+        """Branches and tags by name."""
+        with self._database.read() as session:
+            return repositories.list_references(session, self._access.readable(session, caller, repo_id).id)
+
+    def history(self, caller: Caller, at: At, *, limit: int) -> list[CommitLine]:
+        """A commit and its ancestors, newest first."""
+        with self._commit(caller, at) as (session, _, commit):
+            chain = commits.history(session, commit.oid, limit=limit)
+        return [_line(older) for older in chain]
+
+    def last_changes(self, caller: Caller, at: At) -> dict[str, CommitLine]:
+        """For every file and folder of a commit, the commit that last changed it."""
+        with self._commit(caller, at) as (session, _, commit):
+            return _last_changes(session, commit)
+
+    def check_readable(self, caller: Caller, repo_id: str) -> None:
+        """Raises: RepositoryNotFoundError when there is none for this caller."""
+        with self._database.read() as session:
+            self._access.readable(session, caller, repo_id)
+
+    def check_writable(self, caller: Caller, repo_id: str) -> None:
+        """Raises: as `Access.writable`."""
+        with self._database.read() as session:
+            self._access.writable(session, caller, repo_id)
+
+    @contextmanager
+    def _commit(self, caller: Caller, at: At) -> Iterator[tuple[Session, Repository, Commit]]:
+        with self._database.read() as session:
+            repository = self._access.readable(session, caller, at.repo_id)
+            yield session, repository, resolve_revision(session, repository, at.revision)
+
+
+def _model(repository: Repository, commit: Commit, card: CardRow, tags: Sequence[str], tree: Tree) -> Model:
+    return Model(
+        full_name=repository.full_name,
+        private=repository.private,
+        created_ms=repository.created_ms,
+        updated_ms=repository.updated_ms,
+        oid=commit.oid,
+        card=Card(card.data),
+        tags=tags,
+        tree=tree,
+    )
+
+
+def _line(commit: Commit) -> CommitLine:
+    return CommitLine(commit.oid, commit.title, commit.message, commit.author, commit.created_ms)
+
+
+def _last_changes(session: Session, commit: Commit) -> dict[str, CommitLine]:
+    """Walk back until every path has met a parent that lacks it or holds other content."""
+    waiting = _git_oids(commits.read_tree(session, commit.oid))
+    found: dict[str, CommitLine] = {}
+    current: Commit | None = commit
+    while waiting and current is not None:
+        parent = session.get_one(Commit, current.parent_oid) if current.parent_oid else None
+        before = _git_oids(commits.read_tree(session, parent.oid)) if parent else {}
+        changed = [path for path, oid in waiting.items() if before.get(path) != oid]
+        found.update(dict.fromkeys(changed, _line(current)))
+        waiting = {path: oid for path, oid in waiting.items() if path not in found}
+        current = parent
+    return found
+
+
+def _git_oids(tree: Tree) -> dict[str, str]:
+    oids = {path: folder.git_oid for path, folder in folders(tree).items()}
+    oids.update({path: file.git_oid for path, file in tree.items()})
+    return oids

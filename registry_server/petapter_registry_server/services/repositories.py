@@ -1,0 +1,205 @@
+"""Repositories, branches and tags: made and removed."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from petapter_registry_server.card import Card
+from petapter_registry_server.clock import now_ms
+from petapter_registry_server.db import accounts, audit, commits, repositories
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.repositories import BRANCH, MAIN, TAG
+from petapter_registry_server.db.tables import Namespace, Reference, Repository
+from petapter_registry_server.errors import (
+    InvalidRequestError,
+    NameRetiredError,
+    ReferenceExistsError,
+    RepositoryExistsError,
+    RevisionNotFoundError,
+)
+from petapter_registry_server.services.access import Access, Caller, require_namespace, require_write_role
+from petapter_registry_server.services.commit_ids import CommitText, new_commit
+from petapter_registry_server.services.revisions import check_reference_name, resolve_revision
+from petapter_registry_server.storage.blobs import BlobStore
+from petapter_registry_server.tree import TreeFile
+from petapter_schemas.digests import git_blob_sha1, sha256_bytes
+from petapter_schemas.names import name_key, split_repo_id
+
+_GIT_ATTRIBUTES = b"*.safetensors binary\n*.png binary\n"
+_FIRST_TITLE = "initial commit"  # huggingface_hub looks for this title
+
+
+@dataclass(frozen=True)
+class NewReference:
+    """A branch or tag to make: where, how it is called, and the revision it begins at."""
+
+    repo_id: str
+    kind: str
+    name: str
+    start: str
+
+
+class Repositories:
+    """Makes and removes what modules live in."""
+
+    def __init__(self, database: Database, access: Access, blobs: BlobStore) -> None:
+        self._database = database
+        self._access = access
+        self._blobs = blobs
+
+    def create(self, caller: Caller, repo_id: str, *, private: bool) -> str:
+        """Make a repository with its first commit and return its canonical name.
+
+        A namespace that does not exist yet is made and belongs to the caller.
+
+        Raises:
+            InvalidNameError: The name breaks the rules.
+            RepositoryExistsError: The repository is there.
+            NameRetiredError: The name belonged to a deleted repository.
+            PermissionDeniedError: The caller does not belong to the namespace.
+        """
+        require_write_role(caller)
+        split_repo_id(repo_id)
+        first = self._store_first_file()
+        with self._database.write() as session:
+            namespace = _namespace_for(session, caller, repo_id)
+            _refuse_taken_name(session, repo_id)
+            full_name = f"{namespace.name}/{repo_id.partition('/')[2]}"
+            repository = _new_repository(full_name, namespace.id, private=private)
+            session.add(repository)
+            session.flush()
+            _begin_main(session, caller, repository, first)
+            audit.record(session, actor=caller.name, action="repository.create", subject=full_name)
+        return full_name
+
+    def delete(self, caller: Caller, repo_id: str) -> None:
+        """Remove a repository from sight; its name stays taken.
+
+        Raises:
+            RepositoryNotFoundError: There is none for this caller.
+            PermissionDeniedError: The caller may not write there.
+        """
+        with self._database.write() as session:
+            repository = self._access.writable(session, caller, repo_id)
+            repository.deleted_ms = now_ms()
+            audit.record(session, actor=caller.name, action="repository.delete", subject=repository.full_name)
+
+    def set_private(self, caller: Caller, repo_id: str, *, private: bool) -> None:
+        """Hide a repository from all but its namespace, or show it."""
+        with self._database.write() as session:
+            repository = self._access.writable(session, caller, repo_id)
+            repository.private = private
+            detail = "private" if private else "public"
+            audit.record(session, actor=caller.name, action="repository.visibility", subject=repo_id, detail=detail)
+
+    def create_reference(self, caller: Caller, new: NewReference) -> None:
+        """Make a branch or tag.
+
+        Raises:
+            InvalidRequestError: The name breaks the rules.
+            ReferenceExistsError: There is one of this name.
+            RevisionNotFoundError: The start names no commit.
+        """
+        check_reference_name(new.name)
+        with self._database.write() as session:
+            repository = self._access.writable(session, caller, new.repo_id)
+            if repositories.find_reference(session, repository.id, new.kind, new.name):
+                raise ReferenceExistsError(f"Reference {_full_reference(new.kind, new.name)} already exists")
+            oid = resolve_revision(session, repository, new.start).oid
+            session.add(Reference(repository_id=repository.id, kind=new.kind, name=new.name, commit_oid=oid))
+            detail = f"{new.name} {oid}"
+            audit.record(session, actor=caller.name, action=f"{new.kind}.create", subject=new.repo_id, detail=detail)
+
+    def delete_branch(self, caller: Caller, repo_id: str, name: str) -> None:
+        """Remove a branch other than main; its commits stay.
+
+        Raises:
+            RevisionNotFoundError: There is none.
+            InvalidRequestError: It is main.
+        """
+        if name == MAIN:
+            raise InvalidRequestError(f"Cannot delete {_full_reference(BRANCH, MAIN)}")
+        self._delete_reference(caller, repo_id, BRANCH, name)
+
+    def delete_tag(self, caller: Caller, repo_id: str, name: str) -> None:
+        """Remove a tag; its commit stays.
+
+        Raises:
+            RevisionNotFoundError: There is none.
+        """
+        self._delete_reference(caller, repo_id, TAG, name)
+
+    def _delete_reference(self, caller: Caller, repo_id: str, kind: str, name: str) -> None:
+        with self._database.write() as session:
+            repository = self._access.writable(session, caller, repo_id)
+            reference = repositories.find_reference(session, repository.id, kind, name)
+            if reference is None:
+                raise RevisionNotFoundError(name)
+            session.delete(reference)
+            detail = f"{name} {reference.commit_oid}"
+            audit.record(session, actor=caller.name, action=f"{kind}.delete", subject=repo_id, detail=detail)
+
+    def _store_first_file(self) -> TreeFile:
+        digest = sha256_bytes(_GIT_ATTRIBUTES)
+        with self._blobs.scratch() as directory:
+            file = directory / "gitattributes"
+            file.write_bytes(_GIT_ATTRIBUTES)
+            self._blobs.promote(file, digest)
+        return TreeFile(".gitattributes", len(_GIT_ATTRIBUTES), digest, git_blob_sha1(_GIT_ATTRIBUTES))
+
+
+def _namespace_for(session: Session, caller: Caller, repo_id: str) -> Namespace:
+    name = repo_id.partition("/")[0]
+    namespace = accounts.find_namespace(session, name_key(name))
+    if namespace is None:
+        return _found_namespace(session, caller, name)
+    if namespace.name.lower() != name.lower():
+        raise InvalidRequestError(f"namespace {name!r} looks like {namespace.name!r}: choose another name")
+    require_namespace(session, caller, namespace.id, namespace.name)
+    return namespace
+
+
+def _found_namespace(session: Session, caller: Caller, name: str) -> Namespace:
+    if caller.user_id is None:  # `require_write_role` has refused anonymous callers
+        raise InvalidRequestError(f"namespace {name!r} needs an owner")
+    namespace = Namespace(name=name, key=name_key(name), user_id=None, created_ms=now_ms())
+    accounts.add_namespace(session, namespace, owner_id=caller.user_id)
+    audit.record(session, actor=caller.name, action="namespace.create", subject=name)
+    return namespace
+
+
+def _refuse_taken_name(session: Session, repo_id: str) -> None:
+    taken = repositories.find_name(session, name_key(repo_id))
+    if taken is None:
+        return
+    if taken.deleted_ms is not None:
+        raise NameRetiredError(f"{taken.full_name} was deleted, and its name is never given out again: choose another")
+    if taken.lookup == repo_id.lower():
+        raise RepositoryExistsError(taken.full_name)
+    raise InvalidRequestError(f"{repo_id!r} looks like {taken.full_name!r}, which exists: choose another name")
+
+
+def _new_repository(full_name: str, namespace_id: int, *, private: bool) -> Repository:
+    at = now_ms()
+    return Repository(
+        namespace_id=namespace_id,
+        full_name=full_name,
+        lookup=full_name.lower(),
+        key=name_key(full_name),
+        private=private,
+        created_ms=at,
+        updated_ms=at,
+        deleted_ms=None,
+    )
+
+
+def _begin_main(session: Session, caller: Caller, repository: Repository, first: TreeFile) -> None:
+    text = CommitText(_FIRST_TITLE, "", caller.name)
+    commit = new_commit(repository.id, None, {first.path: first}, text)
+    commits.add_commit(session, commit, [first])
+    commits.add_card(session, commit.oid, Card(), search_text=repository.lookup)
+    session.add(Reference(repository_id=repository.id, kind=BRANCH, name=MAIN, commit_oid=commit.oid))
+
+
+def _full_reference(kind: str, name: str) -> str:
+    return f"refs/heads/{name}" if kind == BRANCH else f"refs/tags/{name}"

@@ -1,0 +1,20 @@
+"""The services of one registry, as app.py wires them and the routes find them."""
+
+from dataclasses import dataclass
+
+from petapter_registry_server.services.access import Access
+from petapter_registry_server.services.accounts import Accounts
+from petapter_registry_server.services.publishing import Publishing
+from petapter_registry_server.services.reading import Reading
+from petapter_registry_server.services.repositories import Repositories
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a route may call."""
+
+    access: Access
+    accounts: Accounts
+    repositories: Repositories
+    reading: Reading
+    publishing: Publishing

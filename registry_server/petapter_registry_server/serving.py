@@ -1,0 +1,71 @@
+"""One server process over one data directory: lock, listen, say so, and run until a signal."""
+
+import os
+import socket
+from pathlib import Path
+
+import typer
+import uvicorn
+
+from petapter_registry_server.app import create_app
+from petapter_registry_server.data_directory import DataDirectory
+from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.services.accounts import IssuedToken
+from petapter_registry_server.settings import Settings
+
+_GRACE_S = 10
+
+
+def serve_directory(settings: Settings, port_file: Path | None) -> None:
+    """Serve until SIGINT or SIGTERM. Requests are queued from the moment `port_file` is written.
+
+    Raises:
+        DataDirectoryError: The directory is in use, damaged or too new, or the address cannot be listened on.
+    """
+    directory = DataDirectory(settings.data)
+    directory.create()
+    with directory.locked(), _listen(settings) as listener:
+        app = create_app(settings)
+        first_token = app.state.services.accounts.create_first_admin()
+        port: int = listener.getsockname()[1]
+        if port_file is not None:
+            _write_port(port_file, port)
+        typer.echo(_greeting(settings, port, first_token))
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_S
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        where = f"{settings.host} port {settings.port}"
+        raise DataDirectoryError(
+            f"cannot listen on {where}: {error.strerror or error}; choose another --port"
+        ) from error
+
+
+def _write_port(port_file: Path, port: int) -> None:
+    """A reader sees the whole number or no file."""
+    scratch = port_file.with_name(f".{port_file.name}.{os.getpid()}")
+    scratch.write_text(f"{port}\n")
+    scratch.replace(port_file)
+
+
+def _greeting(settings: Settings, port: int, first_token: IssuedToken | None) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{port}"
+    lines = [f"petapter-registry serves {settings.data} at {url}"]
+    if first_token is not None:
+        lines += ["", "First start. The token of the user 'admin', shown this once:", "", f"    {first_token.secret}"]
+    lines += [
+        "",
+        "To log in:",
+        f"    petapter remote add lab {url} && petapter login lab",
+        f"    HF_ENDPOINT={url} hf auth login",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,46 @@
+"""Every setting of the registry, read from the environment (`PETAPTER_REGISTRY_…`) or given by the command line."""
+
+import ipaddress
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1 << 20
+
+
+class Settings(BaseSettings):
+    """How one registry process runs.
+
+    Attributes:
+        data: The data directory; it is made when missing.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        anonymous_read: Whether callers without a token may read public repositories. Unset, they may exactly when
+            `host` is a loopback address.
+        max_file_bytes: Larger files are refused.
+        max_commit_bytes: Limit of the body of one commit; file contents travel in base64, a third longer than they are.
+        max_tree_files: Limit of files in one commit's tree.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PETAPTER_REGISTRY_", frozen=True)
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = Field(default=8470, ge=0, le=65535)
+    anonymous_read: bool | None = None
+    max_file_bytes: int = Field(default=32 * MIB, ge=1)
+    max_commit_bytes: int = Field(default=512 * MIB, ge=1)
+    max_tree_files: int = Field(default=1000, ge=1)
+
+    @property
+    def anonymous_may_read(self) -> bool:
+        """`anonymous_read`, or whether only this machine can reach the registry."""
+        return _is_loopback(self.host) if self.anonymous_read is None else self.anonymous_read
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

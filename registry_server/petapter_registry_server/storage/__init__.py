@@ -1,0 +1,1 @@
+"""Blobs: bytes under the name of their sha256."""

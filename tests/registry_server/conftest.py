@@ -1,0 +1,155 @@
+"""A registry in process over real files, and callers with real tokens."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from petapter_registry_server.app import create_app
+from petapter_registry_server.services.access import Role
+from petapter_registry_server.settings import Settings
+
+
+def commit_body(
+    files: Mapping[str, bytes], *, deleted: Sequence[str] = (), parent: str | None = None, title: str = "Push"
+) -> bytes:
+    """The newline-delimited JSON that clients send."""
+    header = {"summary": title, "description": "", **({"parentCommit": parent} if parent else {})}
+    lines: list[dict[str, Any]] = [{"key": "header", "value": header}]
+    for path, data in files.items():
+        content = base64.b64encode(data).decode()
+        lines.append({"key": "file", "value": {"content": content, "path": path, "encoding": "base64"}})
+    lines += [{"key": "deletedFile", "value": {"path": path}} for path in deleted]
+    return b"\n".join(json.dumps(line).encode() for line in lines) + b"\n"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody at the wire: a client that sends one token, or none."""
+
+    client: TestClient
+    token: str | None
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
+        headers |= options.pop("headers", {})
+        return self.client.request(method, path, headers=headers, **options)
+
+    def get(self, path: str, **options: Any) -> Any:
+        return self.call("GET", path, **options)
+
+    def create(self, repo_id: str, *, private: bool = False) -> Any:
+        namespace, _, name = repo_id.partition("/")
+        visibility = "private" if private else "public"
+        return self.call(
+            "POST", "/api/repos/create", json={"name": name, "organization": namespace, "visibility": visibility}
+        )
+
+    def delete(self, repo_id: str) -> Any:
+        namespace, _, name = repo_id.partition("/")
+        return self.call("DELETE", "/api/repos/delete", json={"name": name, "organization": namespace})
+
+    def commit(self, repo_id: str, files: Mapping[str, bytes], *, branch: str = "main", **options: Any) -> Any:
+        return self.call("POST", f"/api/models/{repo_id}/commit/{branch}", content=commit_body(files, **options))
+
+    def published(self, repo_id: str, files: Mapping[str, bytes], **options: Any) -> str:
+        """Commit and return the id."""
+        answer = self.commit(repo_id, files, **options)
+        assert answer.status_code == 200, answer.text
+        oid: str = answer.json()["commitOid"]
+        return oid
+
+    def head(self, repo_id: str) -> str:
+        oid: str = self.get(f"/api/models/{repo_id}").json()["sha"]
+        return oid
+
+    def paths(self, repo_id: str, revision: str = "main") -> list[str]:
+        return [entry["path"] for entry in self.get(f"/api/models/{repo_id}/tree/{revision}?recursive=true").json()]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry over one data directory."""
+
+    settings: Settings
+    app: FastAPI
+    client: TestClient
+    admin_token: str
+
+    @property
+    def data(self) -> Path:
+        return self.settings.data
+
+    @property
+    def admin(self) -> Caller:
+        return Caller(self.client, self.admin_token)
+
+    @property
+    def anonymous(self) -> Caller:
+        return Caller(self.client, None)
+
+    def caller(self, user: str, role: Role = "write") -> Caller:
+        return Caller(self.client, self.app.state.services.accounts.issue_token(user, role).secret)
+
+
+def open_registry(settings: Settings) -> Registry:
+    app = create_app(settings)
+    issued = app.state.services.accounts.create_first_admin()
+    client = TestClient(app, base_url="http://registry.test", raise_server_exceptions=False)
+    return Registry(settings, app, client, issued.secret if issued else "")
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log() -> Iterator[None]:
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    yield
+    structlog.reset_defaults()
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Registry]:
+    """A registry that takes requests."""
+    opened = open_registry(settings)
+    with opened.client:
+        yield opened
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with running(Settings(data=tmp_path / "data")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """One registry for the tests of a file that only read."""
+    with running(Settings(data=tmp_path_factory.mktemp("shared") / "data")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def small_registry(tmp_path: Path) -> Iterator[Registry]:
+    """A registry that takes files of up to 1,000 bytes, commits of 10,000, and four files."""
+    settings = Settings(data=tmp_path / "small", max_file_bytes=1000, max_commit_bytes=10_000, max_tree_files=4)
+    with running(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def team(registry: Registry) -> Caller:
+    """A member of `team`, which holds the empty repository `team/tickets`."""
+    return member_of_team(registry)
+
+
+def member_of_team(registry: Registry) -> Caller:
+    member = registry.caller("ada")
+    assert member.create("team/tickets").status_code == 200
+    return member

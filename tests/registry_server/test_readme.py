@@ -1,0 +1,30 @@
+import re
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route
+
+from petapter_registry_server.api import health
+from petapter_registry_server.api.hub import files, history, identity, models, references, repositories, tree, upload
+from petapter_registry_server.settings import Settings
+
+README = Path("registry_server/README.md").read_text(encoding="utf-8")
+PARTS = (health, identity, repositories, models, tree, history, references, upload, files)
+ROUTES = sorted({route.path for part in PARTS for route in part.router.routes if isinstance(route, Route)})
+EXPLAINED_ELSEWHERE = {"/api/models/{name}"}  # an answer for models without a namespace
+
+
+@pytest.mark.parametrize("path", sorted(set(ROUTES) - EXPLAINED_ELSEWHERE))
+def test_route_is_documented(path: str) -> None:
+    assert f"{path}`" in README
+
+
+def test_documented_routes_exist() -> None:
+    documented = set(re.findall(r"`(?:[A-Z]+ )?(/[^`]*)`", README.partition("## Routes")[2].partition("\n\n")[2]))
+    named = set(re.findall(r"[A-Z`, ]+ (/[^`,]*)`", README.partition("## Routes")[2]))
+    assert documented | named <= set(ROUTES)
+
+
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"data"}))
+def test_setting_is_documented(name: str) -> None:
+    assert f"`PETAPTER_REGISTRY_{name.upper()}`" in README
