@@ -1,64 +1,110 @@
-"""Starts a registry as its administrator would and stops it by its process; shared by all tests that need one."""
+"""A real server process on a free port, and real clients in processes of their own."""
 
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.services.accounts import Accounts
 
-PROGRAMS = Path(sys.executable).parent
-START_TIMEOUT_S = 60
-_POLL_S = 0.05
+BIN = Path(sys.executable).parent
+START_S = 60
 
 
 @dataclass(frozen=True)
-class RunningRegistry:
-    """A registry process: where it answers, its first admin token (None on a later start), and its process."""
+class Server:
+    """A running `petapter-registry serve`."""
 
-    url: str
-    token: str | None
     process: subprocess.Popen[str]
-    log: Path
+    data: Path
+    url: str
+
+    def kill(self) -> None:
+        """End it without a chance to tidy up."""
+        self.process.kill()
+        self.process.communicate()
+
+    def stop(self) -> str:
+        """End it politely and return what it printed."""
+        self.process.terminate()
+        printed, _ = self.process.communicate(timeout=30)
+        return printed
+
+
+def start(data: Path) -> Server:
+    """Start a server; the port file appears once requests are queued."""
+    port_file = data.parent / f"{data.name}.port"
+    port_file.unlink(missing_ok=True)
+    command = [BIN / "petapter-registry", "serve", "--data", data, "--port", "0", "--port-file", port_file]
+    with data.with_suffix(".log").open("a") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    deadline = time.monotonic() + START_S
+    while not port_file.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise RuntimeError(f"the server did not start: {process.communicate()[0]}")
+        time.sleep(0.02)
+    return Server(process, data, f"http://127.0.0.1:{port_file.read_text().strip()}")
 
 
 @contextmanager
-def running_registry(data: Path, *, programs: Path = PROGRAMS) -> Iterator[RunningRegistry]:
-    """A registry on a free loopback port over a data directory, stopped afterwards."""
-    data.parent.mkdir(parents=True, exist_ok=True)
-    log, port_file = data.parent / f"{data.name}.log", data.parent / f"{data.name}.port"
-    port_file.unlink(missing_ok=True)
-    command = [programs / "petapter-registry", "serve", "--data", data, "--port", "0", "--port-file", port_file]
-    with log.open("w", encoding="utf-8") as out:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
-        )
+def serving(data: Path) -> Iterator[Server]:
+    """A server that is gone at the end, whatever happens."""
+    server = start(data)
     try:
-        url = _wait(process, port_file, log)
-        words = log.read_text(encoding="utf-8").split()
-        token = next((word for word in words if word.startswith("ppt_")), None)
-        yield RunningRegistry(url, token, process, log)
+        yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=START_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.process.kill()
+        server.process.communicate()
 
 
-def _wait(process: subprocess.Popen[str], port_file: Path, log: Path) -> str:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            url = f"http://127.0.0.1:{int(port_file.read_text(encoding='utf-8'))}"
-            httpx.get(f"{url}/health").raise_for_status()
-        except (OSError, ValueError, httpx.HTTPError):
-            time.sleep(_POLL_S)
-        else:
-            return url
-    raise RuntimeError(f"the registry did not start: {log.read_text(encoding='utf-8')}")
+def new_token(data: Path, user: str = "ada") -> str:
+    """A token for writing, made beside the running server as `petapter-registry token create` does."""
+    database = Database(data / "registry.sqlite")
+    try:
+        return Accounts(database).issue_token(user, "write").secret
+    finally:
+        database.close()
+
+
+def run(program: str, *arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one of the installed programs to its end."""
+    command = [BIN / program, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL, env=env
+    )
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A client's machine: its own caches, its token, and the registry as its Hub."""
+
+    server: Server
+    home: Path
+    token: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+        return kept | {
+            "HF_ENDPOINT": self.server.url,
+            "HF_TOKEN": self.token,
+            "HF_HOME": str(self.home / "hf"),
+            "HF_XET_CACHE": str(self.home / "xet"),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def hf(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run `hf`."""
+        return run("hf", *arguments, env=self.env)
+
+    def python(self, script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run a script that uses the Hub's libraries."""
+        return run("python", "-c", script, *arguments, env=self.env)

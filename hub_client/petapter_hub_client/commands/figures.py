@@ -1,0 +1,24 @@
+"""Shows measured figures, always with their interval, their evaluation set and its size."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from petapter_hub_client.output import say_table
+
+if TYPE_CHECKING:
+    from petapter_schemas.manifest import EvaluationSpec
+
+
+def show_figures(evaluation: Sequence["EvaluationSpec"]) -> None:
+    """Write one line per metric."""
+    rows = [
+        (
+            item.metric,
+            f"{item.value:.4f}",
+            f"{item.interval.low:.4f} to {item.interval.high:.4f} ({item.interval.level:.0%}, {item.interval.method})",
+            f"{item.evaluation_set.name} ({item.evaluation_set.split})",
+            item.evaluation_set.n,
+        )
+        for item in evaluation
+    ]
+    say_table(("metric", "value", "interval", "set", "n"), rows)

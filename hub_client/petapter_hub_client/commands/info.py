@@ -1,0 +1,78 @@
+# ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
+"""`petapter info`: what a manifest says, of a directory or of a reference without its weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from petapter_hub_client.commands.figures import show_figures
+from petapter_hub_client.commands.options import JsonOption
+from petapter_hub_client.output import hush_huggingface, say, say_facts, say_json, say_table, size_text
+
+if TYPE_CHECKING:
+    from petapter_schemas.manifest import Manifest
+
+
+def info(
+    module: Annotated[str, typer.Argument(metavar="REFERENCE|DIR", help="A module on a remote or on this machine.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a module is: labels, patterns, backbone, sizes and measured figures."""
+    from petapter_hub_client.fetching import fetch_manifest, is_local_module
+    from petapter_schemas.manifest import MANIFEST_FILE, manifest_digest, parse_manifest
+    from petapter_schemas.module_files import verify_directory
+    from petapter_schemas.references import Reference
+
+    hush_huggingface()
+    if is_local_module(module):
+        manifest, source = verify_directory(Path(module)), {"directory": module}
+        data = (Path(module) / MANIFEST_FILE).read_bytes()
+    else:
+        resolved, data = fetch_manifest(Reference.parse(module))
+        manifest, source = parse_manifest(data), {"reference": resolved.reference, "commit": resolved.commit}
+    digest = manifest_digest(data)
+    if as_json:
+        say_json({**source, "digest": digest, "manifest": manifest.model_dump(mode="json")})
+    else:
+        _show(manifest, [*source.items(), ("digest", f"sha256:{digest}")])
+
+
+def _show(manifest: "Manifest", source: list[tuple[str, str]]) -> None:
+    say_facts([*source, *_facts(manifest)])
+    say("")
+    say_table(
+        ("label", "words", "training rows"),
+        [
+            (label.name, ", ".join(label.words), count)
+            for label, count in zip(manifest.task.labels, manifest.training.examples_per_class, strict=True)
+        ],
+    )
+    say("")
+    say_table(("file", "size", "sha256"), [(f.path, size_text(f.size), f.sha256[:16]) for f in manifest.files])
+    if manifest.evaluation:
+        say("")
+        show_figures(manifest.evaluation)
+
+
+def _facts(manifest: "Manifest") -> list[tuple[str, object]]:
+    backbone, adapter, head = manifest.backbone, manifest.adapter, manifest.head
+    kind = f"lora, rank {adapter.rank}, alpha {adapter.alpha:g}" if adapter.alpha is not None else adapter.kind
+    return [
+        ("name", f"{manifest.name} {manifest.version}"),
+        ("description", manifest.description or "-"),
+        ("license", manifest.license or "-"),
+        ("languages", ", ".join(manifest.languages) or "-"),
+        *(("pattern", pattern.template) for pattern in manifest.task.patterns),
+        (
+            "backbone",
+            f"{backbone.repo}{f'@{backbone.revision}' if backbone.revision else ''} ({backbone.architecture})",
+        ),
+        ("  weights", f"sha256:{backbone.weights_sha256}"),
+        ("  config", f"sha256:{backbone.config_sha256}"),
+        ("  tokenizer", f"sha256:{backbone.tokenizer_sha256}"),
+        ("adapter", f"{kind}, {adapter.parameters:,} parameters, {adapter.dtype}"),
+        ("head", f"reads {head.reads}, {head.init}, {head.parameters:,} parameters, {head.dtype}"),
+        ("size", size_text(sum(file.size for file in manifest.files))),
+    ]

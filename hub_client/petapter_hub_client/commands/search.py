@@ -1,0 +1,71 @@
+# ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
+"""`petapter search`: modules on one remote by text, labels, language, backbone and metric."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from petapter_hub_client.commands.options import JsonOption
+from petapter_hub_client.output import hush_huggingface, note, say_json, say_table
+
+if TYPE_CHECKING:
+    from petapter_hub_client.searching import FoundMetric, FoundModule
+
+_SHOWN_LABELS = 8
+
+
+def search(  # noqa: PLR0913 (a command's options)
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="Part of the module's name.")] = None,
+    *,
+    label: Annotated[list[str] | None, typer.Option("--label", help="A label it must have; may be repeated.")] = None,
+    language: Annotated[list[str] | None, typer.Option(help="A language code; may be repeated.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The backbone's name or fingerprint (16 hex digits).")] = None,
+    min_metric: Annotated[str | None, typer.Option(help="A bound on a metric: 'accuracy>=0.8'.")] = None,
+    remote: Annotated[str | None, typer.Option(help="Where to search. Default: the default remote.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most results.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Find modules on one remote."""
+    from petapter_hub_client.searching import MinimalMetric, Query
+    from petapter_hub_client.searching import search as find
+
+    hush_huggingface()
+    query = Query(
+        text=text,
+        labels=tuple(label or ()),
+        languages=tuple(language or ()),
+        backbone=backbone,
+        minimal_metric=MinimalMetric.parse(min_metric) if min_metric else None,
+        limit=limit,
+    )
+    found = find(query, remote=remote)
+    if as_json:
+        say_json([_json(module) for module in found])
+    elif found:
+        columns = ("reference", "labels", "language", "backbone", "metric", "downloads", "updated")
+        say_table(columns, [_row(module) for module in found])
+    else:
+        note("no module matches: drop a filter, or name another --remote")
+
+
+def _json(module: "FoundModule") -> dict[str, object]:
+    return {**asdict(module), "updated": module.updated.isoformat() if module.updated else None}
+
+
+def _row(module: "FoundModule") -> tuple[object, ...]:
+    labels = ", ".join(module.labels[:_SHOWN_LABELS])
+    return (
+        module.reference,
+        f"{labels}, …" if len(module.labels) > _SHOWN_LABELS else labels,
+        ", ".join(module.languages),
+        module.backbone or "",
+        _metric_text(module.metrics[0]) if module.metrics else "",
+        module.downloads,
+        module.updated.date().isoformat() if module.updated else "",
+    )
+
+
+def _metric_text(metric: "FoundMetric") -> str:
+    rows = f", n={metric.n}" if metric.n is not None else ""
+    return f"{metric.name} {metric.value:.3f} ({metric.evaluation_set}{rows})"

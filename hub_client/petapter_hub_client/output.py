@@ -1,0 +1,108 @@
+# ruff: noqa: PLC0415 (rich is imported when something is shown, so that --help stays fast)
+"""Writes for people and for programs: results to standard output, everything else to standard error."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_KILO = 1000
+_PIPED_WIDTH = 160
+
+OnStep = Callable[[int, int, str], None]
+"""Called with what is done, what is to do in all, and a few words."""
+
+
+def plain(text: object) -> str:
+    """A text without control characters: names and cards come from strangers, and terminals obey escape sequences."""
+    return "".join(character if character.isprintable() else " " for character in str(text))
+
+
+def say(text: str) -> None:
+    """Write a line to standard output."""
+    typer.echo(plain(text))
+
+
+def note(text: str) -> None:
+    """Write a line for people to standard error."""
+    typer.echo(plain(text), err=True)
+
+
+def warn(text: str) -> None:
+    """Write a warning to standard error."""
+    typer.secho(f"warning: {plain(text)}", err=True, fg="yellow")
+
+
+def say_json(value: object) -> None:
+    """Write one JSON value to standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def say_facts(facts: Sequence[tuple[str, object]]) -> None:
+    """Write names and values in two columns."""
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        say(f"{name:<{width}}  {value}")
+
+
+def say_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a table to standard output; a cell that is a number is set to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for index, column in enumerate(columns):
+        is_number = any(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    _console().print(table)
+
+
+def size_text(size_bytes: int) -> str:
+    """A size for people, in decimal units."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < _KILO:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= _KILO
+    return f"{size:.1f} GB"
+
+
+@contextmanager
+def progress(what: str) -> Iterator[OnStep]:
+    """A progress bar on standard error while the block runs; silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def on_step(done: int, total: int, words: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{what} {plain(words)}".strip())
+
+        yield on_step
+
+
+def hush_huggingface() -> None:
+    """Keep huggingface_hub's own bars and log lines out of ours; for the command line, not for the Python API."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)

@@ -1,0 +1,186 @@
+"""Which remotes the user knows, by name and address: the only reader and writer of remotes.json."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError
+
+from petapter_hub_client.locks import CONFIG_TIMEOUT_S, locked
+from petapter_hub_client.places import config_directory
+from petapter_schemas import strict_json
+from petapter_schemas.durable import write_file_durably
+from petapter_schemas.errors import InputError, ManifestError
+from petapter_schemas.frozen import Frozen
+from petapter_schemas.messages import first_problem
+from petapter_schemas.references import HUB_REMOTE, check_remote_name
+
+HUB_URL = "https://huggingface.co"
+REMOTES_FILE = "remotes.json"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A hub or registry: its name here and its address, without a slash at the end."""
+
+    name: str
+    url: str
+
+
+class _Document(Frozen):
+    """remotes.json: addresses by name, without the built-in Hub."""
+
+    default: str = HUB_REMOTE
+    remotes: dict[str, str] = Field(default_factory=dict)
+
+
+def list_remotes() -> tuple[Remote, ...]:
+    """All remotes, the built-in Hub first, then in the order they were added.
+
+    Raises:
+        InputError: remotes.json is broken.
+    """
+    added = _read().remotes.items()
+    return (Remote(HUB_REMOTE, HUB_URL), *(Remote(name, url) for name, url in added))
+
+
+def default_remote_name() -> str:
+    """The remote meant by a reference that names none.
+
+    Raises:
+        InputError: remotes.json is broken.
+    """
+    return _read().default
+
+
+def find_remote(name: str | None) -> Remote:
+    """The remote of a name, or the default one.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    wanted = name or default_remote_name()
+    remotes = list_remotes()
+    for remote in remotes:
+        if remote.name == wanted:
+            return remote
+    known = ", ".join(remote.name for remote in remotes)
+    raise InputError(
+        f"there is no remote {wanted!r} (remotes: {known}): add it with 'petapter remote add {wanted} URL'"
+    )
+
+
+def add_remote(name: str, url: str) -> Remote:
+    """Record a remote.
+
+    Raises:
+        InputError: The name is taken or reads like another one, or the address is no http(s) URL.
+    """
+    remote = Remote(check_remote_name(name), check_url(url))
+    with _changing():
+        document = _read()
+        _refuse_taken(remote, document)
+        _write(_Document(default=document.default, remotes={**document.remotes, name: remote.url}))
+    return remote
+
+
+def remove_remote(name: str) -> None:
+    """Forget a remote; when it was the default, the Hub is again.
+
+    Raises:
+        InputError: There is none of that name, or it is the built-in Hub.
+    """
+    if name == HUB_REMOTE:
+        raise InputError(f"remote {HUB_REMOTE!r} is built in and cannot be removed")
+    find_remote(name)
+    with _changing():
+        document = _read()
+        remotes = {key: url for key, url in document.remotes.items() if key != name}
+        _write(_Document(default=HUB_REMOTE if document.default == name else document.default, remotes=remotes))
+
+
+def set_default_remote(name: str) -> Remote:
+    """Choose the remote for references that name none.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    remote = find_remote(name)
+    with _changing():
+        _write(_Document(default=name, remotes=_read().remotes))
+    return remote
+
+
+def check_url(url: str) -> str:
+    """Return the address of a remote without its trailing slash.
+
+    Raises:
+        InputError: It is no plain http or https URL.
+    """
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise InputError(f"{url!r} is no address: {error}") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not has_port or any(c.isspace() for c in url):
+        raise InputError(f"{url!r} is no address of a remote: write http://host:port or https://host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InputError("the address of a remote must not hold a user, a password, '?' or '#': use 'petapter login'")
+    return url.rstrip("/")
+
+
+def is_unencrypted(remote: Remote) -> bool:
+    """Whether tokens for a remote would cross a network in the open."""
+    parts = urlsplit(remote.url)
+    host = parts.hostname or ""
+    is_here = host in {"localhost", "::1"} or host.startswith("127.")
+    return parts.scheme == "http" and not is_here
+
+
+def variable_suffix(name: str) -> str:
+    """The remote's name as it occurs in PETAPTER_TOKEN_<NAME>: no two remotes may share it."""
+    return name.upper().replace("-", "_")
+
+
+def _refuse_taken(remote: Remote, document: _Document) -> None:
+    if document.remotes.get(remote.name) == remote.url:
+        return
+    for name in (HUB_REMOTE, *document.remotes):
+        if variable_suffix(name) == variable_suffix(remote.name):
+            known = document.remotes.get(name, HUB_URL)
+            raise InputError(
+                f"there is a remote {name!r} already ({known}): choose another name"
+                + ("" if name == HUB_REMOTE else f" or run 'petapter remote remove {name}' first")
+            )
+
+
+def _path() -> Path:
+    return config_directory() / REMOTES_FILE
+
+
+@contextmanager
+def _changing() -> Iterator[None]:
+    directory = config_directory()
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked(directory / f"{REMOTES_FILE}.lock", CONFIG_TIMEOUT_S):
+        yield
+
+
+def _read() -> _Document:
+    path = _path()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return _Document()
+    try:
+        return _Document.model_validate(strict_json.loads(data, source=str(path)))
+    except ManifestError as error:
+        raise InputError(f"{error}: correct it or delete it") from error
+    except ValidationError as error:
+        raise InputError(f"{path} is broken ({first_problem(error)}): correct it or delete it") from error
+
+
+def _write(document: _Document) -> None:
+    write_file_durably(_path(), document.model_dump_json(indent=2).encode() + b"\n")

@@ -1,0 +1,100 @@
+# ruff: noqa: PLC0415 (torch is imported when a run starts, not before)
+"""One training run from files to a module directory: read, train, measure, save."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from petapter_hub_client.backbones import resolve_backbone
+from petapter_hub_client.local_runs import load_backbone, measure
+from petapter_hub_client.output import OnStep
+from petapter_hub_client.stated_facts import StatedFacts
+from petapter_schemas.errors import InputError
+from petapter_schemas.manifest import EvaluationSpec, Manifest
+from petapter_schemas.task import TaskSpec
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """Where labels and patterns come from: a file, or the words of the command line."""
+
+    file: Path | None
+    patterns: Sequence[str]
+    labels: Sequence[str]
+
+    def read(self) -> TaskSpec:
+        """Read the task.
+
+        Raises:
+            InputError: Both places or none were given, or they make no task.
+        """
+        from petapter.task import read_task, task_from_options
+
+        if self.file is not None:
+            if self.patterns or self.labels:
+                raise InputError("give either --task, or --pattern and --label, not both")
+            return read_task(self.file)
+        if not self.patterns or not self.labels:
+            raise InputError("the task is missing: give --task FILE, or --pattern and at least two --label NAME=word")
+        return task_from_options(self.patterns, self.labels)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Labelled rows to measure on, and the name they go by."""
+
+    file: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What may be chosen about a run on the command line."""
+
+    seed: int
+    rank: int
+    head: Literal["mlm", "random"]
+    steps: int | None
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Everything a run needs, named but not yet read."""
+
+    data: Path
+    task: TaskSource
+    backbone: str
+    settings: RunSettings
+    facts: StatedFacts
+    held_out: HeldOut | None
+
+    def run(self, out: Path, on_step: OnStep) -> Manifest:
+        """Train, measure if rows were held out, and write the module directory.
+
+        Raises:
+            PetapterError: Something given cannot be used; `out` was not made.
+        """
+        from petapter.module import ModuleInfo, save_module
+        from petapter.task import read_examples
+        from petapter.training import TrainingOptions, train
+
+        task = self.task.read()
+        examples = read_examples(self.data, task)
+        held_out = read_examples(self.held_out.file, task) if self.held_out is not None else []
+        chosen = self.settings
+        options = TrainingOptions(seed=chosen.seed, rank=chosen.rank, head_init=chosen.head, steps=chosen.steps)
+        on_step(0, 1, "(loading the backbone)")
+        backbone = load_backbone(resolve_backbone(self.backbone))
+        trained = train(
+            task,
+            examples,
+            backbone,
+            options,
+            on_step=lambda step, total, loss: on_step(step, total, f"loss {loss:.3f}"),
+        )
+        evaluation: tuple[EvaluationSpec, ...] = ()
+        if self.held_out is not None:
+            on_step(1, 1, "(measuring)")
+            evaluation = measure(backbone, trained, held_out, name=self.held_out.name, split="test")
+        return save_module(trained, out, ModuleInfo(**self.facts.model_dump()), evaluation=evaluation)

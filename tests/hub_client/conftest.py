@@ -1,0 +1,186 @@
+"""A petapter command line with its own directories, a real registry process, and a remote that records what it gets."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from petapter_hub_client.cli import main
+
+START_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> object:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The one line of an error; anything else fails the test."""
+        lines = self.err.strip().splitlines()
+        assert self.code == 1, self
+        assert len([line for line in lines if line.startswith("error: ")]) == 1, self
+        assert lines[-1].startswith("error: "), self
+        return lines[-1]
+
+
+Petapter = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the developer's own configuration, tokens and caches is read or written."""
+    monkeypatch.setenv("PETAPTER_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("PETAPTER_CACHE_DIR", str(tmp_path / "cache"))
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+    monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
+    monkeypatch.setattr("huggingface_hub.utils._detect_agent._fetch_registry", lambda: None)
+
+
+@pytest.fixture
+def petapter(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Petapter:
+    def run(*arguments: object, stdin: str = "") -> Ran:
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A running registry."""
+
+    url: str
+    token: str
+    data: Path
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    directory = tmp_path_factory.mktemp("registry")
+    port_file, log = directory / "port", directory / "log"
+    program = Path(sys.executable).parent / "petapter-registry"
+    command = [program, "serve", "--data", directory / "data", "--port", "0", "--port-file", port_file]
+    with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as process:
+        try:
+            until = time.monotonic() + START_TIMEOUT_S
+            while not port_file.exists() or "ppt_" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < until, log.read_text()
+                threading.Event().wait(0.05)
+            found = re.search(r"ppt_\S+", log.read_text())
+            assert found is not None
+            yield Registry(f"http://127.0.0.1:{port_file.read_text().strip()}", found.group(), directory / "data")
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def lab(petapter: Petapter, registry: Registry) -> Petapter:
+    """The command line, logged in to the registry, which is the default remote `lab`."""
+    assert petapter("remote", "add", "lab", registry.url, "--default").code == 0
+    assert petapter("login", "lab", "--token", registry.token).code == 0
+    return petapter
+
+
+@pytest.fixture
+def repo_id(request: pytest.FixtureRequest) -> str:
+    """A module name that no other test uses."""
+    digits = abs(hash(request.node.nodeid)) % 10**12
+    return f"team/module-{digits}"
+
+
+@dataclass
+class Stub:
+    """A remote that answers every request alike and remembers the headers."""
+
+    url: str = ""
+    status: int = 200
+    body: bytes = b"[]"
+    headers: dict[str, str] = field(default_factory=dict)
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+    @property
+    def authorizations(self) -> Sequence[str | None]:
+        return [headers.get("authorization") for _, _, headers in self.requests]
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    state = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            state.requests.append((self.command, self.path, headers))
+            self.rfile.read(int(headers.get("content-length", 0)))
+            self.send_response(state.status)
+            for name, value in {"Content-Type": "application/json", **state.headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(state.body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(state.body)
+
+        do_GET = do_POST = do_HEAD = answer  # noqa: N815 (http.server's names)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Switch HF_HUB_OFFLINE on from here."""
+
+    def switch() -> None:
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    return switch
+
+
+def files_below(directory: Path) -> list[str]:
+    """Every file except locks, in order."""
+    if not directory.exists():
+        return []
+    found = (path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
+    return sorted(str(path) for path in found if not path.name.endswith(".lock"))
+
+
+@pytest.fixture
+def cached_files(tmp_path: Path) -> Callable[[], list[str]]:
+    return lambda: files_below(tmp_path / "cache")

@@ -1,0 +1,153 @@
+"""train, evaluate and predict with the real core on a tiny backbone made here, with random weights."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hub_client.conftest import Petapter
+
+ROWS = [("i love this film", "good"), ("great food", "good"), ("i hate this film", "bad"), ("awful food", "bad")]
+WORDS = sorted({word for text, _ in ROWS for word in text.split()} | {"good", "bad", "it", "was", ".", "[MASK]"})
+TASK = ("--pattern", "{text} it was {mask} .", "--label", "good", "--label", "bad=bad,awful")
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+    directory = tmp_path_factory.mktemp("backbone") / "tiny-bert"
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+    tokens = {f"{name}_token": token for name, token in special.items()}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **tokens)
+    fast.save_pretrained(directory)
+    shape = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    BertForMaskedLM(shape).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in ROWS))
+    return path
+
+
+@pytest.fixture
+def module(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "reviews"
+    ran = petapter("train", data, "--out", out, *TASK, "--backbone", backbone, "--steps", "2", "--test", data)
+    assert ran.code == 0, ran
+    return out
+
+
+def test_train_writes_a_module_that_info_reads(petapter: Petapter, module: Path) -> None:
+    info: Any = petapter("info", module, "--json").json
+    assert info["manifest"]["name"] == "reviews"
+    assert [label["words"] for label in info["manifest"]["task"]["labels"]] == [["good"], ["bad", "awful"]]
+
+
+def test_train_records_what_was_measured(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> None:
+    made: Any = petapter(
+        "train", data, "--out", tmp_path / "m", *TASK, "--backbone", backbone, "--steps", "1", "--test", data,
+        "--test-name", "held out", "--json",
+    ).json  # fmt: skip
+    sets = {(item["metric"], item["evaluation_set"]["name"]) for item in made["manifest"]["evaluation"]}
+    assert sets == {("accuracy", "held out"), ("macro_f1", "held out")}
+
+
+def test_train_reads_a_task_file(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> None:
+    task = tmp_path / "task.yaml"
+    task.write_text("labels: {good: good, bad: bad}\npatterns: ['{text} it was {mask} .']\n")
+    out = tmp_path / "m"
+    ran = petapter("train", data, "--out", out, "--task", task, "--backbone", backbone, "--steps", "1", "--rank", "2")
+    assert ran.code == 0
+    assert (out / "petapter.json").is_file()
+
+
+def test_evaluate_names_set_and_interval(petapter: Petapter, backbone: Path, module: Path, data: Path) -> None:
+    figures: Any = petapter("evaluate", module, data, "--backbone", backbone, "--set-name", "mine", "--json").json
+    assert [figure["metric"] for figure in figures] == ["accuracy", "macro_f1"]
+    assert figures[0]["evaluation_set"]["name"] == "mine"
+    assert figures[0]["interval"]["low"] <= figures[0]["value"] <= figures[0]["interval"]["high"]
+
+
+def test_two_modules_answer_every_text(petapter: Petapter, backbone: Path, module: Path, tmp_path: Path) -> None:
+    other = module.rename(tmp_path / "other")
+    (tmp_path / "again").mkdir()
+    for path in other.iterdir():
+        (tmp_path / "again" / path.name).write_bytes(path.read_bytes())
+    answers: Any = petapter(
+        "predict", "--module", other, "--module", tmp_path / "again", "i love it", "awful", "--backbone", backbone,
+        "--json",
+    ).json  # fmt: skip
+    assert [[prediction["alias"] for prediction in answer["predictions"]] for answer in answers] == [
+        ["other", "again"],
+        ["other", "again"],
+    ]
+    assert sum(answers[0]["predictions"][0]["probabilities"].values()) == pytest.approx(1)
+
+
+def test_predict_reads_texts_from_a_file(petapter: Petapter, backbone: Path, module: Path, data: Path) -> None:
+    answers: Any = petapter("predict", "--module", module, "--input", data, "--backbone", backbone, "--json").json
+    assert [answer["fields"]["text"] for answer in answers] == [text for text, _ in ROWS]
+
+
+def test_predict_checks_golden_outputs(petapter: Petapter, backbone: Path, module: Path) -> None:
+    assert petapter("predict", "--module", module, "fine", "--backbone", backbone, "--check").code == 0
+
+
+def test_cut_text_is_warned_of(petapter: Petapter, backbone: Path, module: Path) -> None:
+    ran = petapter("predict", "--module", module, "film " * 100, "--backbone", backbone)
+    assert "warning: 1 of 1 texts" in ran.err
+
+
+def test_manifests_that_name_no_backbone_here_ask_for_one(petapter: Petapter, module: Path) -> None:
+    assert petapter("predict", "--module", module, "fine").error
+
+
+def test_modules_of_different_backbones_are_refused(
+    petapter: Petapter, module: Path, tiny_module: Any, tmp_path: Path
+) -> None:
+    error = petapter("predict", "--module", module, "--module", tiny_module(tmp_path / "tiny"), "fine").error
+    assert "different backbones" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "--task FILE"),
+        ((*TASK, "--task", "task.yaml"), "not both"),
+        ((*TASK, "--version", "1"), "MAJOR.MINOR.PATCH"),
+        ((*TASK, "--license", "my own"), "SPDX"),
+        ((*TASK, "--language", "english!"), "codes such as en"),
+        ((*TASK, "--name", "a--b"), "'a--b'"),
+        ((*TASK[:4],), "at least"),
+        (("--pattern", "no mask {text}", *TASK[2:]), "{mask}"),
+    ],
+)
+def test_bad_input_of_train_is_one_line_and_writes_nothing(
+    petapter: Petapter, data: Path, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    assert expected in petapter("train", data, "--out", tmp_path / "m", *arguments).error
+    assert not (tmp_path / "m").exists()
+
+
+def test_row_with_an_unknown_label_is_named(petapter: Petapter, data: Path, tmp_path: Path) -> None:
+    data.write_text("text,label\nfine,ugly\n")
+    assert "line 2" in petapter("train", data, "--out", tmp_path / "m", *TASK).error
+
+
+def test_directory_in_use_is_not_written_to(petapter: Petapter, data: Path, tmp_path: Path) -> None:
+    assert "not empty" in petapter("train", data, "--out", tmp_path, *TASK).error
+
+
+def test_nothing_to_classify_is_said(petapter: Petapter, module: Path) -> None:
+    assert "--input" in petapter("predict", "--module", module).error
