@@ -1,4 +1,9 @@
-"""Writes the JSON Schema of the manifest, so that other programs can check modules: `python -m … [FILE]`."""
+"""Writes the JSON Schema of the manifest, so that other programs can check modules.
+
+    python -m petapter_schemas.json_schema schemas/petapter-manifest-v1.schema.json
+
+It knows the fields, their types and bounds. The rules between fields stand in schemas/README.md.
+"""
 
 import json
 import sys
@@ -11,8 +16,9 @@ SCHEMA_ID = "urn:petapter:manifest:1"
 
 def manifest_schema() -> dict[str, object]:
     """JSON Schema (draft 2020-12) of `petapter.json`, format version 1."""
-    schema: dict[str, object] = Manifest.model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}
+    schema = Manifest.model_json_schema(mode="serialization")
+    required = ["schema_version", *schema["required"]]  # it has a default in Python, but never in a file
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema, "required": required}
 
 
 def main() -> None:

@@ -10,10 +10,13 @@ from petapter_schemas.digests import Sha256, sha256_bytes
 from petapter_schemas.errors import ManifestError
 from petapter_schemas.frozen import Frozen
 from petapter_schemas.messages import first_problem
-from petapter_schemas.names import FilePath, ModuleName
+from petapter_schemas.names import ONE_LINE, PLAIN_TEXT, FilePath, ModuleName
 from petapter_schemas.task import TaskSpec
 
 MANIFEST_FILE = "petapter.json"
+MAX_FILES = 64
+MAX_MODULE_BYTES = 512 << 20
+"""All listed files of a module together."""
 
 SemVer = Annotated[
     str,
@@ -27,8 +30,10 @@ SemVer = Annotated[
 ]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 License = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]{0,63}$")]
-ShortText = Annotated[str, StringConstraints(max_length=200)]
-Count = Annotated[int, Field(ge=0)]
+ShortText = Annotated[str, StringConstraints(max_length=200), ONE_LINE]
+RequiredText = Annotated[str, StringConstraints(min_length=1, max_length=200), ONE_LINE]
+Description = Annotated[str, StringConstraints(max_length=4000), PLAIN_TEXT]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]  # beyond, JSON readers that use doubles lose the last digit
 Dtype = Literal["float32", "float16", "bfloat16", "int8"]
 
 AdapterKind = Literal["lora", "ia3", "bottleneck", "bitfit", "none"]
@@ -42,7 +47,7 @@ class BackboneSpec(Frozen):
     The digests are defined in schemas/README.md.
     """
 
-    repo: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    repo: Annotated[str, StringConstraints(min_length=1, max_length=300), ONE_LINE]
     revision: ShortText | None = None
     architecture: ShortText
     config_sha256: Sha256
@@ -68,11 +73,27 @@ class AdapterSpec(Frozen):
 
     @model_validator(mode="after")
     def _rank_belongs_to_lora(self) -> Self:
-        if (self.kind == "lora") != (self.rank is not None and self.alpha is not None):
-            raise ValueError("rank and alpha belong to a lora adapter, and a lora adapter needs both")
+        given = (self.rank is not None, self.alpha is not None)
+        if self.kind == "lora" and not all(given):
+            raise ValueError("a lora adapter needs rank and alpha")
+        if self.kind not in {"lora", "bottleneck"} and any(given):
+            raise ValueError(f"rank and alpha have no meaning for an adapter of kind {self.kind!r}: drop them")
+        return self
+
+    @model_validator(mode="after")
+    def _none_is_empty(self) -> Self:
         if (self.kind == "none") != (self.parameters == 0):
             raise ValueError("an adapter of kind 'none' has 0 parameters, and only that one")
+        if self.kind == "none" and (self.targets or self.layers is not None):
+            raise ValueError("an adapter of kind 'none' has no targets and no layers")
         return self
+
+    @field_validator("targets", "layers")
+    @classmethod
+    def _each_once(cls, items: tuple[object, ...] | None) -> tuple[object, ...] | None:
+        if items is not None and len(set(items)) < len(items):
+            raise ValueError("must name each one once")
+        return items
 
 
 class HeadSpec(Frozen):
@@ -94,6 +115,15 @@ class HeadSpec(Frozen):
             raise ValueError("parts must name 'rows', and each part once")
         return parts
 
+    @model_validator(mode="after")
+    def _trains_what_it_has(self) -> Self:
+        if self.norm == "none" and "norm" in self.parts:
+            raise ValueError("a head whose norm is 'none' has no part 'norm'")
+        needed = {"rows", "bias", "dense"} | ({"norm"} if self.norm == "layer-norm" else set())
+        if self.init == "random" and (lost := needed - set(self.parts)):
+            raise ValueError(f"a head that began at random must hold its {min(lost)}: it is nowhere else")
+        return self
+
 
 class CalibrationSpec(Frozen):
     """probabilities = softmax(logits / temperature + class_bias); below `abstain_below` the answer is none."""
@@ -102,6 +132,12 @@ class CalibrationSpec(Frozen):
     class_bias: tuple[float, ...] | None = None
     abstain_below: Annotated[float, Field(ge=0, le=1)] | None = None
     abstain_error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _rate_has_threshold(self) -> Self:
+        if self.abstain_error_rate is not None and self.abstain_below is None:
+            raise ValueError("abstain_error_rate says nothing without abstain_below")
+        return self
 
 
 class TrainingSpec(Frozen):
@@ -122,9 +158,9 @@ class TrainingSpec(Frozen):
 class EvaluationSet(Frozen):
     """The rows a metric was measured on, named by the digest of their canonical form."""
 
-    name: ShortText
+    name: RequiredText
     sha256: Sha256
-    split: ShortText
+    split: RequiredText
     n: Annotated[int, Field(ge=1)]
 
 
@@ -146,7 +182,7 @@ class Interval(Frozen):
 class EvaluationSpec(Frozen):
     """One measured figure; it always says on what, with which seeds, and how sure."""
 
-    metric: ShortText
+    metric: RequiredText
     value: float
     interval: Interval
     evaluation_set: EvaluationSet
@@ -172,10 +208,10 @@ class LineageSpec(Frozen):
 class Manifest(Frozen):
     """The whole manifest. `files` lists every other file; the sha256 of petapter.json itself names the version."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = 1  # written always; `parse_manifest` refuses a manifest without it
     name: ModuleName
     version: SemVer
-    description: str = Field(default="", max_length=4000)
+    description: Description = ""
     license: License | None = None
     languages: tuple[Language, ...] = ()
     task: TaskSpec
@@ -185,7 +221,7 @@ class Manifest(Frozen):
     calibration: CalibrationSpec | None = None
     training: TrainingSpec
     evaluation: tuple[EvaluationSpec, ...] = ()
-    files: tuple[FileSpec, ...]
+    files: tuple[FileSpec, ...] = Field(max_length=MAX_FILES)
     lineage: LineageSpec = LineageSpec()
 
     @model_validator(mode="after")
@@ -197,6 +233,16 @@ class Manifest(Frozen):
         for ids in self.word_ids:
             if not 1 <= len(ids) <= masks or max(ids) >= self.backbone.vocab_size:
                 raise ValueError(f"each verbalizer word must be 1 to {masks} token ids below vocab_size")
+        if len(set(self.word_ids)) < len(self.word_ids):
+            raise ValueError("two words are the same token ids, so they cannot be told apart: choose another word")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_backbone(self) -> Self:
+        if self.backbone.mask_id >= self.backbone.vocab_size or self.backbone.mask_id in self.row_token_ids:
+            raise ValueError("backbone.mask_id must be below vocab_size and no part of a word")
+        if self.adapter.layers is not None and any(layer >= self.backbone.layers for layer in self.adapter.layers):
+            raise ValueError(f"adapter.layers must be below the backbone's {self.backbone.layers} layers")
         return self
 
     @model_validator(mode="after")
@@ -213,6 +259,11 @@ class Manifest(Frozen):
         paths = [file.path.casefold() for file in self.files]
         if len(set(paths)) < len(paths) or MANIFEST_FILE in paths:
             raise ValueError("files must list every file once, and not petapter.json")
+        folders = {"/".join(path.split("/")[:depth]) for path in paths for depth in range(1, path.count("/") + 1)}
+        if clash := folders & {*paths, MANIFEST_FILE}:
+            raise ValueError(f"files lists {min(clash)!r} as a file and as a folder")
+        if (total := sum(file.size for file in self.files)) > MAX_MODULE_BYTES:
+            raise ValueError(f"the files have {total} bytes together, more than the {MAX_MODULE_BYTES} allowed")
         return self
 
     @property
@@ -234,12 +285,36 @@ def parse_manifest(data: bytes) -> Manifest:
     """
     document = strict_json.loads(data, source=MANIFEST_FILE)
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if isinstance(version, int) and version > 1:
+    if type(version) is not int:
+        raise ManifestError(f"{MANIFEST_FILE} is no manifest: it has no schema_version")
+    if version > 1:
         raise ManifestError(f"{MANIFEST_FILE} has format version {version}; this petapter reads 1: upgrade petapter")
     try:
-        return Manifest.model_validate_json(data, strict=True)
+        manifest = Manifest.model_validate_json(data, strict=True)
     except ValidationError as error:
         raise ManifestError(f"{MANIFEST_FILE} breaks the format: {first_problem(error)}") from error
+    if (where := _first_difference(document, manifest.model_dump(mode="json"))) is not None:
+        raise ManifestError(
+            f"{MANIFEST_FILE} breaks the format: {where} is written in a form that only task files allow"
+        )
+    return manifest
+
+
+def _first_difference(written: object, read: object) -> str | None:
+    """Where a value was changed by reading (short forms of labels and patterns, spaces around words); None if nowhere.
+
+    Every reader of the format must see the same task, also one that knows no short forms.
+    """
+    if isinstance(written, dict) and isinstance(read, dict):
+        inner = ((str(key), value, read.get(key)) for key, value in written.items())
+    elif isinstance(written, list) and isinstance(read, list) and len(written) == len(read):
+        inner = ((str(i), *pair) for i, pair in enumerate(zip(written, read, strict=True)))
+    else:
+        return None if written == read else ""
+    for key, before, after in inner:
+        if (where := _first_difference(before, after)) is not None:
+            return f"{key}.{where}".rstrip(".")
+    return None
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -249,15 +324,26 @@ def read_manifest(directory: Path) -> Manifest:
         ManifestError: There is none, or it breaks the format.
     """
     try:
-        data = (directory / MANIFEST_FILE).read_bytes()
+        with (directory / MANIFEST_FILE).open("rb") as stream:
+            data = stream.read(strict_json.MAX_JSON_BYTES + 1)
     except OSError as error:
         raise ManifestError(f"{directory} is no module directory: it has no readable {MANIFEST_FILE}") from error
     return parse_manifest(data)
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """The bytes of petapter.json: indented for readers, with a newline at the end."""
-    return manifest.model_dump_json(indent=2).encode() + b"\n"
+    """The bytes of petapter.json: indented for readers, with a newline at the end.
+
+    Raises:
+        ManifestError: They are more than a reader accepts.
+    """
+    data = manifest.model_dump_json(indent=2).encode() + b"\n"
+    if len(data) > strict_json.MAX_JSON_BYTES:
+        raise ManifestError(
+            f"{MANIFEST_FILE} would have {len(data)} bytes, more than the {strict_json.MAX_JSON_BYTES} allowed: "
+            "use fewer labels or words"
+        )
+    return data
 
 
 def manifest_digest(data: bytes) -> str:

@@ -1,26 +1,43 @@
 """Which files make a module, and the checks that need no torch; run at save, push, by the server, at pull and open."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from petapter_schemas import strict_json
+from petapter_schemas.adapter_files import (
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_FILE,
+    check_adapter_config,
+    check_adapter_tensors,
+)
 from petapter_schemas.digests import sha256_file
 from petapter_schemas.errors import DigestMismatchError, ManifestError, TensorFileError
-from petapter_schemas.golden import GOLDEN_FILE, parse_golden
-from petapter_schemas.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from petapter_schemas.file_contents import ALLOWED_SUFFIXES, check_content, suffix
+from petapter_schemas.golden import GOLDEN_FILE, Golden, parse_golden
+from petapter_schemas.manifest import MANIFEST_FILE, MAX_MODULE_BYTES, Manifest, parse_manifest, read_manifest
 from petapter_schemas.strict_json import MAX_JSON_BYTES
 from petapter_schemas.tensor_header import TensorHeader, read_tensor_header
 
 HEAD_FILE = "head.safetensors"
-ADAPTER_FILE = "adapter_model.safetensors"
-ADAPTER_CONFIG_FILE = "adapter_config.json"
 CARD_FILE = "README.md"
 
-ALLOWED_SUFFIXES = frozenset({".safetensors", ".json", ".md", ".txt", ".csv", ".png", ".svg"})
-"""What a module may hold: weights, JSON, words, small tables, plots. Never pickles or archives."""
+__all__ = [
+    "ADAPTER_CONFIG_FILE",
+    "ADAPTER_FILE",
+    "ALLOWED_SUFFIXES",
+    "CARD_FILE",
+    "GOLDEN_FILE",
+    "HEAD_FILE",
+    "StoredFile",
+    "head_shapes",
+    "measure_file",
+    "read_module_files",
+    "verify_directory",
+    "verify_module",
+]
 
-_PEFT_TYPES = {"lora": "LORA", "ia3": "IA3"}
+_TOTAL_TOLERANCE = 0.01  # probes are float32 and may be rounded; a wrong softmax is off by far more
 _DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
 
 
@@ -42,19 +59,34 @@ def read_module_files(directory: Path) -> dict[str, StoredFile]:
     """Hash the manifest of a directory and every file it lists; other files are left alone.
 
     Raises:
-        ManifestError: There is no manifest, it breaks the format, or a listed file is missing or a link.
+        ManifestError: There is no manifest, it breaks the format, or a listed file is missing, no ordinary file, or
+            reached through a link.
+        DigestMismatchError: A file is larger than a module may be.
     """
     location = directory / MANIFEST_FILE
-    if not location.is_file():
+    if not location.is_file() or location.is_symlink():
         raise ManifestError(f"{directory} is no module directory: it has no readable {MANIFEST_FILE}")
-    manifest = parse_manifest(location.read_bytes())
+    manifest = read_manifest(directory)
     files = {MANIFEST_FILE: measure_file(location)}
     for file in manifest.files:
-        inside = directory / file.path
-        if not inside.is_file():
-            raise ManifestError(f"{directory}: {file.path} is listed in {MANIFEST_FILE} but missing: pull it again")
-        files[file.path] = measure_file(inside)
+        files[file.path] = _measure_inside(directory, file.path)
     return files
+
+
+def _measure_inside(directory: Path, path: str) -> StoredFile:
+    inside = directory
+    for part in path.split("/"):
+        inside /= part
+        if inside.is_symlink():
+            raise ManifestError(f"{directory}: {path} is or goes through a link: copy the file itself there")
+    if not inside.is_file():
+        raise ManifestError(f"{directory}: {path} is listed in {MANIFEST_FILE} but missing: pull it again")
+    if (size := inside.stat().st_size) > MAX_MODULE_BYTES:
+        raise DigestMismatchError(f"{directory}: {path} has {size} bytes, more than a whole module may have")
+    try:
+        return measure_file(inside)
+    except OSError as error:
+        raise ManifestError(f"{directory}: {path} cannot be read: {error.strerror}") from error
 
 
 def verify_directory(directory: Path) -> Manifest:
@@ -83,15 +115,13 @@ def verify_module(files: Mapping[str, StoredFile]) -> Manifest:
     manifest = parse_manifest(_read_small(files, MANIFEST_FILE))
     _check_digests(manifest, files)
     _check_file_set(manifest)
-    _check_head(manifest, read_tensor_header(files[HEAD_FILE].location))
+    for file in manifest.files:
+        check_content(file.path, files[file.path].location, file.size)
+    _check_head(manifest, read_tensor_header(files[HEAD_FILE].location, name=HEAD_FILE))
     if manifest.adapter.kind != "none":
-        _check_adapter(manifest, read_tensor_header(files[ADAPTER_FILE].location))
-        _check_adapter_config(manifest, _read_small(files, ADAPTER_CONFIG_FILE))
-    golden = parse_golden(_read_small(files, GOLDEN_FILE))
-    if len(golden.probes[0].log_probabilities) != len(manifest.task.labels):
-        raise ManifestError(f"{GOLDEN_FILE} has another number of labels than {MANIFEST_FILE}")
-    if any(set(probe.fields) != set(manifest.task.fields) for probe in golden.probes):
-        raise ManifestError(f"{GOLDEN_FILE} has other text fields than {MANIFEST_FILE}")
+        _check_adapter(manifest, read_tensor_header(files[ADAPTER_FILE].location, name=ADAPTER_FILE))
+        check_adapter_config(manifest.adapter, _read_small(files, ADAPTER_CONFIG_FILE))
+    _check_golden(manifest, parse_golden(_read_small(files, GOLDEN_FILE)))
     return manifest
 
 
@@ -121,12 +151,9 @@ def _check_file_set(manifest: Manifest) -> None:
         raise ManifestError(f"{MANIFEST_FILE} must list {', '.join(sorted(missing))}")
     if manifest.adapter.kind == "none" and listed & adapter:
         raise ManifestError(f"an adapter of kind 'none' must not come with {', '.join(sorted(listed & adapter))}")
-    weights = {path for path in listed if path.endswith(".safetensors")} - {HEAD_FILE, ADAPTER_FILE}
+    weights = {path for path in listed if suffix(path) == ".safetensors"} - {HEAD_FILE, ADAPTER_FILE}
     if weights:
         raise ManifestError(f"{min(weights)} is no weight file of a module")
-    for path in sorted(listed):
-        if Path(path).suffix.lower() not in ALLOWED_SUFFIXES:
-            raise ManifestError(f"{path} is not allowed in a module: only {', '.join(sorted(ALLOWED_SUFFIXES))}")
 
 
 def head_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
@@ -151,6 +178,7 @@ def _check_head(manifest: Manifest, header: TensorHeader) -> None:
 
 
 def _check_adapter(manifest: Manifest, header: TensorHeader) -> None:
+    check_adapter_tensors(manifest.adapter, header)
     _check_dtype(ADAPTER_FILE, header, manifest.adapter.dtype)
     _check_count(ADAPTER_FILE, header, manifest.adapter.parameters)
 
@@ -161,27 +189,20 @@ def _check_dtype(file: str, header: TensorHeader, dtype: str) -> None:
 
 
 def _check_count(file: str, header: TensorHeader, parameters: int) -> None:
-    count = 0
-    for info in header.tensors.values():
-        size = 1
-        for dimension in info.shape:
-            size *= dimension
-        count += size
+    count = sum(math.prod(info.shape) for info in header.tensors.values())
     if count != parameters:
         raise TensorFileError(f"{file} holds {count} numbers; the manifest says {parameters}")
 
 
-def _check_adapter_config(manifest: Manifest, data: bytes) -> None:
-    config = strict_json.loads(data, source=ADAPTER_CONFIG_FILE)
-    if not isinstance(config, dict):
-        raise ManifestError(f"{ADAPTER_CONFIG_FILE} must be a JSON object")
-    expected = _PEFT_TYPES.get(manifest.adapter.kind)
-    if expected is not None and config.get("peft_type") != expected:
-        raise ManifestError(f"{ADAPTER_CONFIG_FILE} has peft_type {config.get('peft_type')!r}; the manifest {expected}")
-    if manifest.adapter.kind == "lora" and config.get("r") != manifest.adapter.rank:
-        raise ManifestError(f"{ADAPTER_CONFIG_FILE} has rank {config.get('r')}; the manifest {manifest.adapter.rank}")
-    if config.get("auto_mapping") is not None or config.get("modules_to_save"):
-        raise ManifestError(f"{ADAPTER_CONFIG_FILE} must not set auto_mapping or modules_to_save: they name code")
+def _check_golden(manifest: Manifest, golden: Golden) -> None:
+    for probe in golden.probes:
+        if len(probe.log_probabilities) != len(manifest.task.labels):
+            raise ManifestError(f"{GOLDEN_FILE} has another number of labels than {MANIFEST_FILE}")
+        if set(probe.fields) != set(manifest.task.fields):
+            raise ManifestError(f"{GOLDEN_FILE} has other text fields than {MANIFEST_FILE}")
+        total = math.fsum(map(math.exp, probe.log_probabilities))
+        if manifest.task.type == "single-label" and abs(total - 1) > _TOTAL_TOLERANCE:
+            raise ManifestError(f"{GOLDEN_FILE}: the probabilities of a probe add up to {total:.4g}, not to 1")
 
 
 def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -11,6 +11,7 @@ HUB_REMOTE = "hf"
 """The remote name of the Hugging Face Hub; all others are added by the user."""
 
 _REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+_MAX_CHARACTERS = 512
 _REVISION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+/-]{0,126}[A-Za-z0-9])?")
 
 
@@ -36,11 +37,13 @@ class Reference:
             InvalidReferenceError: The text is not of the form.
             InvalidNameError: The namespace or the name breaks the rules.
         """
+        if len(text) > _MAX_CHARACTERS:
+            raise InvalidReferenceError(f"{text[:80]!r}… is no module reference: it has {len(text)} characters")
         rest, at, revision = text.partition("@")
         remote, colon, repo_id = rest.rpartition(":")
         if colon and not _REMOTE.fullmatch(remote):
             raise InvalidReferenceError(f"{text!r} is no module reference: {remote!r} cannot be a remote's name")
-        if at and (not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision):
+        if at and not _is_revision(revision):
             raise InvalidReferenceError(f"{text!r} is no module reference: {revision!r} cannot be a revision")
         split_repo_id(repo_id)
         return cls(remote=remote or None, repo_id=repo_id, revision=revision or None)
@@ -49,6 +52,13 @@ class Reference:
         prefix = f"{self.remote}:" if self.remote else ""
         suffix = f"@{self.revision}" if self.revision else ""
         return f"{prefix}{self.repo_id}{suffix}"
+
+
+def _is_revision(text: str) -> bool:
+    """Whether git could call a branch, tag or commit so."""
+    parts = text.split("/")
+    named_well = not any(part == "" or part.startswith(".") or part.endswith((".", ".lock")) for part in parts)
+    return bool(_REVISION.fullmatch(text)) and ".." not in text and named_well
 
 
 def check_remote_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""JSON as the format allows it: UTF-8, no duplicate keys at any level, no NaN or infinity, a size limit.
+"""JSON as the format allows it: UTF-8, no duplicate keys at any level, finite numbers, whole characters, a size limit.
 
 Two parsers that disagree on a duplicate key can be shown two different modules in one file (the safetensors audit
 of 2023 lists this as TOB-SFTN-7), so a duplicate is an error here, everywhere.
@@ -6,6 +6,7 @@ of 2023 lists this as TOB-SFTN-7), so a duplicate is an error here, everywhere.
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -13,6 +14,8 @@ from petapter_schemas.errors import ManifestError
 
 MAX_JSON_BYTES = 256 * 1024
 MAX_DEPTH = 32
+
+_SHOWN = 80
 
 
 def loads(data: bytes, *, source: str, max_bytes: int = MAX_JSON_BYTES) -> object:
@@ -24,15 +27,22 @@ def loads(data: bytes, *, source: str, max_bytes: int = MAX_JSON_BYTES) -> objec
         max_bytes: Longer input is refused before it is parsed.
 
     Raises:
-        ManifestError: The bytes are too long, too deep, not UTF-8, not JSON, or hold a duplicate key or a NaN.
+        ManifestError: The bytes are too long, too deep, not UTF-8, not JSON, or hold a duplicate key, a number that is
+            not finite, a negative zero, or half of a surrogate pair.
     """
     if len(data) > max_bytes:
         raise ManifestError(f"{source} has {len(data)} bytes, more than the {max_bytes} allowed")
     try:
         value: object = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant
+            data.decode("utf-8"),
+            object_pairs_hook=_refuse_duplicates,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_plain_int,
         )
         check_depth(value)
+        if b"\\u" in data:  # decoded UTF-8 itself holds no surrogates; only an escape can make one
+            _refuse_half_characters(value)
     except RecursionError:
         raise ManifestError(f"{source} is nested too deeply") from None
     except ValueError as error:
@@ -50,7 +60,8 @@ def check_depth(value: object, depth: int = 0) -> None:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in inner:
-        check_depth(item, depth + 1)
+        if isinstance(item, dict | list):
+            check_depth(item, depth + 1)
 
 
 def canonical(value: object) -> bytes:
@@ -64,13 +75,38 @@ def canonical_sha256(value: object) -> str:
 
 
 def _refuse_duplicates(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    seen: dict[str, object] = {}
-    for key, value in pairs:
-        if key in seen:
-            raise ValueError(f"duplicate key {key!r}")
-        seen[key] = value
+    seen = dict(pairs)
+    if len(seen) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for position, key in enumerate(keys) if key in keys[:position])
+        raise ValueError(f"duplicate key {repeated[:_SHOWN]!r}")
     return seen
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:_SHOWN]} is too large for a number")
+    return number
+
+
+def _plain_int(text: str) -> int:
+    if text == "-0":  # an integer here, a float elsewhere: two readers would disagree
+        raise ValueError("-0 is no integer")
+    return int(text)
+
+
+def _refuse_half_characters(value: object) -> None:
+    if isinstance(value, str):
+        value.encode("utf-8")  # raises UnicodeEncodeError, a ValueError
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            key.encode("utf-8")
+            _refuse_half_characters(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_half_characters(item)

@@ -8,13 +8,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from petapter_schemas.frozen import Frozen
-from petapter_schemas.names import LabelName, Line, Text, label_key
+from petapter_schemas.names import ONE_LINE, PLAIN_TEXT, LabelName, label_key
 
 MASK_FIELD = "mask"
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Word = Annotated[Line, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
-Template = Annotated[Text, StringConstraints(min_length=1, max_length=2000)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True), ONE_LINE]
+Template = Annotated[str, StringConstraints(min_length=1, max_length=2000), PLAIN_TEXT]
+LabelDescription = Annotated[str, StringConstraints(max_length=2000), PLAIN_TEXT]
 
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -99,7 +100,7 @@ class LabelSpec(Frozen):
 
     name: LabelName
     words: tuple[Word, ...] = Field(min_length=1, max_length=64)
-    description: Text = Field(default="", max_length=2000)
+    description: LabelDescription = ""
 
     @field_validator("words", mode="before")
     @classmethod

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from petapter_hub_client.cli import main
+from tests.hub_client.tiny_reviews import TASK, save_backbone, write_rows
 
 START_TIMEOUT_S = 60
 
@@ -184,3 +185,21 @@ def files_below(directory: Path) -> list[str]:
 @pytest.fixture
 def cached_files(tmp_path: Path) -> Callable[[], list[str]]:
     return lambda: files_below(tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_backbone(tmp_path_factory.mktemp("backbone") / "tiny-bert")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "reviews.csv")
+
+
+@pytest.fixture
+def module(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "reviews"
+    ran = petapter("train", data, "--out", out, *TASK, "--backbone", backbone, "--steps", "2", "--test", data)
+    assert ran.code == 0, ran
+    return out

@@ -6,46 +6,7 @@ from typing import Any
 import pytest
 
 from tests.hub_client.conftest import Petapter
-
-ROWS = [("i love this film", "good"), ("great food", "good"), ("i hate this film", "bad"), ("awful food", "bad")]
-WORDS = sorted({word for text, _ in ROWS for word in text.split()} | {"good", "bad", "it", "was", ".", "[MASK]"})
-TASK = ("--pattern", "{text} it was {mask} .", "--label", "good", "--label", "bad=bad,awful")
-
-
-@pytest.fixture(scope="session")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
-
-    directory = tmp_path_factory.mktemp("backbone") / "tiny-bert"
-    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-    tokens = {f"{name}_token": token for name, token in special.items()}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **tokens)
-    fast.save_pretrained(directory)
-    shape = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=32,
-    )  # fmt: skip
-    BertForMaskedLM(shape).save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    path = tmp_path / "reviews.csv"
-    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in ROWS))
-    return path
-
-
-@pytest.fixture
-def module(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> Path:
-    out = tmp_path / "reviews"
-    ran = petapter("train", data, "--out", out, *TASK, "--backbone", backbone, "--steps", "2", "--test", data)
-    assert ran.code == 0, ran
-    return out
+from tests.hub_client.tiny_reviews import ROWS, TASK
 
 
 def test_train_writes_a_module_that_info_reads(petapter: Petapter, module: Path) -> None:
