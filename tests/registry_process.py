@@ -1,4 +1,4 @@
-"""A real server process on a free port, and real clients in processes of their own."""
+"""A real registry process on a free port and real clients in processes of their own, for all tests that need them."""
 
 import os
 import subprocess
@@ -24,6 +24,11 @@ class Server:
     data: Path
     url: str
 
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return _log(self.data).read_text(encoding="utf-8")
+
     def kill(self) -> None:
         """End it without a chance to tidy up."""
         self.process.kill()
@@ -36,12 +41,12 @@ class Server:
         return printed
 
 
-def start(data: Path) -> Server:
-    """Start a server; the port file appears once requests are queued."""
+def start(data: Path, programs: Path = BIN) -> Server:
+    """Start a server of an installation; the port file appears once requests are queued."""
     port_file = data.parent / f"{data.name}.port"
     port_file.unlink(missing_ok=True)
-    command = [BIN / "petapter-registry", "serve", "--data", data, "--port", "0", "--port-file", port_file]
-    with data.with_suffix(".log").open("a") as log:
+    command = [programs / "petapter-registry", "serve", "--data", data, "--port", "0", "--port-file", port_file]
+    with _log(data).open("a", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     deadline = time.monotonic() + START_S
     while not port_file.exists():
@@ -52,10 +57,14 @@ def start(data: Path) -> Server:
     return Server(process, data, f"http://127.0.0.1:{port_file.read_text().strip()}")
 
 
+def _log(data: Path) -> Path:
+    return data.with_name(f"{data.name}.log")
+
+
 @contextmanager
-def serving(data: Path) -> Iterator[Server]:
+def serving(data: Path, programs: Path = BIN) -> Iterator[Server]:
     """A server that is gone at the end, whatever happens."""
-    server = start(data)
+    server = start(data, programs)
     try:
         yield server
     finally:

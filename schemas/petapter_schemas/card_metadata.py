@@ -110,8 +110,14 @@ def _results(evaluation: tuple[EvaluationSpec, ...]) -> list[object]:
     ]
 
 
-def _dataset(rows: EvaluationSet) -> dict[str, str]:
-    return {"name": rows.name, "type": rows.name, "split": rows.split, "revision": rows.sha256}
+def _dataset(rows: EvaluationSet) -> dict[str, object]:
+    return {
+        "name": rows.name,
+        "type": rows.name,
+        "split": rows.split,
+        "revision": rows.sha256,
+        "args": {"n": rows.n},
+    }
 
 
 def _yaml(value: object) -> str:

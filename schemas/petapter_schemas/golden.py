@@ -13,7 +13,7 @@ GOLDEN_FILE = "golden.json"
 
 
 class Probe(Frozen):
-    """A text and the log-probability of each label, in label order, under the module's first pattern."""
+    """A text and the log-probability of each label, in label order, over all patterns of the module."""
 
     fields: dict[str, str]
     log_probabilities: tuple[Annotated[float, Field(le=0)], ...]

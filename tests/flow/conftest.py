@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry_process import PROGRAMS, RunningRegistry, running_registry
+from tests.registry_process import BIN, Server, new_token, serving
 
 ROOT = Path(__file__).parents[2]
 DEMO_DATA = ROOT / "hub_client" / "petapter_hub_client" / "demo" / "data"
@@ -32,9 +32,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    with running_registry(tmp_path_factory.mktemp("registry") / "data") as running:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("registry") / "data") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def token(registry: Server) -> str:
+    return new_token(registry.data)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +49,7 @@ def run(home: dict[str, str]) -> Run:
     def run_program(
         name: str, *arguments: str | Path, code: int = 0, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        command = [str(PROGRAMS / name), *map(str, arguments)]
+        command = [str(BIN / name), *map(str, arguments)]
         done = subprocess.run(
             command, env=home | (env or {}), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
         )
@@ -55,10 +60,10 @@ def run(home: dict[str, str]) -> Run:
 
 
 @pytest.fixture(scope="session")
-def petapter(run: Run, registry: RunningRegistry) -> Run:
+def petapter(run: Run, registry: Server, token: str) -> Run:
     """The command line, logged in to the registry as its default remote."""
     run("petapter", "remote", "add", "lab", registry.url, "--default")
-    run("petapter", "login", "lab", "--token", str(registry.token))
+    run("petapter", "login", "lab", "--token", token)
 
     def run_petapter(
         *arguments: str | Path, code: int = 0, env: dict[str, str] | None = None
@@ -69,9 +74,9 @@ def petapter(run: Run, registry: RunningRegistry) -> Run:
 
 
 @pytest.fixture(scope="session")
-def hub_environment(registry: RunningRegistry) -> dict[str, str]:
+def hub_environment(registry: Server, token: str) -> dict[str, str]:
     """What a user of `hf`, peft or transformers sets to work with the registry."""
-    return {"HF_ENDPOINT": registry.url, "HF_TOKEN": str(registry.token)}
+    return {"HF_ENDPOINT": registry.url, "HF_TOKEN": token}
 
 
 @pytest.fixture(scope="session")

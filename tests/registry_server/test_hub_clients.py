@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.registry_process import Hub, new_token, serving
 from tests.registry_server.module_bytes import module_files
-from tests.registry_server.server_process import Hub, new_token, serving
 
 IMPORTS = """
 import sys

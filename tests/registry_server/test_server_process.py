@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.registry_process import Server, new_token, run, serving, start
 from tests.registry_server.conftest import commit_body
 from tests.registry_server.module_bytes import module_files
-from tests.registry_server.server_process import Server, new_token, run, serving, start
 
 TOKEN = re.compile(r"ppt_[A-Za-z0-9_-]{43}[0-9a-f]{8}")
 

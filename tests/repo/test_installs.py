@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry_process import RunningRegistry, running_registry
+from tests.registry_process import Server, new_token, serving
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"petapter", "petapter_schemas", "petapter_hub_client", "petapter_registry_server"}
@@ -72,9 +72,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def registry(server: Path, tmp_path: Path) -> Iterator[RunningRegistry]:
+def registry(server: Path, tmp_path: Path) -> Iterator[Server]:
     """A registry process of the [server] installation."""
-    with running_registry(tmp_path / "data", programs=server) as running:
+    with serving(tmp_path / "data", programs=server) as running:
         yield running
 
 
@@ -111,7 +111,7 @@ def test_training_without_torch_says_what_to_install(bare: Path, environment: di
 
 
 def test_the_bare_client_pushes_finds_and_pulls_without_torch(
-    bare: Path, registry: RunningRegistry, environment: dict[str, str], tmp_path: Path, tiny_module: TinyModule
+    bare: Path, registry: Server, environment: dict[str, str], tmp_path: Path, tiny_module: TinyModule
 ) -> None:
     def petapter(*arguments: str | Path) -> str:
         command = [bare / "petapter", *arguments]
@@ -120,7 +120,7 @@ def test_the_bare_client_pushes_finds_and_pulls_without_torch(
         return done.stdout
 
     petapter("remote", "add", "lab", registry.url, "--default")
-    petapter("login", "lab", "--token", str(registry.token))
+    petapter("login", "lab", "--token", new_token(registry.data))
     petapter("push", tiny_module(tmp_path / "tiny", labels=("apple", "pear")), "team/tiny")
     assert "team/tiny" in petapter("search", "--label", "pear", "--json")
     assert json.loads(petapter("pull", "team/tiny", "--json"))
