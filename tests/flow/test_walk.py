@@ -12,6 +12,7 @@ from transformers import AutoModelForMaskedLM
 
 from petapter.backbone import Backbone
 from petapter.runtime import Engine
+from petapter_schemas.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
 from petapter_schemas.manifest import read_manifest
 from tests.registry_process import Server
 
@@ -124,3 +125,10 @@ def test_the_server_log_names_the_module_but_no_token(registry: Server, token: s
     assert published in registry.log
     assert "ppt_" not in registry.log
     assert token not in registry.log
+
+
+def test_the_built_in_backbone_is_the_same_on_every_machine(minilm: Path) -> None:
+    """Modules are bound to these digests, so a build that differs in one bit would refuse everybody else's modules."""
+    assert config_sha256(minilm / "config.json")[:16] == "bdfc0d82bc05aeaa"
+    assert tokenizer_sha256(minilm / "tokenizer.json")[:16] == "be31104b6f249992"
+    assert weights_sha256(minilm)[:16] == "e222b88a8bf774e8"
