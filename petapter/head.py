@@ -151,8 +151,11 @@ def restore_head(backbone: Backbone, verbalizer: Verbalizer, spec: HeadSpec, ten
     """Build a stored head again: stored parts from `tensors`, the others from the backbone's masked-LM head.
 
     Raises:
-        BackboneError: A part is not stored and the backbone has no masked-LM head to take it from.
+        BackboneError: A part is not stored and the backbone has no masked-LM head to take it from, or the activation
+            is not known here.
     """
+    if spec.activation not in ACT2FN:
+        raise BackboneError(f"the head's activation {spec.activation!r} is not known here: upgrade transformers")
     if spec.init == "mlm":
         head = _mlm_head(backbone, verbalizer)
     else:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from petapter_schemas.card import render_card
-from petapter_schemas.durable import write_file_durably
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -18,7 +17,9 @@ from petapter.adapters import check_config
 from petapter.backbone import Backbone
 from petapter.task.verbalizer import read_verbalizer
 from petapter.trained import TrainedModule
+from petapter_schemas.card import render_card
 from petapter_schemas.digests import sha256_bytes
+from petapter_schemas.durable import write_file_durably
 from petapter_schemas.errors import DigestMismatchError, InputError, TensorFileError
 from petapter_schemas.golden import GOLDEN_FILE, parse_golden
 from petapter_schemas.manifest import (
@@ -29,6 +30,7 @@ from petapter_schemas.manifest import (
     manifest_bytes,
     read_manifest,
 )
+from petapter_schemas.messages import first_problem
 from petapter_schemas.module_files import (
     ADAPTER_CONFIG_FILE,
     ADAPTER_FILE,
@@ -110,21 +112,24 @@ def open_module(directory: Path, backbone: Backbone) -> TrainedModule:
 
 
 def _draft(trained: TrainedModule, info: ModuleInfo, evaluation: tuple[EvaluationSpec, ...]) -> Manifest:
-    return Manifest(
-        name=info.name,
-        version=info.version,
-        description=info.description,
-        license=info.license,
-        languages=info.languages,
-        task=trained.task,
-        backbone=trained.backbone,
-        adapter=trained.adapter,
-        head=trained.head,
-        calibration=trained.calibration,
-        training=trained.training,
-        evaluation=evaluation,
-        files=(),
-    )
+    try:
+        return Manifest(
+            name=info.name,
+            version=info.version,
+            description=info.description,
+            license=info.license,
+            languages=info.languages,
+            task=trained.task,
+            backbone=trained.backbone,
+            adapter=trained.adapter,
+            head=trained.head,
+            calibration=trained.calibration,
+            training=trained.training,
+            evaluation=evaluation,
+            files=(),
+        )
+    except ValidationError as error:
+        raise InputError(f"the module cannot be described: {first_problem(error)}") from error
 
 
 def _files(trained: TrainedModule) -> dict[str, bytes]:

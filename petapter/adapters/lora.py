@@ -67,6 +67,8 @@ def check_config(spec: AdapterSpec, stored: Mapping[str, object]) -> None:
     for key, value in stored.items():
         if key in _COSMETIC:
             continue
+        if key == "target_modules" and isinstance(value, list):
+            value = sorted(map(str, value))  # noqa: PLW2901 (a set for peft, which writes it in any order)
         if key in expected and value != expected[key] and not (not value and not expected[key]):
             raise ManifestError(f"adapter_config.json sets {key} = {value!r}; the manifest means {expected[key]!r}")
         if key not in expected and value:

@@ -1,6 +1,7 @@
 """Adapters inside one backbone's model, by name: at most one acts at a time, and all can be taken out again."""
 
 import warnings
+import weakref
 from collections.abc import Mapping
 from typing import cast
 
@@ -10,6 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from petapter_schemas.errors import BackboneError, TensorFileError
+
+_OWNER = "_petapter_slots"
+"""Attribute of a claimed model: a weak reference to its owner, so that one who was dropped does not block it."""
 
 
 class AdapterSlots:
@@ -22,16 +26,16 @@ class AdapterSlots:
         """Claim a model.
 
         Raises:
-            BackboneError: The model already carries adapters.
+            BackboneError: The model has an owner or carries adapters.
         """
-        if getattr(model, "peft_config", None):
-            raise BackboneError("this backbone already carries adapters: close its Engine or load the backbone again")
         self._model = model
         self._peft: PeftModel | None = None
         self._active: str | None = None
+        self._claim()
 
     def add(self, name: str, config: LoraConfig) -> None:
         """Put a new adapter into the model and make it the active one."""
+        self._claim()
         with warnings.catch_warnings():
             # peft 0.21 reads a property that transformers 5.23 deprecates; drop when peft reads the new name
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
@@ -43,6 +47,7 @@ class AdapterSlots:
 
     def activate(self, name: str | None) -> None:
         """Make one adapter act, or none."""
+        self._claim()
         if self._peft is None:
             return
         if name is None:
@@ -75,14 +80,30 @@ class AdapterSlots:
         if self._peft is None:
             return
         if len(self._peft.peft_config) == 1:
-            self.close()
+            self._take_out()
             return
         if self._active == name:
             self.activate(next(other for other in self._peft.peft_config if other != name))
         self._peft.delete_adapter(name)
 
     def close(self) -> None:
-        """Take all adapters out."""
+        """Take all adapters out and give the model back; a later call claims it anew."""
+        self._take_out()
+        if self._owner() is self:
+            delattr(self._model, _OWNER)
+
+    def _claim(self) -> None:
+        """Make sure that nobody else switches adapters: an owner whose modules have none must not see another's."""
+        foreign = self._peft is None and getattr(self._model, "peft_config", None)
+        if foreign or self._owner() not in {None, self}:
+            raise BackboneError("another Engine has this backbone: close it or load the backbone again")
+        setattr(self._model, _OWNER, weakref.ref(self))
+
+    def _owner(self) -> object:
+        reference = getattr(self._model, _OWNER, None)
+        return reference() if reference is not None else None
+
+    def _take_out(self) -> None:
         if self._peft is not None:
             _tuner(self._peft).unload()
             self._peft = None

@@ -16,6 +16,7 @@ from petapter.module import open_module
 from petapter.scoring import Scores, score
 from petapter.task.encoding import Fields
 from petapter.task.examples import Example
+from petapter.task.verbalizer import read_verbalizer
 from petapter.trained import TrainedModule
 from petapter_schemas.errors import BackboneError, InputError
 from petapter_schemas.manifest import EvaluationSpec
@@ -89,10 +90,11 @@ class Engine:
         if alias in self._modules:
             raise InputError(f"a module is already loaded as {alias!r}: choose another alias or unload it")
         opened = open_module(module, self._backbone) if isinstance(module, Path) else module
-        if opened.head.reads != "mask":
-            raise BackboneError(f"module {alias!r} reads {opened.head.reads}, this engine only masks: upgrade petapter")
-        head = restore_head(self._backbone, opened.verbalizer, opened.head, opened.head_tensors)
-        self._place(alias, opened)
+        self._backbone.check_fits(opened.backbone, read_verbalizer(opened.task, self._backbone.tokenizer))
+        _check_can_run(alias, opened)
+        with torch.random.fork_rng([]):  # new layers draw numbers before they get their weights
+            head = restore_head(self._backbone, opened.verbalizer, opened.head, opened.head_tensors)
+            self._place(alias, opened)
         self._modules[alias] = _Resident(opened, head)
         if check:
             self._check(alias, opened)
@@ -209,3 +211,17 @@ class Engine:
             loaded = ", ".join(self._modules) or "none"
             raise InputError(f"no module is loaded as {alias!r} (loaded: {loaded})")
         return self._modules[alias]
+
+
+def _check_can_run(alias: str, module: TrainedModule) -> None:
+    """Refuse what the format allows but this engine would compute wrongly."""
+    head = module.head
+    wanted = {"task.type": "single-label", "head.reads": "mask", "head.norm": "layer-norm"}
+    found = {"task.type": module.task.type, "head.reads": head.reads, "head.norm": head.norm}
+    for field, value in wanted.items():
+        if found[field] != value:
+            raise BackboneError(
+                f"module {alias!r} has {field} {found[field]!r}; this engine runs {value!r}: upgrade petapter"
+            )
+    if "int8" in {head.dtype, module.adapter.dtype}:
+        raise BackboneError(f"module {alias!r} has int8 weights, which this engine cannot run: upgrade petapter")

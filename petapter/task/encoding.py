@@ -109,7 +109,8 @@ class Encoder:
         spans: Sequence[tuple[int, int]],
         masks: Sequence[int],
     ) -> EncodedText:
-        field_of = [_field(end, spans) if begin < end else None for begin, end in offsets]
+        # by the end alone: byte-level tokenizers give a token of blanks an empty span, and special tokens end at 0
+        field_of = [_field(end, spans) for _, end in offsets]
         lengths = [sum(field == i for field in field_of) for i in range(len(spans))]
         room = self.max_tokens - (len(ids) - sum(lengths))
         if room < len(spans):

@@ -57,6 +57,11 @@ def _words(task: TaskSpec, verbalizer: Verbalizer, tokenizer: PreTrainedTokenize
                 yield Finding(
                     "error", f"word {word!r} of label {label.name!r} is unknown to the tokenizer: choose another"
                 )
+            elif not set(ids).isdisjoint(tokenizer.all_special_ids):
+                yield Finding(
+                    "error",
+                    f"word {word!r} of label {label.name!r} holds a special token of the tokenizer: choose another",
+                )
             elif len(ids) > masks:
                 plural = "mask" if masks == 1 else "masks"
                 yield Finding(
@@ -102,17 +107,19 @@ def _separators(task: TaskSpec, tokenizer: PreTrainedTokenizerBase) -> Iterator[
                     f"pattern {pattern.template!r} uses {token!r}, which this tokenizer reads as ordinary characters: "
                     f"its separator is {tokenizer.sep_token!r}",
                 )
-        yield from _literal_masks(pattern)
+        yield from _literal_masks(pattern, tokenizer)
 
 
-def _literal_masks(pattern: PatternSpec) -> Iterator[Finding]:
-    for token in _MASKS:
+def _literal_masks(pattern: PatternSpec, tokenizer: PreTrainedTokenizerBase) -> Iterator[Finding]:
+    for token in sorted({*_MASKS, str(tokenizer.mask_token)}):
         if token in pattern.template:
             yield Finding("error", f"pattern {pattern.template!r} spells out {token!r}: write {{mask}} instead")
 
 
 def _classes(task: TaskSpec, examples: Sequence[Example]) -> Iterator[Finding]:
     counts = Counter(example.label for example in examples)
+    if unknown := sorted(counts.keys() - set(task.label_names)):
+        yield Finding("error", f"rows have the label {unknown[0]!r}, which the task lacks: correct or add it")
     if len(counts) == 1:
         yield Finding(
             "error", f"all {len(examples)} rows have the label {examples[0].label!r}: add rows of other labels"

@@ -45,6 +45,8 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         if self.rank < 0 or self.batch_size < 1 or (self.steps is not None and self.steps < 1):
             raise InputError("rank must be 0 or more; steps and batch size 1 or more")
+        if self.alpha <= 0:
+            raise InputError("alpha must be more than 0")
 
     def resolved(self, rows: int, hidden_size: int) -> Self:
         """The same options with every None replaced by its value for a number of rows and a backbone's width."""
@@ -52,8 +54,8 @@ class TrainingOptions:
         return replace(
             self,
             steps=self.steps or min(_MOST_STEPS, _LEAST_STEPS + rows),
-            adapter_lr=self.adapter_lr or lr,
-            head_lr=self.head_lr or lr,
+            adapter_lr=lr if self.adapter_lr is None else self.adapter_lr,
+            head_lr=lr if self.head_lr is None else self.head_lr,
         )
 
     def hyperparameters(self) -> dict[str, bool | int | float | str]:

@@ -34,7 +34,7 @@ from petapter.task import (
 from petapter.trained import TrainedModule
 from petapter.training.options import TrainingOptions
 from petapter.training.order import batches
-from petapter_schemas.errors import TaskError
+from petapter_schemas.errors import InputError, TaskError
 from petapter_schemas.golden import Golden
 from petapter_schemas.manifest import AdapterSpec, HeadSpec, TrainingSpec
 from petapter_schemas.task import TaskSpec
@@ -82,17 +82,19 @@ def train(
 
     Raises:
         TaskError: The task or the rows cannot work; the message names the first problem.
+        InputError: Training diverged.
         BackboneError: The backbone lacks a needed part or already carries adapters.
     """
     options = (options or TrainingOptions()).resolved(len(examples), backbone.hidden_size)
     _check(task, examples, backbone)
     verbalizer = read_verbalizer(task, backbone.tokenizer)
-    run = _Run(task, examples, backbone, new_head(backbone, verbalizer, options.head_init, options.seed), options)
     slots = AdapterSlots(backbone.model)
     devices = [backbone.device] if backbone.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(options.seed)
         try:
+            head = new_head(backbone, verbalizer, options.head_init, options.seed)
+            run = _Run(task, examples, backbone, head, options)
+            torch.manual_seed(options.seed)
             adapter = _attach(slots, backbone, options)
             outcome = _run(run, on_step)
             tensors = slots.read(_SLOT) if adapter.kind != "none" else {}
@@ -200,7 +202,10 @@ def _optimizer(
 def _golden(run: _Run) -> Golden:
     run.backbone.model.eval()
     texts = probe_texts(run.task.fields)
-    return record_golden(texts, score(run.backbone, run.head, run.task, texts, None))
+    scores = score(run.backbone, run.head, run.task, texts, None)
+    if not bool(torch.isfinite(scores.log_probabilities).all()):
+        raise InputError("training diverged, its scores are no numbers: choose a lower learning rate")
+    return record_golden(texts, scores)
 
 
 def _collect(run: _Run, verbalizer: Verbalizer, result: _Result) -> TrainedModule:

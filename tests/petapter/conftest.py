@@ -1,0 +1,99 @@
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers.utils import logging as transformers_logging
+
+from petapter import Backbone, Example, TrainedModule, TrainingOptions, train
+from petapter_schemas.task import TaskSpec
+from tests.petapter.tiny_backbones import FAMILIES, build_backbone
+
+BackboneOf = Callable[[str], Backbone]
+
+SENTIMENT = TaskSpec.model_validate(
+    {"labels": {"pos": "great", "neg": ["awful", "bad"]}, "patterns": ["{text} It was {mask}."]}
+)
+TOPIC = TaskSpec.model_validate(
+    {
+        "fields": ["title", "body"],
+        "labels": {"sports": "sports", "world": "world", "money": "business money"},
+        "patterns": [
+            "{mask} {mask} news: {title} {body}",
+            {"template": "{body} It was {mask} {mask}.", "keep": "tail"},
+        ],
+    }
+)
+SENTIMENT_ROWS = [
+    Example({"text": text}, label)
+    for text, label in [
+        ("the match was very good", "pos"),
+        ("a fine game", "pos"),
+        ("good team, good ball", "pos"),
+        ("not a bad price", "neg"),
+        ("the bank was bad", "neg"),
+        ("no business in that market", "neg"),
+    ]
+]
+TOPIC_ROWS = [
+    Example({"title": title, "body": body}, label)
+    for title, body, label in [
+        ("the match", "a goal in the game", "sports"),
+        ("the team", "that ball was in", "sports"),
+        ("all the world", "news of the world", "world"),
+        ("the topic", "question and answer", "world"),
+        ("the bank", "price of money", "money"),
+        ("market", "business and price", "money"),
+    ]
+]
+QUICK = TrainingOptions(steps=4, batch_size=4, rank=2, alpha=4.0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_progress_bars() -> None:
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+@pytest.fixture(scope="session")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny backbone of every family, "encoder" (no masked-LM head) and "other-bert" (other weights)."""
+    folder = tmp_path_factory.mktemp("backbones")
+    built = {family: build_backbone(family, folder / family) for family in (*FAMILIES, "encoder")}
+    return built | {"other-bert": build_backbone("bert", folder / "other-bert", seed=1)}
+
+
+@pytest.fixture(scope="session")
+def backbone_of(directories: dict[str, Path]) -> BackboneOf:
+    """Loads a backbone by name once; tests leave it bare."""
+    loaded: dict[str, Backbone] = {}
+
+    def load(name: str) -> Backbone:
+        if name not in loaded:
+            loaded[name] = Backbone.load(directories[name], device="cpu")
+        return loaded[name]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def bert(backbone_of: BackboneOf) -> Backbone:
+    return backbone_of("bert")
+
+
+@pytest.fixture(scope="session")
+def sentiment(bert: Backbone) -> TrainedModule:
+    """A LoRA module with one mask; far enough from zero that a lost adapter shows."""
+    return train(SENTIMENT, SENTIMENT_ROWS, bert, TrainingOptions(steps=12, batch_size=4, adapter_lr=0.05))
+
+
+@pytest.fixture(scope="session")
+def topic(bert: Backbone) -> TrainedModule:
+    """A LoRA module of another rank with other labels, two fields, two patterns and two masks."""
+    options = TrainingOptions(steps=12, batch_size=4, adapter_lr=0.05, rank=3, alpha=6.0, seed=1)
+    return train(TOPIC, TOPIC_ROWS, bert, options)
+
+
+@pytest.fixture(scope="session")
+def head_only(bert: Backbone) -> TrainedModule:
+    return train(SENTIMENT, SENTIMENT_ROWS, bert, TrainingOptions(steps=12, batch_size=4, rank=0, head_lr=0.05))
