@@ -71,6 +71,11 @@ class Backbone:
         _check_files(directory)
         tokenizer = _load_tokenizer(directory)
         model, has_mlm_head = _load_model(directory)
+        if len(tokenizer) > int(model.config.vocab_size):
+            raise BackboneError(
+                f"{directory}: the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}: "
+                "they do not belong together"
+            )
         fingerprint = Fingerprint(
             architecture=type(model).__name__,
             config_sha256=config_sha256(directory / "config.json"),
@@ -139,7 +144,7 @@ class Backbone:
             expected, found = getattr(spec, field), getattr(here, field)
             if expected != found:
                 raise BackboneMismatchError(
-                    f"the module was trained on {spec.repo!r}, whose {what} differs from that of {self.repo!r} "
+                    f"the module was trained on {spec.repo!r} with another {what} than {self.repo!r} has "
                     f"({_short(expected)} against {_short(found)}): load it on {spec.repo!r}"
                 )
 
@@ -147,7 +152,7 @@ class Backbone:
 _COMPARED = {
     "architecture": "architecture",
     "config_sha256": "configuration",
-    "weights_sha256": "weights",
+    "weights_sha256": "set of weights",
     "tokenizer_sha256": "tokenizer",
     "mask_id": "mask token",
     "verbalizer_ids": "reading of the label words",

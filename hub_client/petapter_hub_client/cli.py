@@ -47,10 +47,10 @@ def demo(
     ),
 ) -> None:
     """Walk the whole path on this machine: train, push, search, pull, predict."""
-    from petapter_hub_client.commands.options import require_training_parts
+    from petapter_hub_client.commands.options import prepare_torch
     from petapter_hub_client.demo.walk import run_demo
 
-    require_training_parts("demo")
+    prepare_torch("demo")
     run_demo(directory)
 
 

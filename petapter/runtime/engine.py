@@ -89,8 +89,7 @@ class Engine:
         """
         if alias in self._modules:
             raise InputError(f"a module is already loaded as {alias!r}: choose another alias or unload it")
-        opened = open_module(module, self._backbone) if isinstance(module, Path) else module
-        self._backbone.check_fits(opened.backbone, read_verbalizer(opened.task, self._backbone.tokenizer))
+        opened = open_module(module, self._backbone) if isinstance(module, Path) else self._fitting(module)
         _check_can_run(alias, opened)
         with torch.random.fork_rng([]):  # new layers draw numbers before they get their weights
             head = restore_head(self._backbone, opened.verbalizer, opened.head, opened.head_tensors)
@@ -159,6 +158,11 @@ class Engine:
         names = module.task.label_names
         predicted = [names[best] for best in scores.log_probabilities.argmax(dim=-1).tolist()]
         return evaluate_predictions(predicted, examples, name=name, split=split, seeds=module.training.seeds)
+
+    def _fitting(self, module: TrainedModule) -> TrainedModule:
+        """A module from memory, refused as `open_module` refuses one from a directory."""
+        self._backbone.check_fits(module.backbone, read_verbalizer(module.task, self._backbone.tokenizer))
+        return module
 
     def _place(self, alias: str, module: TrainedModule) -> None:
         if module.adapter.kind == "none":

@@ -1,6 +1,6 @@
 """Texts in a pattern as token ids and mask positions; pattern and masks are never cut, lost tokens are counted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,15 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class _Written:
+    """A filled-in pattern: its text, the character spans of the fields, and the character ends of the masks."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    mask_ends: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Encoder:
     """Writes texts into one pattern with one tokenizer.
 
@@ -69,7 +78,7 @@ class Encoder:
             return []
         written = [self._write(fields) for fields in texts]
         encoded = self.tokenizer(
-            [text for text, _, _ in written],
+            [item.text for item in written],
             return_offsets_mapping=True,
             return_attention_mask=False,
             truncation=False,
@@ -77,14 +86,21 @@ class Encoder:
             verbose=False,
         )
         return [
-            self._cut(ids, offsets, encoding.special_tokens_mask, spans, masks)
-            for ids, offsets, encoding, (_, spans, masks) in zip(
+            self._cut(ids, offsets, encoding.special_tokens_mask, item.spans, item.mask_ends)
+            for ids, offsets, encoding, item in zip(
                 encoded["input_ids"], encoded["offset_mapping"], encoded.encodings, written, strict=True
             )
         ]
 
-    def _write(self, fields: Fields) -> tuple[str, list[tuple[int, int]], list[int]]:
-        """The whole text, the character spans of its fields, and the character ends of its masks."""
+    def _write(self, fields: Fields) -> _Written:
+        """The pattern with its fields and masks filled in."""
+        values = {name: defuse(fields[name], self.tokenizer) for name in self.pattern.fields}
+        written = self._fill(values)
+        if self._spells_special(written):  # "[{text}]" and the text "MASK" do so together; spaces part them
+            written = self._fill({name: f" {value} " for name, value in values.items()})
+        return written
+
+    def _fill(self, values: Fields) -> _Written:
         text = ""
         spans: list[tuple[int, int]] = []
         masks: list[int] = []
@@ -96,10 +112,18 @@ class Encoder:
                     text += self.tokenizer.mask_token
                     masks.append(len(text))
                 case Slot(field=field):
-                    value = defuse(fields[field], self.tokenizer)
-                    spans.append((len(text), len(text) + len(value)))
-                    text += value
-        return text, spans, masks
+                    spans.append((len(text), len(text) + len(values[field])))
+                    text += values[field]
+        return _Written(text, tuple(spans), tuple(masks))
+
+    def _spells_special(self, written: _Written) -> bool:
+        """Whether a special token lies partly in a field."""
+        return any(
+            begin < stop and start < end
+            for token in self.tokenizer.all_special_tokens
+            for start, stop in _occurrences(token, written.text)
+            for begin, end in written.spans
+        )
 
     def _cut(
         self,
@@ -152,6 +176,13 @@ def pad_batch(encoded: Sequence[EncodedText], pad_id: int) -> Batch:
         input_ids[row, : len(item.input_ids)] = torch.tensor(item.input_ids)
         attention_mask[row, : len(item.input_ids)] = 1
     return Batch(input_ids, attention_mask, torch.tensor([item.mask_positions for item in encoded]))
+
+
+def _occurrences(token: str, text: str) -> Iterator[tuple[int, int]]:
+    start = text.find(token)
+    while start >= 0:
+        yield start, start + len(token)
+        start = text.find(token, start + 1)
 
 
 def _field(end: int, spans: Sequence[tuple[int, int]]) -> int | None:

@@ -83,7 +83,7 @@ def train(
     Raises:
         TaskError: The task or the rows cannot work; the message names the first problem.
         InputError: Training diverged.
-        BackboneError: The backbone lacks a needed part or already carries adapters.
+        BackboneError: The backbone lacks a needed part, or an engine has it.
     """
     options = (options or TrainingOptions()).resolved(len(examples), backbone.hidden_size)
     _check(task, examples, backbone)

@@ -47,8 +47,8 @@ def test_shorter_limit_of_the_tokenizer_counts(copied: Path) -> None:
     assert Backbone.load(copied, device="cpu").max_tokens == 20
 
 
-def test_tokenizer_without_a_limit_leaves_the_positions(copied: Path) -> None:
-    rewrite(copied / "tokenizer_config.json", model_max_length=int(1e30))
+def test_longer_limit_of_the_tokenizer_does_not_count(copied: Path) -> None:
+    rewrite(copied / "tokenizer_config.json", model_max_length=512)
     assert Backbone.load(copied, device="cpu").max_tokens == POSITIONS
 
 
@@ -91,7 +91,7 @@ def test_own_spec_fits(bert: Backbone) -> None:
     [
         ("architecture", "architecture"),
         ("config_sha256", "configuration"),
-        ("weights_sha256", "weights"),
+        ("weights_sha256", "set of weights"),
         ("tokenizer_sha256", "tokenizer"),
         ("mask_id", "mask token"),
     ],
@@ -101,7 +101,7 @@ def test_every_difference_of_the_backbone_is_named(bert: Backbone, field: str, w
     other = bert.spec(verbalizer).model_copy(
         update={field: 3 if field == "mask_id" else "0" * 64, "repo": "acme/other"}
     )
-    with pytest.raises(BackboneMismatchError, match=f"trained on 'acme/other', whose {what} differs"):
+    with pytest.raises(BackboneMismatchError, match=f"trained on 'acme/other' with another {what} than"):
         bert.check_fits(other, verbalizer)
 
 
@@ -137,7 +137,7 @@ def test_missing_encoder_weight_is_refused(copied: Path) -> None:
     tensors = load_file(copied / "model.safetensors")
     del tensors["bert.encoder.layer.0.attention.self.query.weight"]
     save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(BackboneError, match="lacks weights of its encoder, for example bert.encoder.layer.0"):
+    with pytest.raises(BackboneError, match="lacks weights of its encoder, for example bert"):
         Backbone.load(copied, device="cpu")
 
 

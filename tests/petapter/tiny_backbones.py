@@ -104,7 +104,7 @@ def bert_tokenizer() -> PreTrainedTokenizerBase:
     characters = string.ascii_lowercase + string.digits + string.punctuation
     pieces = [*_BERT_SPECIALS, *dict.fromkeys(_WORDS), *characters, *(f"##{c}" for c in characters)]
     vocab = {piece: position for position, piece in enumerate(dict.fromkeys(pieces))}
-    return BertTokenizer(vocab=vocab, model_max_length=POSITIONS)
+    return BertTokenizer(vocab=vocab)
 
 
 def roberta_tokenizer() -> PreTrainedTokenizerBase:
@@ -120,7 +120,7 @@ def roberta_tokenizer() -> PreTrainedTokenizerBase:
     trained.train_from_iterator(_CORPUS, trainer)
     state = json.loads(trained.to_str())["model"]
     merges = [tuple(pair) for pair in state["merges"]]
-    return RobertaTokenizer(vocab=state["vocab"], merges=merges, mask_token=_MASK, model_max_length=POSITIONS)
+    return RobertaTokenizer(vocab=state["vocab"], merges=merges, mask_token=_MASK)
 
 
 def xlm_roberta_tokenizer() -> PreTrainedTokenizerBase:
@@ -131,7 +131,7 @@ def xlm_roberta_tokenizer() -> PreTrainedTokenizerBase:
     vocab += [(piece, -4.0 - 0.01 * i) for i, piece in enumerate(pieces)]
     vocab += [("▁", -5.0), *((character, -9.0 - 0.01 * i) for i, character in enumerate(characters))]
     vocab.append(("<mask>", 0.0))
-    return XLMRobertaTokenizer(vocab=vocab, mask_token=_MASK, model_max_length=POSITIONS)
+    return XLMRobertaTokenizer(vocab=vocab, mask_token=_MASK)
 
 
 def _bert_config(vocab: int) -> BertConfig:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from petapter_hub_client.commands.figures import show_figures
-from petapter_hub_client.commands.options import BackboneOption, DataArgument, JsonOption, require_training_parts
+from petapter_hub_client.commands.options import BackboneOption, DataArgument, JsonOption, prepare_torch
 from petapter_hub_client.output import hush_huggingface, progress, say_json
 
 
@@ -20,7 +20,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a module on labelled rows: accuracy and macro-F1 with intervals."""
-    require_training_parts("evaluate")
+    prepare_torch("evaluate")
     from petapter.task import read_examples
     from petapter_hub_client.local_runs import load_backbone, locate_modules, measure, shared_backbone
 

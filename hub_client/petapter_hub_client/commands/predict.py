@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from petapter_hub_client.commands.options import BackboneOption, JsonOption, require_training_parts
+from petapter_hub_client.commands.options import BackboneOption, JsonOption, prepare_torch
 from petapter_hub_client.output import hush_huggingface, progress, say_json, say_table, warn
 from petapter_schemas.errors import InputError
 
@@ -31,7 +31,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Classify texts with one or more modules on one backbone."""
-    require_training_parts("predict")
+    prepare_torch("predict")
     from petapter_hub_client.local_runs import load_backbone, locate_modules, predict_all, shared_backbone
 
     hush_huggingface()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from petapter_hub_client.commands.options import JsonOption
-from petapter_hub_client.output import hush_huggingface, note, progress, say, say_facts, say_json, size_text
+from petapter_hub_client.output import hush_huggingface, note, say, say_facts, say_json, size_text
 
 if TYPE_CHECKING:
     from petapter_hub_client.publishing import PlannedFile
@@ -30,13 +30,7 @@ def push(
 
     hush_huggingface()
     options = PushOptions(version=version, private=private or None, message=message)
-    with progress("pushing") as on_step:
-
-        def on_plan(files: Sequence["PlannedFile"]) -> None:
-            _show_plan(files)
-            on_step(0, 1, reference)
-
-        pushed = publish(directory, reference, options=options, on_plan=on_plan)
+    pushed = publish(directory, reference, options=options, on_plan=_show_plan)
     if as_json:
         say_json(asdict(pushed))
         return

@@ -12,7 +12,7 @@ from petapter_hub_client.output import hush_huggingface, note, say_json, say_tab
 if TYPE_CHECKING:
     from petapter_hub_client.searching import FoundMetric, FoundModule
 
-_SHOWN_LABELS = 8
+_SHOWN_LABELS = 3
 
 
 def search(  # noqa: PLR0913 (a command's options)
@@ -43,7 +43,7 @@ def search(  # noqa: PLR0913 (a command's options)
     if as_json:
         say_json([_json(module) for module in found])
     elif found:
-        columns = ("reference", "labels", "language", "backbone", "metric", "downloads", "updated")
+        columns = ("reference", "labels", "language", "backbone", "metric", "updated")
         say_table(columns, [_row(module) for module in found])
     else:
         note("no module matches: drop a filter, or name another --remote")
@@ -55,13 +55,13 @@ def _json(module: "FoundModule") -> dict[str, object]:
 
 def _row(module: "FoundModule") -> tuple[object, ...]:
     labels = ", ".join(module.labels[:_SHOWN_LABELS])
+    more = len(module.labels) - _SHOWN_LABELS
     return (
         module.reference,
-        f"{labels}, …" if len(module.labels) > _SHOWN_LABELS else labels,
+        f"{labels}, {more} more" if more > 0 else labels,
         ", ".join(module.languages),
         module.backbone or "",
         _metric_text(module.metrics[0]) if module.metrics else "",
-        module.downloads,
         module.updated.date().isoformat() if module.updated else "",
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from petapter_hub_client.commands.figures import show_figures
-from petapter_hub_client.commands.options import DataArgument, JsonOption, require_training_parts
+from petapter_hub_client.commands.options import DataArgument, JsonOption, prepare_torch
 from petapter_hub_client.output import hush_huggingface, progress, say, say_facts, say_json, size_text
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def train(  # noqa: PLR0913 (a command's options)
     as_json: JsonOption = False,
 ) -> None:
     """Train a module on labelled texts."""
-    require_training_parts("train")
+    prepare_torch("train")
     from petapter_hub_client.fetching import check_new_directory
     from petapter_hub_client.stated_facts import StatedFacts
     from petapter_hub_client.training_runs import HeldOut, RunSettings, TaskSource, TrainingRun
@@ -81,7 +81,7 @@ def _report(manifest: "Manifest", out: Path, *, as_json: bool) -> None:
             ("rows", sum(training.examples_per_class)),
             ("steps", f"{training.steps} in {training.seconds:.0f} s"),
             ("parameters", f"{manifest.adapter.parameters + manifest.head.parameters:,}"),
-            ("size", size_text(sum(file.size for file in manifest.files))),
+            ("size", size_text(sum(file.stat().st_size for file in out.iterdir()))),
         )
     )
     if manifest.evaluation:

@@ -29,7 +29,7 @@ _README = """\
 | `registry/` | everything the registry holds |
 | `registry.log`, `registry-port` | what the registry logged, and the port it had |
 | `admin-token` | the registry's first token; nobody else may read it |
-| `config/`, `cache/`, `huggingface/` | what would be in your home directory |
+| `config/`, `cache/` | what would be in your home directory |
 | `colleague/` | the caches of somebody who only pulled |
 
 petapter wrote nothing outside of this directory: delete it and the demo is gone.

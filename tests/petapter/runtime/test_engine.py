@@ -214,13 +214,6 @@ def test_lost_tokens_are_reported(engine: Engine, sentiment: TrainedModule) -> N
     assert [answer.lost_tokens for answer in answers] == [12, 0]
 
 
-def test_lost_tokens_are_the_most_of_any_pattern(engine: Engine, topic: TrainedModule) -> None:
-    # "{mask} {mask} news: {title} {body}" leaves 58 tokens for both, "{body} It was {mask} {mask}." 57 for the body
-    engine.load(topic, "topic")
-    (answer,) = engine.predict([("topic", {"title": "good", "body": " ".join(["good"] * 70)})])
-    assert answer.lost_tokens == max(71 - 58, 70 - 57)
-
-
 def test_directory_of_another_backbone_is_refused(
     sentiment: TrainedModule, backbone_of: BackboneOf, tmp_path: Path
 ) -> None:
@@ -243,6 +236,14 @@ def test_module_whose_tensors_do_not_fit_leaves_the_others_loaded(
         engine.load(wrong, "wrong")
     assert engine.aliases == ("mood",)
     assert_same(engine.predict([("mood", text) for text in TEXTS]), alone["mood"])
+
+
+def test_module_whose_tensors_do_not_fit_leaves_no_adapter_behind(
+    engine: Engine, sentiment: TrainedModule, bert: Backbone
+) -> None:
+    with pytest.raises(TensorFileError):
+        engine.load(replace(sentiment, adapter_tensors={}), "wrong")
+    assert not [name for name, _ in bert.model.named_modules() if "lora" in name]
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,19 @@ def test_batch_is_padded_at_the_end_and_masks_the_padding() -> None:
     assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch.mask_positions.tolist() == [[1], [0]]
     assert batch.mask_positions.dtype == torch.int64
+
+
+@pytest.mark.parametrize("text", ["MASK", "SEP", "CLS"])
+def test_a_text_cannot_form_a_special_token_with_the_pattern_around_it(bert: Backbone, text: str) -> None:
+    coder = Encoder(bert.tokenizer, PatternSpec(template="[{text}] it was {mask} ."), 64)
+    encoded = coder.encode([{"text": text}])[0]
+    special = [token for token in encoded.input_ids if token in bert.tokenizer.all_special_ids]
+    assert special.count(bert.tokenizer.mask_token_id) == 1
+    assert encoded.input_ids[encoded.mask_positions[0]] == bert.tokenizer.mask_token_id
+    assert special.count(bert.tokenizer.sep_token_id) == special.count(bert.tokenizer.cls_token_id) == 1
+
+
+def test_two_adjacent_fields_cannot_form_a_special_token(bert: Backbone) -> None:
+    coder = Encoder(bert.tokenizer, PatternSpec(template="{mask} : {first}{second}"), 64)
+    encoded = coder.encode([{"first": "[MA", "second": "SK]"}])[0]
+    assert encoded.input_ids.count(bert.tokenizer.mask_token_id) == 1

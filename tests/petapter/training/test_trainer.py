@@ -1,12 +1,16 @@
+import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from petapter import Backbone, Example, TrainedModule, TrainingOptions, train
-from petapter.task import read_verbalizer, rows_digest
+from petapter import Backbone, Engine, Example, TrainedModule, TrainingOptions, train
+from petapter.head import new_head
+from petapter.task import Encoder, pad_batch, read_verbalizer, rows_digest
 from petapter_schemas.errors import BackboneError, InputError, TaskError
 from petapter_schemas.task import TaskSpec
 from tests.petapter.conftest import QUICK, SENTIMENT, SENTIMENT_ROWS, TOPIC, TOPIC_ROWS, BackboneOf
@@ -101,6 +105,55 @@ def test_loss_falls_on_a_separable_task(bert: Backbone) -> None:
     options = TrainingOptions(steps=60, batch_size=6, adapter_lr=0.01, head_lr=0.01, label_smoothing=0.0)
     train(SENTIMENT, SENTIMENT_ROWS, bert, options, on_step=lambda _, __, loss: losses.append(loss))
     assert sum(losses[-5:]) < 0.25 * sum(losses[:5])
+
+
+def test_trained_module_gives_the_training_rows_their_labels(bert: Backbone) -> None:
+    options = TrainingOptions(steps=60, batch_size=6, adapter_lr=0.01, head_lr=0.01)
+    module = train(SENTIMENT, SENTIMENT_ROWS, bert, options)
+    with Engine(bert) as engine:
+        engine.load(module, "m")
+        answers = engine.predict([("m", row.fields) for row in SENTIMENT_ROWS])
+    assert [answer.label for answer in answers] == [row.label for row in SENTIMENT_ROWS]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_first_loss_is_the_smoothed_cross_entropy_before_training(
+    directories: dict[str, Path], tmp_path: Path, smoothing: float
+) -> None:
+    # reference: torch's cross-entropy of the untrained head's scores, on a backbone without dropout
+    folder = shutil.copytree(directories["bert"], tmp_path / "bert")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    backbone = Backbone.load(folder, device="cpu")
+    losses: list[float] = []
+    options = replace(QUICK, batch_size=6, label_smoothing=smoothing)
+    train(SENTIMENT, SENTIMENT_ROWS, backbone, options, on_step=lambda _, __, loss: losses.append(loss))
+    head = new_head(backbone, read_verbalizer(SENTIMENT, backbone.tokenizer), "mlm", seed=0)
+    encoded = Encoder(backbone.tokenizer, SENTIMENT.patterns[0], 64).encode([row.fields for row in SENTIMENT_ROWS])
+    logits = head(backbone.hidden_at_masks(pad_batch(encoded, backbone.pad_id)))
+    targets = torch.tensor([SENTIMENT.label_names.index(row.label) for row in SENTIMENT_ROWS])
+    expected = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    assert losses[0] == pytest.approx(float(expected.detach()), abs=1e-5)
+
+
+def test_dropout_acts_while_training(bert: Backbone) -> None:
+    seen: list[bool] = []
+    train(SENTIMENT, SENTIMENT_ROWS, bert, QUICK, on_step=lambda *_: seen.append(bert.model.training))
+    assert seen == [True] * 4
+
+
+def test_gradients_are_clipped(bert: Backbone) -> None:
+    # Adam's steps are lr * g / (|g| + 1e-8), so gradients clipped to 1e-12 move nothing by more than lr / 10,000
+    module = train(SENTIMENT, SENTIMENT_ROWS, bert, replace(QUICK, head_lr=0.1, clip_norm=1e-12))
+    ids = list(read_verbalizer(SENTIMENT, bert.tokenizer).row_token_ids)
+    moved = module.head_tensors["rows.weight"] - bert.model.get_input_embeddings().weight[ids]
+    assert float(moved.abs().max()) < 1e-4
+
+
+def test_adapter_learning_rate_of_zero_leaves_the_adapter_without_effect(bert: Backbone) -> None:
+    module = train(SENTIMENT, SENTIMENT_ROWS, bert, replace(QUICK, adapter_lr=0.0))
+    assert not any(bool(tensor.any()) for name, tensor in module.adapter_tensors.items() if "lora_B" in name)
 
 
 def test_learning_rate_of_zero_leaves_the_head_where_it_began(bert: Backbone) -> None:
