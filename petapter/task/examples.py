@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from petapter_schemas.fingerprints import rows_sha256
-
 from petapter_schemas.errors import DataError
+from petapter_schemas.fingerprints import rows_sha256
 from petapter_schemas.task import TaskSpec
 
 LABEL_COLUMN = "label"
