@@ -60,8 +60,12 @@ def say_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         is_number = any(isinstance(row[index], int | float) for row in rows)
-        justify = "right" if is_number else "left"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=index == 0)  # names are copied: never fold
+        table.add_column(
+            column,
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=index == 0,  # names are there to be copied
+        )
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     _console().print(table)
