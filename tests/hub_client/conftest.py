@@ -2,11 +2,7 @@
 
 import io
 import json
-import re
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,8 +12,7 @@ import pytest
 
 from petapter_hub_client.cli import main
 from tests.hub_client.tiny_reviews import TASK, save_backbone, write_rows
-
-START_TIMEOUT_S = 60
+from tests.registry_process import new_token, serving
 
 
 @dataclass(frozen=True)
@@ -82,22 +77,8 @@ class Registry:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    directory = tmp_path_factory.mktemp("registry")
-    port_file, log = directory / "port", directory / "log"
-    program = Path(sys.executable).parent / "petapter-registry"
-    command = [program, "serve", "--data", directory / "data", "--port", "0", "--port-file", port_file]
-    with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as process:
-        try:
-            until = time.monotonic() + START_TIMEOUT_S
-            while not port_file.exists() or "ppt_" not in log.read_text():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until, log.read_text()
-                threading.Event().wait(0.05)
-            found = re.search(r"ppt_\S+", log.read_text())
-            assert found is not None
-            yield Registry(f"http://127.0.0.1:{port_file.read_text().strip()}", found.group(), directory / "data")
-        finally:
-            process.terminate()
+    with serving(tmp_path_factory.mktemp("registry") / "data") as server:
+        yield Registry(server.url, new_token(server.data, "admin"), server.data)
 
 
 @pytest.fixture

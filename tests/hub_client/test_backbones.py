@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
 from petapter_hub_client import backbones, minilm_sources
 from petapter_hub_client.backbones import resolve_backbone
 from petapter_schemas.errors import BackboneError
+from petapter_schemas.fingerprints import weights_sha256
+from tests.hub_client.conftest import Registry
 
 CachedFiles = Callable[[], list[str]]
 
@@ -37,6 +40,20 @@ def test_hub_id_without_network_is_refused_at_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(BackboneError, match=r"not on this machine.*127\.0\.0\.1:9"):
         resolve_backbone("acme/bert")
+
+
+def test_hub_id_is_fetched_once_and_then_found_without_network(
+    registry: Registry, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = HfApi(endpoint=registry.url, token=registry.token)
+    api.create_repo("team/tiny-bert", exist_ok=True)
+    api.upload_folder(repo_id="team/tiny-bert", folder_path=backbone)
+    monkeypatch.setenv("HF_ENDPOINT", registry.url)
+    fetched = resolve_backbone("team/tiny-bert")
+    assert fetched.revision == api.model_info("team/tiny-bert").sha
+    assert weights_sha256(fetched.directory) == weights_sha256(backbone)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert resolve_backbone("team/tiny-bert") == fetched
 
 
 def test_hub_id_offline_says_why(offline: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """Pull: every byte checked, or nothing kept."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,12 @@ def test_registry_that_is_down_leaves_nothing(petapter: Petapter, cached_files: 
     petapter("remote", "add", "lab", "http://127.0.0.1:9")
     assert "does not answer" in petapter("pull", "lab:team/x").error
     assert cached_files() == []
+
+
+def test_remote_that_never_answers_is_given_up(petapter: Petapter) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        petapter("remote", "add", "lab", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert "does not answer" in petapter("pull", "lab:team/x").error
 
 
 def test_remote_that_is_no_hub_is_named(petapter: Petapter, stub: Stub) -> None:
