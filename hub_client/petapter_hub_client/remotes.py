@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from petapter_hub_client.locks import CONFIG_TIMEOUT_S, locked
 from petapter_hub_client.places import config_directory
-from petapter_schemas import strict_json
+from petapter_hub_client.settings_files import read_settings
 from petapter_schemas.durable import write_file_durably
-from petapter_schemas.errors import InputError, ManifestError
+from petapter_schemas.errors import InputError
 from petapter_schemas.frozen import Frozen
-from petapter_schemas.messages import first_problem
 from petapter_schemas.references import HUB_REMOTE, check_remote_name
 
 HUB_URL = "https://huggingface.co"
@@ -169,17 +168,7 @@ def _changing() -> Iterator[None]:
 
 
 def _read() -> _Document:
-    path = _path()
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return _Document()
-    try:
-        return _Document.model_validate(strict_json.loads(data, source=str(path)))
-    except ManifestError as error:
-        raise InputError(f"{error}: correct it or delete it") from error
-    except ValidationError as error:
-        raise InputError(f"{path} is broken ({first_problem(error)}): correct it or delete it") from error
+    return read_settings(_path(), _Document(), remedy="correct it or delete it")
 
 
 def _write(document: _Document) -> None:

@@ -4,15 +4,14 @@ import os
 import tempfile
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from petapter_hub_client.locks import CONFIG_TIMEOUT_S, locked
 from petapter_hub_client.places import config_directory
 from petapter_hub_client.remotes import Remote, variable_suffix
-from petapter_schemas import strict_json
-from petapter_schemas.errors import InputError, ManifestError
+from petapter_hub_client.settings_files import read_settings
+from petapter_schemas.errors import InputError
 from petapter_schemas.frozen import Frozen
-from petapter_schemas.messages import first_problem
 from petapter_schemas.references import HUB_REMOTE
 
 TOKENS_FILE = "tokens.json"
@@ -104,14 +103,4 @@ def _write_private(path: Path, data: bytes) -> None:
 
 
 def _read() -> _Document:
-    path = config_directory() / TOKENS_FILE
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return _Document()
-    try:
-        return _Document.model_validate(strict_json.loads(data, source=str(path)))
-    except ManifestError as error:
-        raise InputError(f"{path} is no readable JSON: delete it and log in again") from error
-    except ValidationError as error:
-        raise InputError(f"{path} is broken ({first_problem(error)}): delete it and log in again") from error
+    return read_settings(config_directory() / TOKENS_FILE, _Document(), remedy="delete it and log in again")

@@ -4,11 +4,13 @@ Everything in it comes from the manifest, and nothing a user wrote there can bec
 `Manifest.files`, because it is one of them.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from petapter_schemas.card_metadata import front_matter, published_backbone, within
 from petapter_schemas.manifest import CalibrationSpec, Dtype, EvaluationSpec, Interval, Manifest
+from petapter_schemas.minilm import MINILM
 from petapter_schemas.references import Reference
 from petapter_schemas.task import LabelSpec, PatternSpec
 
@@ -48,11 +50,12 @@ def render_card(manifest: Manifest, *, reference: str | None = None) -> str:
 
 
 def _summary(manifest: Manifest) -> str:
-    backbone, adapter = _text(published_backbone(manifest.backbone.repo)), manifest.adapter.kind
+    repo, adapter = manifest.backbone.repo, manifest.adapter.kind
+    built_in = f" (petapter's built-in one, made from {published_backbone(repo)})" if repo == MINILM else ""
     kind = "a trained head, no adapter" if adapter == "none" else f"a {adapter} adapter and a trained head"
     return (
         f"A [petapter](https://arxiv.org/abs/2412.04975) module for {manifest.task.type} text classification: {kind} "
-        f"for the frozen backbone {backbone}, which it needs exactly as it is (weights sha256 "
+        f"for the frozen backbone {_text(repo)}{built_in}, which it needs exactly as it is (weights sha256 "
         f"`{manifest.backbone.weights_sha256[:16]}`)."
     )
 
@@ -70,8 +73,10 @@ def _usage(manifest: Manifest, source: str | None) -> Iterator[str]:
             "```python",
             "from pathlib import Path",
             "from petapter import Backbone, Engine",
+            "from petapter_hub_client import resolve_backbone",
             "",
-            'with Engine(Backbone.load(Path("backbone"))) as engine:',
+            f"backbone = Backbone.load(resolve_backbone({json.dumps(manifest.backbone.repo)}).directory)",
+            "with Engine(backbone) as engine:",
             f'    engine.load(Path("{manifest.name}"), "{manifest.name}")',
             f'    print(engine.predict([("{manifest.name}", {text})]))',
             "```",
@@ -84,7 +89,7 @@ def _task(manifest: Manifest) -> Iterator[str]:
     yield "## Task"
     yield f"Text fields: {', '.join(map(_text, task.fields))}. {len(task.labels)} labels, in this order:"
     yield _table(("label", "words", "description"), [_label_row(label) for label in task.labels])
-    yield "Patterns, the first of which is the default:"
+    yield "Patterns:" if len(task.patterns) == 1 else "Patterns, whose log-probabilities are averaged:"
     yield _table(("pattern", "when a text is too long"), [_pattern_row(pattern) for pattern in task.patterns])
 
 
