@@ -98,24 +98,23 @@ class PetHead(nn.Module):
             for word in label_ids
         )
         self._labels = len(verbalizer.ids)
-        self._word_maps: dict[int, Tensor] = {}
+        self._word_maps: dict[tuple[int, torch.device], Tensor] = {}
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Label logits [B, L] from hidden states at the masks [B, M, H]."""
         features = self.norm(self.activation(self.dense(hidden)))  # [B, M, H]
         scores = self.rows(features)  # [B, M, T]
-        word_map = self._word_map(hidden.shape[1]).to(hidden.device)
-        return torch.einsum("bmt,lmt->bl", scores, word_map)
+        return torch.einsum("bmt,lmt->bl", scores, self._word_map(hidden.shape[1], hidden.device))
 
-    def _word_map(self, masks: int) -> Tensor:
-        """Weight of each row at each mask in each label's score, [L, M, T]; made once per number of masks."""
-        if masks not in self._word_maps:
+    def _word_map(self, masks: int, device: torch.device) -> Tensor:
+        """Weight of each row at each mask in each label's score, [L, M, T]; made once per M and device."""
+        if (masks, device) not in self._word_maps:
             weights = torch.zeros(self._labels, masks, self.rows.out_features)
             for label, words, rows in self._words:
                 for position, row in enumerate(rows):
                     weights[label, position, row] += masks / len(rows) / words
-            self._word_maps[masks] = weights
-        return self._word_maps[masks]
+            self._word_maps[masks, device] = weights.to(device)
+        return self._word_maps[masks, device]
 
 
 def new_head(backbone: Backbone, verbalizer: Verbalizer, init: HeadInit, seed: int) -> PetHead:

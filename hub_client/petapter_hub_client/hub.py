@@ -98,9 +98,12 @@ def require_token(hub: Hub) -> None:
         AuthenticationError: There is none for this remote.
     """
     if not hub.has_token:
-        raise AuthenticationError(
-            f"there is no token for remote {hub.remote.name!r}: run 'petapter login {hub.remote.name}'"
-        )
+        raise missing_token(hub.remote)
+
+
+def missing_token(remote: Remote) -> AuthenticationError:
+    """The error of a remote that there is no token for."""
+    return AuthenticationError(f"there is no token for remote {remote.name!r}: run 'petapter login {remote.name}'")
 
 
 @contextmanager

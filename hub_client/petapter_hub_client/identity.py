@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from petapter_hub_client.hub import asking, connect
+from petapter_hub_client.hub import asking, connect, missing_token
 from petapter_hub_client.remotes import Remote
-from petapter_schemas.errors import AuthenticationError
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ def identify(remote: Remote, token: str | None) -> Identity:
         RemoteUnreachableError: The remote does not answer.
     """
     if token is None:
-        raise AuthenticationError(f"there is no token for remote {remote.name!r}: run 'petapter login {remote.name}'")
+        raise missing_token(remote)
     api = connect(remote, token)
     with asking(remote, "whoami"):
         answer = api.whoami()

@@ -11,14 +11,10 @@ from huggingface_hub import ModelInfo
 
 from petapter_hub_client.hub import asking, open_hub
 from petapter_hub_client.remotes import Remote
-from petapter_schemas.card_metadata import backbone_tag, label_tag, published_backbone
+from petapter_schemas.card_metadata import LABEL_PREFIX, MODULE_TAG, backbone_tag, label_tag, published_backbone
 from petapter_schemas.errors import InputError
 from petapter_schemas.references import Reference
 
-MODULE_TAG = "petapter"
-"""Tag that every model card of a module carries."""
-
-_LABEL_PREFIX = "label:"
 _FINGERPRINT = re.compile(r"[0-9a-f]{16,64}")
 _MAX_SCANNED = 1000
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, ">": operator.gt}
@@ -139,7 +135,7 @@ def _found(remote: Remote, model: ModelInfo) -> FoundModule:
     card: dict[str, object] = model.card_data.to_dict() if model.card_data is not None else {}  # type: ignore[no-untyped-call]
     return FoundModule(
         reference=str(Reference(remote.name, model.id, None)),
-        labels=tuple(tag.removeprefix(_LABEL_PREFIX) for tag in tags if tag.startswith(_LABEL_PREFIX)),
+        labels=tuple(tag.removeprefix(LABEL_PREFIX) for tag in tags if tag.startswith(LABEL_PREFIX)),
         languages=_texts(card.get("language")),
         backbone=next(iter(_texts(card.get("base_model"))), None),
         metrics=tuple(_metrics(card.get("model-index"))),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -86,15 +87,27 @@ class Encoder:
             verbose=False,
         )
         return [
-            self._cut(ids, offsets, encoding.special_tokens_mask, item.spans, item.mask_ends)
+            self._cut(item, ids, offsets, encoding.special_tokens_mask)
             for ids, offsets, encoding, item in zip(
                 encoded["input_ids"], encoded["offset_mapping"], encoded.encodings, written, strict=True
             )
         ]
 
+    @cached_property
+    def _pieces(self) -> tuple[Literally | Slot, ...]:
+        return split_template(self.pattern.template)
+
+    @cached_property
+    def _fields(self) -> tuple[str, ...]:
+        return self.pattern.fields
+
+    @cached_property
+    def _special_tokens(self) -> tuple[str, ...]:
+        return tuple(self.tokenizer.all_special_tokens)  # the tokenizer makes this list anew at each call
+
     def _write(self, fields: Fields) -> _Written:
         """The pattern with its fields and masks filled in."""
-        values = {name: defuse(fields[name], self.tokenizer) for name in self.pattern.fields}
+        values = {name: defuse(fields[name], self._special_tokens) for name in self._fields}
         written = self._fill(values)
         if self._spells_special(written):  # "[{text}]" and the text "MASK" do so together; spaces part them
             written = self._fill({name: f" {value} " for name, value in values.items()})
@@ -104,7 +117,7 @@ class Encoder:
         text = ""
         spans: list[tuple[int, int]] = []
         masks: list[int] = []
-        for piece in split_template(self.pattern.template):
+        for piece in self._pieces:
             match piece:
                 case Literally(text=literal):
                     text += literal
@@ -120,33 +133,28 @@ class Encoder:
         """Whether a special token lies partly in a field."""
         return any(
             begin < stop and start < end
-            for token in self.tokenizer.all_special_tokens
+            for token in self._special_tokens
             for start, stop in _occurrences(token, written.text)
             for begin, end in written.spans
         )
 
     def _cut(
-        self,
-        ids: Sequence[int],
-        offsets: Sequence[tuple[int, int]],
-        special: Sequence[int],
-        spans: Sequence[tuple[int, int]],
-        masks: Sequence[int],
+        self, written: _Written, ids: Sequence[int], offsets: Sequence[tuple[int, int]], special: Sequence[int]
     ) -> EncodedText:
         # by the end alone: byte-level tokenizers give a token of blanks an empty span, and special tokens end at 0
-        field_of = [_field(end, spans) for _, end in offsets]
-        lengths = [sum(field == i for field in field_of) for i in range(len(spans))]
+        field_of = [_field(end, written.spans) for _, end in offsets]
+        lengths = [field_of.count(field) for field in range(len(written.spans))]
         room = self.max_tokens - (len(ids) - sum(lengths))
-        if room < len(spans):
+        if room < len(written.spans):
             raise TaskError(f"pattern {self.pattern.template!r} alone fills the {self.max_tokens} tokens: shorten it")
         dropped = self._dropped(field_of, _share(lengths, room), lengths)
         kept = [i for i in range(len(ids)) if i not in dropped]
-        mask_ends = {
+        position_of = {
             offsets[i][1]: position
             for position, i in enumerate(kept)
             if ids[i] == self.tokenizer.mask_token_id and not special[i]
         }
-        positions = tuple(mask_ends[end] for end in masks)
+        positions = tuple(position_of[end] for end in written.mask_ends)
         return EncodedText(tuple(ids[i] for i in kept), positions, len(dropped))
 
     def _dropped(self, field_of: Sequence[int | None], budget: Sequence[int], lengths: Sequence[int]) -> set[int]:
@@ -159,9 +167,9 @@ class Encoder:
         return dropped
 
 
-def defuse(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+def defuse(text: str, special_tokens: Sequence[str]) -> str:
     """The text with spelled-out special tokens taken apart: "[MASK]" becomes "[ MASK]", which is just characters."""
-    for token in tokenizer.all_special_tokens:
+    for token in special_tokens:
         if token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text

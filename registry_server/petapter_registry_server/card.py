@@ -11,7 +11,6 @@ import yaml
 from petapter_registry_server.errors import ContentRefusedError
 from petapter_schemas.strict_json import check_depth
 
-MAX_CARD_BYTES = 256 * 1024
 MAX_TAGS = 1000
 _FENCE = "---"
 

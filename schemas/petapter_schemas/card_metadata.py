@@ -11,6 +11,12 @@ from petapter_schemas.manifest import EvaluationSet, EvaluationSpec, Manifest
 from petapter_schemas.minilm import MINILM, MINILM_HUB_ID
 from petapter_schemas.names import label_key
 
+MODULE_TAG = "petapter"
+"""Tag that every card of a module carries."""
+
+LABEL_PREFIX = "label:"
+"""How tags that name a label begin."""
+
 MAX_TAG_BYTES = 64 * 1024
 """Label tags beyond this are left out, so that a card stays small; petapter.json has all labels."""
 
@@ -48,7 +54,7 @@ def published_backbone(repo: str) -> str:
 
 def label_tag(name: str) -> str:
     """The tag by which modules with a label are found on the Hub."""
-    return f"label:{label_key(name)}"
+    return f"{LABEL_PREFIX}{label_key(name)}"
 
 
 def backbone_tag(weights_sha256: str) -> str:
@@ -95,7 +101,7 @@ def _license(spdx: str) -> Iterator[tuple[str, object]]:
 def _tags(manifest: Manifest) -> list[str]:
     labels = within((label_tag(name) for name in manifest.task.label_names), MAX_TAG_BYTES)
     adapter = f"adapter:{manifest.adapter.kind}"
-    return ["petapter", "few-shot", adapter, *labels, backbone_tag(manifest.backbone.weights_sha256)]
+    return [MODULE_TAG, "few-shot", adapter, *labels, backbone_tag(manifest.backbone.weights_sha256)]
 
 
 def _results(evaluation: tuple[EvaluationSpec, ...]) -> list[object]:

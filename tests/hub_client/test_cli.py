@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -34,17 +33,6 @@ def test_remote_work_needs_neither_core_nor_torch(name: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
-
-
-def test_help_time_is_printed_beside_an_empty_python() -> None:
-    def seconds(command: list[str | Path]) -> float:
-        started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        return time.perf_counter() - started
-
-    empty = min(seconds([sys.executable, "-c", "pass"]) for _ in range(3))
-    helped = min(seconds([PROGRAM, "--help"]) for _ in range(3))
-    print(f"python -c pass {empty:.3f} s, petapter --help {helped:.3f} s, goal {3 * empty + 0.2:.3f} s")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from petapter_registry_server.card import MAX_CARD_BYTES, Card, read_card
+from petapter_registry_server.card import Card, read_card
 from petapter_registry_server.db.tables import ManifestRow
 from petapter_registry_server.errors import ContentRefusedError
 from petapter_registry_server.tree import Tree, TreeFile
 from petapter_schemas.errors import ManifestError
+from petapter_schemas.file_contents import MAX_CARD_BYTES
 from petapter_schemas.manifest import MANIFEST_FILE, Manifest
 from petapter_schemas.module_files import CARD_FILE, StoredFile, verify_module
 from petapter_schemas.names import label_key

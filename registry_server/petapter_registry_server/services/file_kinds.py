@@ -4,7 +4,7 @@ import codecs
 from pathlib import Path, PurePosixPath
 
 from petapter_registry_server.errors import ContentRefusedError
-from petapter_schemas.file_contents import ALLOWED_SUFFIXES, check_content
+from petapter_schemas.file_contents import ALLOWED_SUFFIXES, check_content, suffix
 from petapter_schemas.names import check_path
 from petapter_schemas.tensor_header import read_tensor_header
 
@@ -25,7 +25,7 @@ def check_file_name(path: str) -> str:
     name = PurePosixPath(path).name
     if path.count("/") > _MAX_DEPTH:
         raise ContentRefusedError(f"{path} lies deeper than {_MAX_DEPTH} folders")
-    if name not in _NAMES and _suffix(name) not in _SUFFIXES:
+    if name not in _NAMES and suffix(name) not in _SUFFIXES:
         raise ContentRefusedError(f"{path} is of a kind that is not stored: only {', '.join(sorted(_SUFFIXES))}")
     return path
 
@@ -38,17 +38,13 @@ def check_file_bytes(path: str, location: Path) -> None:
         ManifestError: A .png file is no picture.
         ContentRefusedError: The bytes are no text.
     """
-    suffix = _suffix(path)
-    if suffix == ".safetensors":
+    kind = suffix(path)
+    if kind == ".safetensors":
         read_tensor_header(location)
-    elif suffix == ".png":
+    elif kind == ".png":
         check_content(path, location, location.stat().st_size)
     else:
         _check_text(path, location)
-
-
-def _suffix(path: str) -> str:
-    return PurePosixPath(path).suffix.lower()
 
 
 def _check_text(path: str, location: Path) -> None:
