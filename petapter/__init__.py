@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from petapter.backbone import Backbone
+    from petapter.estimator import PETapterClassifier
     from petapter.module import ModuleInfo, open_module, save_module
     from petapter.runtime import Engine, Prediction
     from petapter.task import Example, lint_task, read_examples, read_task, read_texts, task_from_options
     from petapter.trained import TrainedModule
-    from petapter.training import TrainingOptions, train
+    from petapter.training import PaperOptions, StrongOptions, TrainingOptions, train, train_paper, train_strong
 
 __all__ = [
     "Backbone",
     "Engine",
     "Example",
     "ModuleInfo",
+    "PETapterClassifier",
+    "PaperOptions",
     "Prediction",
+    "StrongOptions",
     "TrainedModule",
     "TrainingOptions",
     "lint_task",
@@ -32,6 +36,8 @@ __all__ = [
     "save_module",
     "task_from_options",
     "train",
+    "train_paper",
+    "train_strong",
 ]
 
 _HOMES = {
@@ -39,7 +45,10 @@ _HOMES = {
     "Engine": "petapter.runtime",
     "Example": "petapter.task",
     "ModuleInfo": "petapter.module",
+    "PaperOptions": "petapter.training",
+    "PETapterClassifier": "petapter.estimator",
     "Prediction": "petapter.runtime",
+    "StrongOptions": "petapter.training",
     "TrainedModule": "petapter.trained",
     "TrainingOptions": "petapter.training",
     "lint_task": "petapter.task",
@@ -50,6 +59,8 @@ _HOMES = {
     "save_module": "petapter.module",
     "task_from_options": "petapter.task",
     "train": "petapter.training",
+    "train_paper": "petapter.training",
+    "train_strong": "petapter.training",
 }
 
 

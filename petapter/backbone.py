@@ -1,13 +1,12 @@
 """A frozen masked language model with its tokenizer and the fingerprint that modules are bound to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -29,6 +28,31 @@ class Fingerprint:
     config_sha256: str
     weights_sha256: str
     tokenizer_sha256: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a head may read of a batch.
+
+    Attributes:
+        at_masks: Last hidden states at the mask positions, [B, M, H].
+        pools: By pooled layer, the mean of its hidden states over the text's own tokens, scaled to length 1,
+            [B, P, H]; zero for a text without tokens; None where nothing is pooled.
+    """
+
+    at_masks: torch.Tensor
+    pools: torch.Tensor | None = None
+
+
+def read_hidden(batch: Batch, last: torch.Tensor, pooled: Sequence[torch.Tensor]) -> Reading:
+    """Take from hidden states [B, S, H], the last and those of layers to pool, what a head may read."""
+    positions = batch.mask_positions.to(last.device)  # [B, M]
+    rows = torch.arange(len(positions), device=last.device).unsqueeze(1)  # [B, 1]
+    if not pooled:
+        return Reading(last[rows, positions])
+    chosen = batch.text_mask.to(last.device, last.dtype).unsqueeze(-1)  # [B, S, 1]
+    means = torch.stack([(hidden * chosen).sum(dim=1) for hidden in pooled], dim=1)  # [B, P, H]
+    return Reading(last[rows, positions], torch.nn.functional.normalize(means, dim=-1))
 
 
 @dataclass(frozen=True)
@@ -102,15 +126,35 @@ class Backbone:
         pad_id = self.tokenizer.pad_token_id
         return pad_id if isinstance(pad_id, int) else 0
 
-    def hidden_at_masks(self, batch: Batch) -> torch.Tensor:
-        """Last hidden states at the mask positions, [B, M, H], with whatever adapter is active."""
+    @property
+    def layers(self) -> int:
+        """Number of layers; hidden states are numbered 0 (embeddings) to this."""
+        return int(self.model.config.num_hidden_layers)
+
+    def read(self, batch: Batch, pool_layers: Sequence[int] = ()) -> Reading:
+        """Run a batch through the backbone with whatever adapter is active.
+
+        Args:
+            batch: Texts of one pattern.
+            pool_layers: Hidden states to pool over the tokens of the text fields.
+
+        Raises:
+            BackboneError: The architecture does not give one hidden state per layer, as ALBERT with inner groups.
+        """
+        deep = any(layer != self.layers for layer in pool_layers)
         output = self.model.base_model(
-            input_ids=batch.input_ids.to(self.device), attention_mask=batch.attention_mask.to(self.device)
+            input_ids=batch.input_ids.to(self.device),
+            attention_mask=batch.attention_mask.to(self.device),
+            output_hidden_states=deep,
         )
-        positions = batch.mask_positions.to(self.device)  # [B, M]
-        rows = torch.arange(positions.shape[0], device=self.device).unsqueeze(1)  # [B, 1]
-        hidden: torch.Tensor = output.last_hidden_state[rows, positions]
-        return hidden
+        last = output.last_hidden_state  # [B, S, H]
+        if deep and len(output.hidden_states) != self.layers + 1:
+            raise BackboneError(
+                f"{self.repo!r} gives {len(output.hidden_states)} hidden states for {self.layers} layers, so that a "
+                "layer cannot be told: pool the last one alone"
+            )
+        hidden = [last if layer == self.layers else output.hidden_states[layer] for layer in pool_layers]
+        return read_hidden(batch, last, hidden)
 
     def spec(self, verbalizer: Verbalizer) -> BackboneSpec:
         """What a manifest records of this backbone for a verbalizer."""
@@ -154,6 +198,9 @@ _COMPARED = {
     "config_sha256": "configuration",
     "weights_sha256": "set of weights",
     "tokenizer_sha256": "tokenizer",
+    "vocab_size": "number of tokens",
+    "hidden_size": "hidden size",
+    "layers": "number of layers",
     "mask_id": "mask token",
     "verbalizer_ids": "reading of the label words",
 }
@@ -177,7 +224,7 @@ def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False, use_fast=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # tokenizers' own are of no narrower class
         raise BackboneError(f"the tokenizer in {directory} cannot be loaded: {_line(error)}") from error
     if not tokenizer.is_fast:
         raise BackboneError(f"the tokenizer in {directory} is not a fast one: offsets are needed")
@@ -201,7 +248,7 @@ def _load_model(directory: Path) -> tuple[PreTrainedModel, bool]:
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # of any kind: transformers takes config.json at its word, whatever a field holds
         raise BackboneError(f"{directory} holds no masked language model: {_line(error)}") from error
     model.requires_grad_(False)  # noqa: FBT003 (torch's signature)
     model.eval()

@@ -59,16 +59,27 @@ def _merged(encoder: dict[str, torch.Tensor], parts: Path) -> dict[str, torch.Te
 
 
 def _add_lora(weight: torch.Tensor, layer: str, factors: dict[str, torch.Tensor]) -> torch.Tensor:
-    """W + scale * B A, summed rank by rank in float64: elementwise IEEE steps, so no BLAS decides the last bit."""
-    down = factors.get(f"{_LORA_PREFIX}{layer}.lora_A.weight")  # [r, in]
+    down = factors.get(f"{_LORA_PREFIX}{layer}.lora_A.weight")
     if down is None:
         return weight
-    up = factors[f"{_LORA_PREFIX}{layer}.lora_B.weight"].double()  # [out, r]
+    return merged_weight(weight, down, factors[f"{_LORA_PREFIX}{layer}.lora_B.weight"], _LORA_SCALE)
+
+
+def merged_weight(weight: torch.Tensor, down: torch.Tensor, up: torch.Tensor, scale: float) -> torch.Tensor:
+    """W + scale * B A, summed rank by rank in float64: elementwise IEEE steps, so no BLAS decides the last bit.
+
+    Args:
+        weight: W, [out, in], float32.
+        down: A, [r, in].
+        up: B, [out, r].
+        scale: LoRA's alpha / r.
+    """
+    up = up.double()
     total = torch.zeros(weight.shape, dtype=torch.float64)
     for rank in range(down.shape[0]):
         product = up[:, rank, None] * down[None, rank].double()
         total = total + product  # not addcmul: that may be fused and round once instead of twice
-    scaled = total * _LORA_SCALE
+    scaled = total * scale
     return (weight.double() + scaled).float()
 
 

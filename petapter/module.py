@@ -57,7 +57,7 @@ def save_module(
     """Write a module directory: files into a scratch directory beside it, manifest last, then one rename.
 
     Raises:
-        InputError: The directory exists and is not empty, or `info` breaks the format's rules.
+        InputError: The directory exists and is not empty, `info` breaks the format's rules, or a weight is no number.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"{directory} exists already: choose another directory or remove it")
@@ -107,7 +107,7 @@ def open_module(directory: Path, backbone: Backbone) -> TrainedModule:
         golden=parse_golden(_read(directory, manifest, GOLDEN_FILE)),
         adapter_config=config,
         adapter_tensors=adapter_tensors,
-        head_tensors=_tensors(directory, manifest, HEAD_FILE),
+        head_tensors=_tensors(directory, manifest, HEAD_FILE) if manifest.head.parts else {},
     )
 
 
@@ -133,14 +133,23 @@ def _draft(trained: TrainedModule, info: ModuleInfo, evaluation: tuple[Evaluatio
 
 
 def _files(trained: TrainedModule) -> dict[str, bytes]:
-    files = {
-        HEAD_FILE: safetensors.torch.save(dict(trained.head_tensors)),
-        GOLDEN_FILE: trained.golden.model_dump_json(indent=2).encode() + b"\n",
-    }
+    _check_finite(trained.head_tensors, "head")
+    _check_finite(trained.adapter_tensors, "adapter")
+    files = {GOLDEN_FILE: trained.golden.model_dump_json(indent=2).encode() + b"\n"}
+    if trained.head.parts:
+        files[HEAD_FILE] = safetensors.torch.save(dict(trained.head_tensors))
     if trained.adapter_config is not None:
         files[ADAPTER_FILE] = safetensors.torch.save(dict(trained.adapter_tensors), metadata={"format": "pt"})
         files[ADAPTER_CONFIG_FILE] = json.dumps(trained.adapter_config, indent=2).encode() + b"\n"
     return files
+
+
+def _check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(
+                f"the {what}'s tensor {name} holds NaN or infinity: train again with a lower learning rate"
+            )
 
 
 def _listed(path: str, data: bytes) -> FileSpec:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from petapter.backbone import Backbone
 from petapter.head import PetHead
 from petapter.task.encoding import EncodedText, Encoder, Fields, pad_batch
+from petapter.task.windows import pool_windows
 from petapter_schemas.manifest import CalibrationSpec
 from petapter_schemas.task import TaskSpec
 
@@ -21,7 +23,8 @@ class Scores:
     """What a module says of some texts.
 
     Attributes:
-        log_probabilities: float32 [N, L] on the CPU, each row a distribution over the labels.
+        log_probabilities: float32 [N, L] on the CPU; each row a distribution over the labels, or in a multi-label task
+            each number that of a label of its own.
         lost_tokens: Per text, the most tokens any pattern had to leave out.
     """
 
@@ -33,17 +36,26 @@ class Scores:
 def score(
     backbone: Backbone, head: PetHead, task: TaskSpec, texts: Sequence[Fields], calibration: CalibrationSpec | None
 ) -> Scores:
-    """Score texts under every pattern of a task; the patterns' log-probabilities are averaged and normalised again."""
+    """Score texts under every pattern of a task; the patterns' log-probabilities are averaged and normalised again.
+
+    In a multi-label task the logits are averaged. The scores of a text's windows are pooled before.
+    """
     total = torch.zeros(len(texts), len(task.labels))
     lost = [0] * len(texts)
-    for pattern in task.patterns:
-        encoded = Encoder(backbone.tokenizer, pattern, backbone.max_tokens).encode(texts)
-        for rows in _buckets(encoded):
-            batch = pad_batch([encoded[row] for row in rows], backbone.pad_id)
-            logits = head(backbone.hidden_at_masks(batch))  # [B, L]
-            total[rows] += torch.log_softmax(logits.float(), dim=-1).cpu()
-        lost = [max(before, item.lost_tokens) for before, item in zip(lost, encoded, strict=True)]
-    return Scores(_calibrated(total / len(task.patterns), calibration), tuple(lost))
+    for index, pattern in enumerate(task.patterns):
+        windows = Encoder(backbone.tokenizer, pattern, backbone.max_tokens, task.tokenization).encode_windows(texts)
+        logits = torch.zeros(len(windows.encoded), len(task.labels))  # [W, L]
+        for rows in _buckets(windows.encoded):
+            batch = pad_batch([windows.encoded[row] for row in rows], backbone.pad_id)
+            logits[rows] = head(backbone.read(batch, head.shape.pool_layers), index).float().cpu()
+        scores = torch.log_softmax(logits, dim=-1) if task.type == "single-label" else logits
+        if pattern.windowing is not None:
+            scores = pool_windows(scores, windows.owner, pattern.windowing.pool)
+        total += scores  # [N, L]
+        lost = [max(before, now) for before, now in zip(lost, windows.lost_tokens, strict=True)]
+    calibrated = _calibrated(total / len(task.patterns), calibration)
+    single = task.type == "single-label"
+    return Scores(torch.log_softmax(calibrated, dim=-1) if single else logsigmoid(calibrated), tuple(lost))
 
 
 def _calibrated(logits: Tensor, calibration: CalibrationSpec | None) -> Tensor:
@@ -51,7 +63,7 @@ def _calibrated(logits: Tensor, calibration: CalibrationSpec | None) -> Tensor:
         logits = logits / calibration.temperature
         if calibration.class_bias is not None:
             logits = logits + torch.tensor(calibration.class_bias)
-    return torch.log_softmax(logits, dim=-1)
+    return logits
 
 
 def _buckets(encoded: Sequence[EncodedText]) -> Iterator[list[int]]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from petapter.task.verbalizer import Verbalizer
+from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.golden import Golden
-from petapter_schemas.manifest import AdapterSpec, BackboneSpec, CalibrationSpec, HeadSpec, TrainingSpec
+from petapter_schemas.manifest import BackboneSpec, CalibrationSpec, HeadSpec, TrainingSpec
 from petapter_schemas.task import TaskSpec
 
 

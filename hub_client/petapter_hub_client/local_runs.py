@@ -75,7 +75,7 @@ def load_backbone(resolved: ResolvedBackbone) -> "Backbone":
 def measure(
     backbone: "Backbone", module: "Path | TrainedModule", examples: "Sequence[Example]", *, name: str, split: str
 ) -> tuple[EvaluationSpec, ...]:
-    """Accuracy and macro-F1 of a module on labelled rows.
+    """Accuracy, macro-F1 and the worth of the probabilities of a module on labelled rows.
 
     Raises:
         PetapterError: The module does not fit the backbone, or there are no rows.

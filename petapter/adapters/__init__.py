@@ -1,6 +1,16 @@
 """Adapter kinds as peft configurations, and their place inside a backbone's model."""
 
-from petapter.adapters.lora import check_config, config_values, lora_config
+from petapter.adapters.choice import AdapterChoice, adapter_spec, check_places, top_layers
+from petapter.adapters.configuration import check_config, config_values, peft_config
 from petapter.adapters.slots import AdapterSlots
 
-__all__ = ["AdapterSlots", "check_config", "config_values", "lora_config"]
+__all__ = [
+    "AdapterChoice",
+    "AdapterSlots",
+    "adapter_spec",
+    "check_config",
+    "check_places",
+    "config_values",
+    "peft_config",
+    "top_layers",
+]

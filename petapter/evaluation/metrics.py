@@ -7,12 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import accuracy_score, f1_score
 
+from petapter.evaluation.intervals import RESAMPLES, percentile_interval
 from petapter.task.examples import Example, rows_digest
 from petapter_schemas.errors import DataError
-from petapter_schemas.manifest import EvaluationSet, EvaluationSpec, Interval
-
-LEVEL = 0.95
-RESAMPLES = 2000
+from petapter_schemas.manifest import EvaluationSet, EvaluationSpec
 
 _Counts = npt.NDArray[np.int64]
 
@@ -44,7 +42,10 @@ def evaluate_predictions(
         "macro_f1": float(f1_score(gold, predicted, average="macro", zero_division=0)),
     }
     resampled = _resample(_confusion(gold, predicted))
-    intervals = {"accuracy": _interval(_accuracy(resampled)), "macro_f1": _interval(_macro_f1(resampled))}
+    intervals = {
+        "accuracy": percentile_interval(_accuracy(resampled)),
+        "macro_f1": percentile_interval(_macro_f1(resampled)),
+    }
     rows = EvaluationSet(name=name, sha256=rows_digest(examples), split=split, n=len(examples))
     accuracy, macro_f1 = (
         EvaluationSpec(metric=metric, value=value, interval=intervals[metric], evaluation_set=rows, seeds=tuple(seeds))
@@ -85,9 +86,3 @@ def _macro_f1(confusions: _Counts) -> npt.NDArray[np.float64]:
     occurs = both > 0
     f1 = np.where(occurs, 2 * hits / np.maximum(both, 1), 0.0)
     return np.asarray(f1.sum(axis=1) / occurs.sum(axis=1), dtype=np.float64)
-
-
-def _interval(values: npt.NDArray[np.float64]) -> Interval:
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(low=float(low), high=float(high), level=LEVEL, method="bootstrap over rows, 2000 resamples")

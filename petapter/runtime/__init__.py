@@ -1,5 +1,6 @@
 """Many modules on one resident backbone."""
 
-from petapter.runtime.engine import Engine, Prediction
+from petapter.runtime.answers import Prediction
+from petapter.runtime.engine import Engine
 
 __all__ = ["Engine", "Prediction"]

@@ -7,12 +7,13 @@ from typing import Self
 
 import torch
 
-from petapter.adapters import AdapterSlots, lora_config
+from petapter.adapters import AdapterSlots, check_places, peft_config
 from petapter.backbone import Backbone
-from petapter.evaluation import evaluate_predictions
+from petapter.evaluation import Answers, evaluate_label_sets, evaluate_probabilities
 from petapter.golden import check_golden
 from petapter.head import PetHead, restore_head
 from petapter.module import open_module
+from petapter.runtime.answers import Prediction, predictions, thresholds
 from petapter.scoring import Scores, score
 from petapter.task.encoding import Fields
 from petapter.task.examples import Example
@@ -20,23 +21,6 @@ from petapter.task.verbalizer import read_verbalizer
 from petapter.trained import TrainedModule
 from petapter_schemas.errors import BackboneError, InputError
 from petapter_schemas.manifest import EvaluationSpec
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One answer.
-
-    Attributes:
-        alias: The module that gave it.
-        label: The most probable label, or None where the module abstains.
-        probabilities: By label, in label order.
-        lost_tokens: How many tokens of the text the backbone could not read.
-    """
-
-    alias: str
-    label: str | None
-    probabilities: dict[str, float]
-    lost_tokens: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +76,9 @@ class Engine:
         opened = open_module(module, self._backbone) if isinstance(module, Path) else self._fitting(module)
         _check_can_run(alias, opened)
         with torch.random.fork_rng([]):  # new layers draw numbers before they get their weights
-            head = restore_head(self._backbone, opened.verbalizer, opened.head, opened.head_tensors)
+            head = restore_head(
+                self._backbone, opened.verbalizer, opened.head, len(opened.task.patterns), opened.head_tensors
+            )
             self._place(alias, opened)
         self._modules[alias] = _Resident(opened, head)
         if check:
@@ -147,17 +133,27 @@ class Engine:
 
     def evaluate(
         self, alias: str, examples: Sequence[Example], *, name: str, split: str = "test"
-    ) -> tuple[EvaluationSpec, EvaluationSpec]:
-        """Measure accuracy and macro-F1 of a module on labelled rows.
+    ) -> tuple[EvaluationSpec, ...]:
+        """Measure a module on labelled rows: accuracy and macro-F1 first, then its probabilities.
+
+        Of a multi-label module: the figures of `evaluate_multilabel`.
 
         Raises:
-            InputError: The alias is not loaded, or there are no rows.
+            InputError: The alias is not loaded, there are no rows, or a label is not the module's.
         """
         module = self._resident(alias).module
         scores = self._score(alias, [example.fields for example in examples])
-        names = module.task.label_names
-        predicted = [names[best] for best in scores.log_probabilities.argmax(dim=-1).tolist()]
-        return evaluate_predictions(predicted, examples, name=name, split=split, seeds=module.training.seeds)
+        probabilities = torch.exp(scores.log_probabilities).tolist()
+        seeds = module.training.seeds
+        if module.task.type == "multi-label":
+            given = (probabilities, thresholds(module.task, module.calibration))
+            return evaluate_label_sets(given, module.task, examples, name=name, split=split, seeds=seeds)
+        answers = Answers(
+            probabilities,
+            module.task.label_names,
+            module.calibration.abstain_below if module.calibration else None,
+        )
+        return evaluate_probabilities(answers, examples, name=name, split=split, seeds=seeds)
 
     def _fitting(self, module: TrainedModule) -> TrainedModule:
         """A module from memory, refused as `open_module` refuses one from a directory."""
@@ -167,11 +163,11 @@ class Engine:
     def _place(self, alias: str, module: TrainedModule) -> None:
         if module.adapter.kind == "none":
             return
-        if module.adapter.kind != "lora":
-            raise BackboneError(f"module {alias!r} has a {module.adapter.kind} adapter, which this engine cannot run")
+        self._slots.activate(None)
+        check_places(module.adapter, self._backbone.model)
         slot = f"m{self._loaded}"
         self._loaded += 1
-        self._slots.add(slot, lora_config(module.adapter))
+        self._slots.add(slot, peft_config(module.adapter))
         self._slot_of[alias] = slot
         try:
             self._slots.write(slot, module.adapter_tensors)
@@ -194,14 +190,7 @@ class Engine:
 
     def _answers(self, alias: str, scores: Scores) -> list[Prediction]:
         module = self._resident(alias).module
-        names = module.task.label_names
-        threshold = (module.calibration.abstain_below if module.calibration else None) or 0.0
-        answers: list[Prediction] = []
-        for row, lost in zip(torch.exp(scores.log_probabilities).tolist(), scores.lost_tokens, strict=True):
-            best = max(range(len(row)), key=row.__getitem__)
-            label = names[best] if row[best] >= threshold else None
-            answers.append(Prediction(alias, label, dict(zip(names, row, strict=True)), lost))
-        return answers
+        return predictions(alias, module.task, module.calibration, scores)
 
     def _fields(self, alias: str, text: str | Fields) -> Fields:
         fields = self._resident(alias).module.task.fields
@@ -220,12 +209,5 @@ class Engine:
 def _check_can_run(alias: str, module: TrainedModule) -> None:
     """Refuse what the format allows but this engine would compute wrongly."""
     head = module.head
-    wanted = {"task.type": "single-label", "head.reads": "mask", "head.norm": "layer-norm"}
-    found = {"task.type": module.task.type, "head.reads": head.reads, "head.norm": head.norm}
-    for field, value in wanted.items():
-        if found[field] != value:
-            raise BackboneError(
-                f"module {alias!r} has {field} {found[field]!r}; this engine runs {value!r}: upgrade petapter"
-            )
     if "int8" in {head.dtype, module.adapter.dtype}:
         raise BackboneError(f"module {alias!r} has int8 weights, which this engine cannot run: upgrade petapter")

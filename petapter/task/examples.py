@@ -1,101 +1,139 @@
-"""Labelled and unlabelled rows from CSV files, kept as the text they are: "NA" and "null" stay words."""
+"""Labelled and unlabelled rows from CSV and JSON Lines files, kept as the text they are: "NA" and "null" stay words."""
 
-import csv
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from petapter.task.tables import Row, read_rows, some
 from petapter_schemas.errors import DataError
 from petapter_schemas.fingerprints import rows_sha256
 from petapter_schemas.task import TaskSpec
 
 LABEL_COLUMN = "label"
-MAX_CELL_CHARACTERS = 1_000_000
+LABELS_COLUMN = "labels"
+WEIGHT_COLUMN = "weight"
 
-_SHOWN = 5
+_CELL = re.compile(r"(?:\\[\\|]|[^\\|])*")
 
 
 @dataclass(frozen=True)
 class Example:
-    """A text, by field, and the name of its label."""
+    """One labelled row.
+
+    Attributes:
+        fields: Its texts by field.
+        label: The name of its label; empty in rows of a multi-label task.
+        weight: How much it counts in training, above 0.
+        labels: In rows of a multi-label task the names of its labels, in label order and possibly none; else empty.
+    """
 
     fields: dict[str, str]
-    label: str
+    label: str = ""
+    weight: float = 1.0
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.label and self.labels:
+            raise DataError("a row has one label or, in a multi-label task, several: give 'label' or 'labels'")
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of all its labels, whichever way they were given."""
+        return (self.label,) if self.label else self.labels
 
 
 def read_examples(path: Path, task: TaskSpec) -> list[Example]:
-    """Read labelled rows: a CSV file with a header, the task's text fields and a column `label`.
+    """Read labelled rows: a CSV file with a header, or JSON Lines (`.jsonl`, `.ndjson`).
+
+    Columns are the task's text fields, `label` and, where there is one, `weight`. In rows of a multi-label task `label`
+    or `labels` holds names joined by `|`, in JSON Lines a list of names; an empty one means none of the labels.
 
     Raises:
-        DataError: The file, a column or a cell is missing or empty, or a label is not one of the task's.
+        DataError: The file, a column or a cell is missing or empty, a label is not one of the task's, or a weight is no
+            number above 0.
     """
-    known = set(task.label_names)
-    examples: list[Example] = []
-    for line, row in _rows(path, (*task.fields, LABEL_COLUMN)):
-        label = row[LABEL_COLUMN]
-        if label not in known:
-            raise DataError(
-                f"{path}, line {line}: label {label!r} is not in the task (labels: {_some(task.label_names)}): "
-                "correct the row or add the label"
-            )
-        examples.append(Example({name: row[name] for name in task.fields}, label))
-    return examples
+    columns = (*task.fields, LABEL_COLUMN) if task.type == "single-label" else task.fields
+    extra = tuple(name for name in (LABEL_COLUMN, LABELS_COLUMN, WEIGHT_COLUMN) if name not in columns)
+    return [_example(row, task) for row in read_rows(path, columns, extra)]
 
 
 def read_texts(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
-    """Read unlabelled rows: a CSV file with a header and the given columns; further columns are ignored.
+    """Read unlabelled rows: a CSV file with a header or JSON Lines; further columns are ignored.
 
     Raises:
         DataError: The file, a column or a cell is missing or empty.
     """
-    return [row for _, row in _rows(path, fields)]
+    return [{name: row.text(name) for name in fields} for row in read_rows(path, fields)]
 
 
 def rows_digest(examples: Sequence[Example]) -> str:
     """The digest that names a set of labelled rows, whatever their order (schemas/README.md, "rows_sha256")."""
-    return rows_sha256({**example.fields, LABEL_COLUMN: example.label} for example in examples)
+    rows = ({**example.fields, LABEL_COLUMN: example.label or join_labels(example.labels)} for example in examples)
+    return rows_sha256(rows, [example.weight for example in examples])
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    csv.field_size_limit(MAX_CELL_CHARACTERS)
-    found = False
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            _check_header(path, reader.fieldnames, columns)
-            for row in reader:
-                found = True
-                yield reader.line_num, _cells(path, reader.line_num, row, columns)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
-    except csv.Error as error:
-        raise DataError(f"{path} is no readable CSV: {error}") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if not found:
-        raise DataError(f"{path} has a header but no rows: add some")
+def join_labels(names: Sequence[str]) -> str:
+    r"""The one cell that means these labels, whatever their order: `a|b`, with `\|` and `\\` inside names."""
+    return "|".join(name.replace("\\", r"\\").replace("|", r"\|") for name in sorted(names))
 
 
-def _check_header(path: Path, header: Sequence[str] | None, columns: Sequence[str]) -> None:
-    if not header:
-        raise DataError(f"{path} is empty: it needs a header line with {_some(columns)}")
-    for name in columns:
-        if name not in header:
-            raise DataError(f"{path} has no column {name!r} (columns: {_some(header)}): rename or add it")
-        if header.count(name) > 1:
-            raise DataError(f"{path} has column {name!r} twice: drop one")
+def split_labels(cell: str) -> tuple[str, ...]:
+    r"""The names in a cell that joins them by `|`; `\|` is a bar inside a name, `\\` a backslash.
+
+    Raises:
+        ValueError: A backslash stands before something else, or a name is empty.
+    """
+    if not cell.strip():
+        return ()
+    names, end = [], -1
+    while end < len(cell):
+        match = _CELL.match(cell, end + 1)
+        end = match.end() if match else len(cell)
+        if end < len(cell) and cell[end] != "|":
+            raise ValueError(r"a backslash must be written \\ and a bar inside a name \|")
+        names.append(re.sub(r"\\([\\|])", r"\1", match.group() if match else "").strip())
+    if "" in names:
+        raise ValueError("a name between two bars is empty")
+    return tuple(names)
 
 
-def _cells(path: Path, line: int, row: dict[str, str], columns: Sequence[str]) -> dict[str, str]:
-    cells: dict[str, str] = {}
-    for name in columns:
-        value = row.get(name)
-        if value is None or not value.strip():
-            raise DataError(f"{path}, line {line}: column {name!r} is empty: fill it in or drop the row")
-        cells[name] = value.strip()
-    return cells
+def _example(row: Row, task: TaskSpec) -> Example:
+    fields = {name: row.text(name) for name in task.fields}
+    has_weight = WEIGHT_COLUMN in row.cells and WEIGHT_COLUMN not in task.fields
+    weight = row.positive_number(WEIGHT_COLUMN) if has_weight else 1.0
+    if task.type == "single-label":
+        return Example(fields, _known(row, (row.text(LABEL_COLUMN),), task)[0], weight)
+    return Example(fields, weight=weight, labels=_known(row, _names(row, task), task))
 
 
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return f"{shown}, … {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+def _names(row: Row, task: TaskSpec) -> tuple[str, ...]:
+    """The names in the label cell of a multi-label row."""
+    columns = [name for name in (LABEL_COLUMN, LABELS_COLUMN) if name in row.cells and name not in task.fields]
+    if not columns:
+        raise DataError(f"{row.place}: there is no column 'label' or 'labels': add one, empty for none of the labels")
+    if len(columns) > 1:
+        raise DataError(f"{row.place}: there are both columns 'label' and 'labels': drop one")
+    match row.cells[columns[0]]:
+        case str() as cell:
+            try:
+                return split_labels(cell)
+            except ValueError as error:
+                raise DataError(f"{row.place}: column {columns[0]!r}: {error}") from error
+        case list() as names if all(isinstance(name, str) for name in names):
+            return tuple(names)
+        case _:
+            raise DataError(f"{row.place}: column {columns[0]!r} must hold names of labels: leave it empty for none")
+
+
+def _known(row: Row, names: tuple[str, ...], task: TaskSpec) -> tuple[str, ...]:
+    """The names in label order."""
+    known = task.label_names
+    if unknown := [name for name in names if name not in known]:
+        raise DataError(
+            f"{row.place}: label {unknown[0]!r} is not in the task (labels: {some(known)}): "
+            "correct the row or add the label"
+        )
+    if len(set(names)) < len(names):
+        raise DataError(f"{row.place}: a label is named twice: name it once")
+    return tuple(name for name in known if name in names)

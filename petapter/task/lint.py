@@ -1,31 +1,28 @@
 """Finds before training what would be a silent wrong answer: words that collide, do not fit or are unknown."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from petapter.task.encoding import Encoder
+from petapter.task.encoding import Encoder, Windows
 from petapter.task.examples import Example
-from petapter.task.verbalizer import Verbalizer, read_verbalizer, word_ids
+from petapter.task.findings import Finding
+from petapter.task.row_lint import lint_encodings, lint_labels, lint_rows
+from petapter.task.tables import some
+from petapter.task.verbalizer import Verbalizer, cut_words, read_verbalizer, word_ids
 from petapter_schemas.task import PatternSpec, TaskSpec
 
 _SEPARATORS = ("</s>", "[SEP]", "<sep>", "<|endoftext|>", "<|sep|>")
 _MASKS = ("[MASK]", "<mask>", "<|mask|>")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something the user should know; an error stops the training, a warning is shown."""
-
-    severity: Literal["error", "warning"]
-    message: str
-
-
 def lint_task(
-    task: TaskSpec, tokenizer: PreTrainedTokenizerBase, max_tokens: int, examples: Sequence[Example] = ()
+    task: TaskSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    examples: Sequence[Example] = (),
+    *,
+    encoded: Sequence[Windows] = (),
 ) -> list[Finding]:
     """Check a task against the tokenizer of its backbone and, where given, its examples; errors come first.
 
@@ -34,19 +31,33 @@ def lint_task(
         tokenizer: The backbone's own.
         max_tokens: Longest sequence the backbone reads.
         examples: The rows to train on; without any, only the task itself is checked.
+        encoded: What `encode_rows` made of these rows, where the caller has it already.
     """
     verbalizer = read_verbalizer(task, tokenizer)
     findings = [
         *_words(task, verbalizer, tokenizer),
         *_collisions(task, verbalizer),
         *_contexts(task, verbalizer, tokenizer),
+        *_cut_words(task, tokenizer),
         *_separators(task, tokenizer),
     ]
     if examples:
-        findings += [*_classes(task, examples), *_rows(task, examples)]
+        findings += [*lint_labels(task, examples), *lint_rows(task, examples)]
     if examples and not any(finding.severity == "error" for finding in findings):
-        findings += _texts(task, tokenizer, max_tokens, examples)
+        findings += lint_encodings(
+            task, tokenizer, max_tokens, examples, encoded or encode_rows(task, tokenizer, max_tokens, examples)
+        )
     return sorted(findings, key=lambda finding: finding.severity)
+
+
+def encode_rows(
+    task: TaskSpec, tokenizer: PreTrainedTokenizerBase, max_tokens: int, examples: Sequence[Example]
+) -> list[Windows]:
+    """Every row in every pattern of a task, by pattern: what lint checks and training reads."""
+    texts = [example.fields for example in examples]
+    return [
+        Encoder(tokenizer, pattern, max_tokens, task.tokenization).encode_windows(texts) for pattern in task.patterns
+    ]
 
 
 def _words(task: TaskSpec, verbalizer: Verbalizer, tokenizer: PreTrainedTokenizerBase) -> Iterator[Finding]:
@@ -86,6 +97,8 @@ def _collisions(task: TaskSpec, verbalizer: Verbalizer) -> Iterator[Finding]:
 
 
 def _contexts(task: TaskSpec, verbalizer: Verbalizer, tokenizer: PreTrainedTokenizerBase) -> Iterator[Finding]:
+    if task.tokenization.words == "bare":
+        return
     for pattern in task.patterns[1:]:
         for label, label_ids in zip(task.labels, verbalizer.ids, strict=True):
             for word, ids in zip(label.words, label_ids, strict=True):
@@ -95,6 +108,16 @@ def _contexts(task: TaskSpec, verbalizer: Verbalizer, tokenizer: PreTrainedToken
                         f"word {word!r} reads as other tokens in pattern {pattern.template!r} than in the first "
                         "pattern, whose tokens are used",
                     )
+
+
+def _cut_words(task: TaskSpec, tokenizer: PreTrainedTokenizerBase) -> Iterator[Finding]:
+    if cut := cut_words(task, tokenizer):
+        masks = min(pattern.masks for pattern in task.patterns)
+        yield Finding(
+            "warning",
+            f"{some(list(map(repr, cut)))}: more tokens than masks, so all but the first {masks} are cut off, as the "
+            "task allows",
+        )
 
 
 def _separators(task: TaskSpec, tokenizer: PreTrainedTokenizerBase) -> Iterator[Finding]:
@@ -114,49 +137,3 @@ def _literal_masks(pattern: PatternSpec, tokenizer: PreTrainedTokenizerBase) -> 
     for token in sorted({*_MASKS, str(tokenizer.mask_token)}):
         if token in pattern.template:
             yield Finding("error", f"pattern {pattern.template!r} spells out {token!r}: write {{mask}} instead")
-
-
-def _classes(task: TaskSpec, examples: Sequence[Example]) -> Iterator[Finding]:
-    counts = Counter(example.label for example in examples)
-    if unknown := sorted(counts.keys() - set(task.label_names)):
-        yield Finding("error", f"rows have the label {unknown[0]!r}, which the task lacks: correct or add it")
-    if len(counts) == 1:
-        yield Finding(
-            "error", f"all {len(examples)} rows have the label {examples[0].label!r}: add rows of other labels"
-        )
-    if len(examples) < len(task.labels):
-        yield Finding(
-            "error", f"{len(examples)} rows are fewer than the {len(task.labels)} labels: give at least one row a label"
-        )
-    missing = [name for name in task.label_names if name not in counts]
-    if missing:
-        yield Finding("warning", f"no row for label {', '.join(map(repr, missing))}: only its words speak for it")
-
-
-def _rows(task: TaskSpec, examples: Sequence[Example]) -> Iterator[Finding]:
-    labels: dict[tuple[str, ...], set[str]] = {}
-    for example in examples:
-        labels.setdefault(tuple(example.fields[name] for name in task.fields), set()).add(example.label)
-    contradictory = sum(len(names) > 1 for names in labels.values())
-    if contradictory:
-        yield Finding("warning", f"{contradictory} texts occur with several labels: check the rows")
-    if len(labels) < len(examples):
-        yield Finding("warning", f"{len(examples) - len(labels)} of {len(examples)} rows repeat a text: drop them")
-
-
-def _texts(
-    task: TaskSpec, tokenizer: PreTrainedTokenizerBase, max_tokens: int, examples: Sequence[Example]
-) -> Iterator[Finding]:
-    texts = [example.fields for example in examples]
-    for pattern in task.patterns:
-        encoded = Encoder(tokenizer, pattern, max_tokens).encode(texts)
-        end = "end" if pattern.keep == "head" else "start"
-        if cut := [item.lost_tokens for item in encoded if item.lost_tokens]:
-            yield Finding(
-                "warning",
-                f"{len(cut)} of {len(texts)} texts are longer than {max_tokens} tokens in pattern "
-                f"{pattern.template!r} and lose {sum(cut)} tokens at the {end}",
-            )
-    special = [token for token in tokenizer.all_special_tokens if any(token in " ".join(t.values()) for t in texts)]
-    if special:
-        yield Finding("warning", f"texts spell out {', '.join(map(repr, special))}: read as ordinary characters")

@@ -31,15 +31,25 @@ def read_task(path: Path) -> TaskSpec:
     Raises:
         TaskError: The file cannot be read or is no task.
     """
+    document = read_yaml(path)
+    if not isinstance(document, dict):
+        raise TaskError(f"{path} is no task: it needs 'labels' and 'patterns'")
+    return _validated(document, str(path))
+
+
+def read_yaml(path: Path) -> object:
+    """Read a YAML file, every scalar as the text it is.
+
+    Raises:
+        TaskError: The file cannot be read, is no YAML or repeats a key.
+    """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_TextLoader)  # noqa: S506 (a SafeLoader)
+        document: object = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_TextLoader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise TaskError(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TaskError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict):
-        raise TaskError(f"{path} is no task: it needs 'labels' and 'patterns'")
-    return _validated(document, str(path))
+    return document
 
 
 def task_from_options(patterns: Sequence[str], labels: Sequence[str]) -> TaskSpec:

@@ -1,6 +1,10 @@
-"""Label words as token ids, tokenised where they will stand: in the pattern, with the space the tokenizer wants."""
+"""Label words as token ids, tokenised where they will stand: in the pattern, with the space the tokenizer wants.
+
+A task may ask for the reading of the PETapter paper's code instead: bare words, cut to the number of masks.
+"""
 
 from dataclasses import dataclass
+from itertools import chain
 
 from transformers import PreTrainedTokenizerBase
 
@@ -32,9 +36,32 @@ class Verbalizer:
 
 
 def read_verbalizer(task: TaskSpec, tokenizer: PreTrainedTokenizerBase) -> Verbalizer:
-    """Tokenise all words of a task in the context of its first pattern."""
-    pattern = task.patterns[0]
-    return Verbalizer(tuple(tuple(word_ids(word, pattern, tokenizer) for word in label.words) for label in task.labels))
+    """Tokenise all words of a task: in the context of its first pattern, unless its `tokenization` says otherwise."""
+    whole = _whole_words(task, tokenizer)
+    if task.tokenization.long_words == "refuse":
+        return whole
+    masks = min(pattern.masks for pattern in task.patterns)
+    return Verbalizer(tuple(tuple(word[:masks] for word in label) for label in whole.ids))
+
+
+def cut_words(task: TaskSpec, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The words of which `read_verbalizer` leaves tokens out; none unless the task allows it."""
+    whole, read = _whole_words(task, tokenizer), read_verbalizer(task, tokenizer)
+    words = [word for label in task.labels for word in label.words]
+    return [
+        word
+        for word, before, after in zip(words, chain(*whole.ids), chain(*read.ids), strict=True)
+        if len(after) < len(before)
+    ]
+
+
+def _whole_words(task: TaskSpec, tokenizer: PreTrainedTokenizerBase) -> Verbalizer:
+    def read(word: str) -> tuple[int, ...]:
+        if task.tokenization.words == "bare":
+            return tuple(tokenizer(word, add_special_tokens=False)["input_ids"])
+        return word_ids(word, task.patterns[0], tokenizer)
+
+    return Verbalizer(tuple(tuple(map(read, label.words)) for label in task.labels))
 
 
 def word_ids(word: str, pattern: PatternSpec, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -1,6 +1,16 @@
 """Training of one module on a frozen backbone."""
 
 from petapter.training.options import TrainingOptions
-from petapter.training.trainer import train
+from petapter.training.paper import PaperOptions, train_paper
+from petapter.training.presets import PresetOptions, train
+from petapter.training.strong import StrongOptions, train_strong
 
-__all__ = ["TrainingOptions", "train"]
+__all__ = [
+    "PaperOptions",
+    "PresetOptions",
+    "StrongOptions",
+    "TrainingOptions",
+    "train",
+    "train_paper",
+    "train_strong",
+]

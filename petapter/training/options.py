@@ -1,12 +1,20 @@
 """What can be chosen about a training run, with the defaults and where they come from."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
-from petapter.head import HeadInit
+from petapter.adapters import AdapterChoice
+from petapter.head import HeadChoice, HeadInit
+from petapter.training.order import RowOrder
+from petapter_schemas.adapter_spec import AdapterKind
 from petapter_schemas.errors import InputError
 
 _LR_TIMES_WIDTH = 0.75
+_ADAPTER_LR: Mapping[AdapterKind, float] = {"ia3": 3e-3, "bitfit": 1e-3}
+"""3e-3 is Liu et al.'s (2022, arXiv 2205.05638); 1e-3 is a choice that was not compared with others. What a scale or
+a bias does to its layer does not depend on the width, so neither do these."""
+
 _LEAST_STEPS, _MOST_STEPS = 80, 300
 """Chosen on training rows of SNIPS and Banking77 that no test set holds: on minilm 2e-3 is
 better than 5e-4 on the one (0.936 against 0.882 at 120 steps) and not distinguishable from 1e-3 on the other (0.955
@@ -19,16 +27,22 @@ class TrainingOptions:
 
     Attributes:
         seed: Of initial weights, order of rows and dropout.
-        rank: Rank of LoRA; 0 trains the head alone.
+        adapter: What trains inside the backbone; None means LoRA of `rank` and `alpha`.
+        rank: Rank of LoRA where no adapter is chosen; 0 trains the head alone.
         alpha: LoRA's scale is alpha / rank; PETapter uses 16 with rank 8.
-        head_init: Start the head at the masked-LM head, or at random as in the paper.
+        head_init: Start the head at the masked-LM head, or at random as in the paper, where no head is chosen.
+        head: Where the head starts, what of it trains, and its form; None means `head_init` and its usual parts.
         steps: Optimiser steps; None means 80 and one more per row, at most 300.
         batch_size: Rows per step.
-        adapter_lr: Peak learning rate of the adapter; None means 0.75 / hidden size, since narrow models want more.
-        head_lr: Peak learning rate of the head; None likewise.
+        adapter_lr: Peak learning rate of the adapter; None means 3e-3 for (IA)^3, whose authors train so, 1e-3 for
+            BitFit, and 0.75 / hidden size for the others, since narrow models want more.
+        head_lr: Peak learning rate of the head; None means 0.75 / hidden size.
         warmup: Share of the steps in which the learning rates rise; they then fall linearly to 0.
         label_smoothing: Of the cross-entropy.
         clip_norm: Largest norm of the gradient.
+        order: Rows of like length in a batch, or rows as they are shuffled.
+        pad_to: Tokens to which every batch is padded at least; None pads to the longest row. The result is the same but
+            for what dropout draws.
     """
 
     seed: int = 0
@@ -42,6 +56,10 @@ class TrainingOptions:
     warmup: float = 0.1
     label_smoothing: float = 0.05
     clip_norm: float = 1.0
+    order: RowOrder = "bucketed"
+    pad_to: int | None = None
+    adapter: AdapterChoice | None = None
+    head: HeadChoice | None = None
 
     def __post_init__(self) -> None:
         if self.rank < 0 or self.batch_size < 1 or (self.steps is not None and self.steps < 1):
@@ -49,17 +67,48 @@ class TrainingOptions:
         if self.alpha <= 0:
             raise InputError("alpha must be more than 0")
 
+    @property
+    def adapter_choice(self) -> AdapterChoice:
+        """What trains inside the backbone, however it was chosen."""
+        if self.adapter is not None:
+            return self.adapter
+        return AdapterChoice(rank=self.rank, alpha=self.alpha) if self.rank else AdapterChoice(kind="none")
+
+    @property
+    def head_choice(self) -> HeadChoice:
+        """Where the head starts and what of it trains, however it was chosen."""
+        return self.head or HeadChoice(self.head_init)
+
     def resolved(self, rows: int, hidden_size: int) -> Self:
         """The same options with every None replaced by its value for a number of rows and a backbone's width."""
         lr = _LR_TIMES_WIDTH / hidden_size
         return replace(
             self,
             steps=self.steps or min(_MOST_STEPS, _LEAST_STEPS + rows),
-            adapter_lr=lr if self.adapter_lr is None else self.adapter_lr,
+            adapter_lr=_ADAPTER_LR.get(self.adapter_choice.kind, lr) if self.adapter_lr is None else self.adapter_lr,
             head_lr=lr if self.head_lr is None else self.head_lr,
         )
 
     def hyperparameters(self) -> dict[str, bool | int | float | str]:
         """All choices but the seed and the steps, which the manifest records in fields of their own."""
         chosen = asdict(self)
-        return {key: value for key, value in chosen.items() if key not in {"seed", "steps"} and value is not None}
+        apart = {"seed", "steps", "adapter", "head"} | ({"rank", "alpha"} if self.adapter is not None else set())
+        named = {key: value for key, value in chosen.items() if key not in apart and value is not None}
+        head = self.head_choice
+        named |= {"head_init": head.init} | ({"head_trains": head.trains} if head.init == "mlm" else {})
+        return named | (self.adapter.hyperparameters() if self.adapter is not None else {})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run does, and what the manifest says about that.
+
+    Attributes:
+        preset: Name of the set of choices.
+        options: The choices, none of them left open.
+        hyperparameters: The choices in the preset's own terms.
+    """
+
+    preset: str
+    options: TrainingOptions
+    hyperparameters: Mapping[str, bool | int | float | str]

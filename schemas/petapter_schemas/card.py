@@ -4,12 +4,15 @@ Everything in it comes from the manifest, and nothing a user wrote there can bec
 `Manifest.files`, because it is one of them.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import mean
 
+from petapter_schemas.adapter_spec import Dtype
 from petapter_schemas.card_metadata import front_matter, published_backbone, within
-from petapter_schemas.manifest import CalibrationSpec, Dtype, EvaluationSpec, Interval, Manifest
+from petapter_schemas.manifest import CalibrationSpec, EvaluationSpec, Interval, Manifest
 from petapter_schemas.minilm import MINILM
 from petapter_schemas.references import Reference
 from petapter_schemas.task import LabelSpec, PatternSpec
@@ -18,6 +21,16 @@ _MAX_TABLE_BYTES = 48 * 1024
 _MAX_CELL_CHARACTERS = 300
 _DTYPE_BYTES: dict[Dtype, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 _KIB = 1024
+_RELIABILITY_PARTS = 5
+_MEANINGS = {
+    "ece": "mean distance between the probability of its answer and how often it is right; 0 is best, and few rows "
+    "alone make it 0.05 to 0.1",
+    "brier": "squared distance of all its probabilities to the right answer, from 0 (best) to 2",
+    "log_loss": "mean negative log-probability of the right label, in nats; 0 is best",
+    "aurc": "share of wrong answers among the k it is surest of, averaged over k; 0 is best",
+    "coverage": "share of the rows that it gives a label at its own threshold",
+    "selective_accuracy": "share of those labels that is right",
+}
 
 # Characters with a meaning in HTML, tables, code, links or emphasis. An underscore inside a word has none.
 _MARKUP = re.compile(r"[&<>|`\[\]*~\\$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -52,7 +65,8 @@ def render_card(manifest: Manifest, *, reference: str | None = None) -> str:
 def _summary(manifest: Manifest) -> str:
     repo, adapter = manifest.backbone.repo, manifest.adapter.kind
     built_in = f" (petapter's built-in one, made from {published_backbone(repo)})" if repo == MINILM else ""
-    kind = "a trained head, no adapter" if adapter == "none" else f"a {adapter} adapter and a trained head"
+    head = "a trained head" if manifest.head.parts else "the backbone's own head"
+    kind = f"{head}, no adapter" if adapter == "none" else f"a {adapter} adapter and {head}"
     return (
         f"A [petapter](https://arxiv.org/abs/2412.04975) module for {manifest.task.type} text classification: {kind} "
         f"for the frozen backbone {_text(repo)}{built_in}, which it needs exactly as it is (weights sha256 "
@@ -98,7 +112,8 @@ def _label_row(label: LabelSpec) -> tuple[str, str, str]:
 
 
 def _pattern_row(pattern: PatternSpec) -> tuple[str, str]:
-    return pattern.template.replace("\n", "⏎"), f"keep its {pattern.keep}"
+    kept = "read it in windows" if pattern.keep == "windows" else f"keep its {pattern.keep}"
+    return pattern.template.replace("\n", "⏎"), kept
 
 
 def _evaluation(evaluation: Sequence[EvaluationSpec]) -> Iterator[str]:
@@ -110,6 +125,30 @@ def _evaluation(evaluation: Sequence[EvaluationSpec]) -> Iterator[str]:
     yield _table(header, [_evaluation_row(item) for item in evaluation])
     if any(item.status == "declared" for item in evaluation):
         yield "*declared*: the author's own figure, which nobody has reproduced yet."
+    if meanings := [f"- *{name}*: {meaning}" for name, meaning in _MEANINGS.items() if name in _metrics(evaluation)]:
+        yield "\n".join(meanings)
+    for item in evaluation:
+        yield from _reliability(item)
+
+
+def _metrics(evaluation: Sequence[EvaluationSpec]) -> set[str]:
+    return {item.metric for item in evaluation}
+
+
+def _reliability(item: EvaluationSpec) -> Iterator[str]:
+    if not item.reliability:
+        return
+    rows = item.evaluation_set
+    yield f"How often it is right when it is so sure, on {_text(rows.name)} ({_text(rows.split)}), in equal parts:"
+    bins = len(item.reliability)
+    parts = min(bins, _RELIABILITY_PARTS)
+    cuts = [part * bins // parts for part in range(parts + 1)]
+    groups = [item.reliability[start:end] for start, end in itertools.pairwise(cuts)]
+    cells = [
+        (f"{mean(each.confidence for each in group):.2f}", f"{mean(each.accuracy for each in group):.2f}")
+        for group in groups
+    ]
+    yield _table(("mean probability of its answer", "share that is right"), cells)
 
 
 def _evaluation_row(item: EvaluationSpec) -> tuple[str, ...]:
@@ -171,7 +210,7 @@ def _calibration(calibration: CalibrationSpec | None) -> Iterator[str]:
     yield f"Its probabilities are calibrated (temperature {_number(calibration.temperature)}), for data like its own."
     if calibration.abstain_below is not None:
         rate = calibration.abstain_error_rate
-        known = "" if rate is None else f"; of the answers it then gives, {100 * rate:.3g} % were wrong"
+        known = "" if rate is None else f", so that at most {100 * rate:.3g} % of texts like its own get a wrong one"
         yield f"It gives no label below a probability of {_number(calibration.abstain_below)}{known}."
 
 

@@ -3,6 +3,7 @@
 PetapterError
  |- InputError               the caller's data, options or names
  |   |- DataError            labelled rows: missing columns, empty cells, unknown labels
+ |   |   '- EstimatorDataError   likewise, given to the scikit-learn estimator
  |   |- TaskError            patterns and verbalizers that cannot work on this backbone
  |   |- InvalidNameError     a namespace, module, label or file name that breaks the rules
  |   '- InvalidReferenceError   `[remote:]namespace/name[@revision]` that does not parse
@@ -31,6 +32,10 @@ class InputError(PetapterError):
 
 class DataError(InputError):
     """Labelled rows cannot be used."""
+
+
+class EstimatorDataError(DataError, ValueError):
+    """Rows given to the scikit-learn estimator cannot be used; its tools expect a ValueError."""
 
 
 class TaskError(InputError):

@@ -4,7 +4,7 @@ The definitions are normative in schemas/README.md; nothing here needs torch.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -77,9 +77,15 @@ def weights_sha256(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def rows_sha256(rows: Iterable[Mapping[str, str]]) -> str:
-    """Digest of labelled rows, whatever their order; each holds its text fields and "label"."""
-    return strict_json.canonical_sha256(sorted((dict(row) for row in rows), key=strict_json.canonical))
+def rows_sha256(rows: Iterable[Mapping[str, str]], weights: Sequence[float] = ()) -> str:
+    """Digest of labelled rows, whatever their order; each holds its text fields and "label".
+
+    Weights, one per row, count only if any of them is not 1.
+    """
+    named: list[object] = [dict(row) for row in rows]
+    if any(weight != 1 for weight in weights):
+        named = [[row, float(weight)] for row, weight in zip(named, weights, strict=True)]
+    return strict_json.canonical_sha256(sorted(named, key=strict_json.canonical))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from petapter_schemas import strict_json
+from petapter_schemas.adapter_spec import AdapterSpec, Count, Dtype
 from petapter_schemas.digests import Sha256, sha256_bytes
 from petapter_schemas.errors import ManifestError
 from petapter_schemas.frozen import Frozen
@@ -17,6 +18,8 @@ MANIFEST_FILE = "petapter.json"
 MAX_FILES = 64
 MAX_MODULE_BYTES = 512 << 20
 """All listed files of a module together."""
+MAX_FEATURES = 1 << 16
+"""Widest head; the backbone's own may be wider than its hidden states, as in ELECTRA's generators."""
 
 SemVer = Annotated[
     str,
@@ -33,11 +36,8 @@ License = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]{
 ShortText = Annotated[str, StringConstraints(max_length=200), ONE_LINE]
 RequiredText = Annotated[str, StringConstraints(min_length=1, max_length=200), ONE_LINE]
 Description = Annotated[str, StringConstraints(max_length=4000), PLAIN_TEXT]
-Count = Annotated[int, Field(ge=0, lt=1 << 53)]  # beyond, JSON readers that use doubles lose the last digit
-Dtype = Literal["float32", "float16", "bfloat16", "int8"]
 
-AdapterKind = Literal["lora", "ia3", "bottleneck", "bitfit", "none"]
-HeadPart = Literal["rows", "bias", "dense", "norm"]
+HeadPart = Literal["rows", "bias", "dense", "norm", "labels"]
 
 
 class BackboneSpec(Frozen):
@@ -60,78 +60,78 @@ class BackboneSpec(Frozen):
     verbalizer_ids: tuple[tuple[tuple[Count, ...], ...], ...]
 
 
-class AdapterSpec(Frozen):
-    """What was added inside the backbone. `layers` None means all; `parameters` counts trained numbers."""
-
-    kind: AdapterKind
-    rank: Annotated[int, Field(ge=1)] | None = None
-    alpha: Annotated[float, Field(gt=0)] | None = None
-    targets: tuple[ShortText, ...] = ()
-    layers: tuple[Count, ...] | None = None
-    parameters: Count
-    dtype: Dtype = "float32"
-
-    @model_validator(mode="after")
-    def _rank_belongs_to_lora(self) -> Self:
-        given = (self.rank is not None, self.alpha is not None)
-        if self.kind == "lora" and not all(given):
-            raise ValueError("a lora adapter needs rank and alpha")
-        if self.kind not in {"lora", "bottleneck"} and any(given):
-            raise ValueError(f"rank and alpha have no meaning for an adapter of kind {self.kind!r}: drop them")
-        return self
-
-    @model_validator(mode="after")
-    def _none_is_empty(self) -> Self:
-        if (self.kind == "none") != (self.parameters == 0):
-            raise ValueError("an adapter of kind 'none' has 0 parameters, and only that one")
-        if self.kind == "none" and (self.targets or self.layers is not None):
-            raise ValueError("an adapter of kind 'none' has no targets and no layers")
-        return self
-
-    @field_validator("targets", "layers")
-    @classmethod
-    def _each_once(cls, items: tuple[object, ...] | None) -> tuple[object, ...] | None:
-        if items is not None and len(set(items)) < len(items):
-            raise ValueError("must name each one once")
-        return items
-
-
 class HeadSpec(Frozen):
-    """How hidden states become label scores. `parts` names what head.safetensors holds because it was trained."""
+    """How hidden states become label scores (schemas/README.md, "Scores").
+
+    `parts` names what head.safetensors holds because it was trained; without any there is no such file. `pool_layers`
+    are the hidden states whose mean over the text is read, 0 being the embeddings; `feature_size` is the width of
+    what the rows read where it is not the hidden size; `words` weighs the score of the label words.
+    """
 
     reads: Literal["mask", "mean-pool", "both"] = "mask"
+    pool_layers: tuple[Count, ...] = ()
+    words: Annotated[float, Field(ge=0)] = 1.0
     init: Literal["mlm", "random"] = "mlm"
     parts: tuple[HeadPart, ...]
     activation: ShortText
     norm: Literal["layer-norm", "none"] = "layer-norm"
     norm_eps: Annotated[float, Field(gt=0)] = 1e-12
-    parameters: Annotated[int, Field(ge=1)]
+    feature_size: Annotated[int, Field(ge=1, le=MAX_FEATURES)] | None = None
+    parameters: Count
     dtype: Dtype = "float32"
 
-    @field_validator("parts")
+    @field_validator("parts", "pool_layers")
     @classmethod
-    def _holds_rows(cls, parts: tuple[HeadPart, ...]) -> tuple[HeadPart, ...]:
-        if "rows" not in parts or len(set(parts)) < len(parts):
-            raise ValueError("parts must name 'rows', and each part once")
-        return parts
+    def _each_once(cls, items: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(items)) < len(items):
+            raise ValueError("must name each one once")
+        return items
+
+    @model_validator(mode="after")
+    def _pools_what_it_reads(self) -> Self:
+        if (self.reads == "mask") == bool(self.pool_layers):
+            raise ValueError("pool_layers must be given where a head reads more than the mask, and only there")
+        if self.reads != "mask" and "labels" not in self.parts:
+            raise ValueError("a head that pools the text needs the part 'labels'")
+        return self
 
     @model_validator(mode="after")
     def _trains_what_it_has(self) -> Self:
         if self.norm == "none" and "norm" in self.parts:
             raise ValueError("a head whose norm is 'none' has no part 'norm'")
-        needed = {"rows", "bias", "dense"} | ({"norm"} if self.norm == "layer-norm" else set())
-        if self.init == "random" and (lost := needed - set(self.parts)):
+        if self.words == 0 and "labels" not in self.parts:
+            raise ValueError("a head whose words weigh 0 needs the part 'labels'")
+        if unused := set(self.parts) - {"labels"} - self._used:
+            raise ValueError(f"a head that never uses its {min(unused)} must not hold it")
+        if self.init == "mlm" and self.norm == "none":
+            raise ValueError("a head that began at a masked LM has its LayerNorm")
+        if (self.parameters == 0) != (not self.parts):
+            raise ValueError("a head without parts has 0 parameters, and only that one")
+        if self.init == "random" and (lost := self._used - set(self.parts)):
             raise ValueError(f"a head that began at random must hold its {min(lost)}: it is nowhere else")
         return self
 
+    @property
+    def _used(self) -> set[str]:
+        """Parts that scores are made of, besides the label map; what is not stored is the backbone's."""
+        masked = {"dense"} | ({"norm"} if self.norm == "layer-norm" else set())
+        rows = {"rows", "bias"} if self.words else set()
+        return rows | (masked if self.words or self.reads != "mean-pool" else set())
+
 
 class CalibrationSpec(Frozen):
-    """probabilities = softmax(logits / temperature + class_bias); below `abstain_below` the answer is none."""
+    """probabilities = softmax(logits / temperature + class_bias); below `abstain_below` the answer is none.
+
+    `abstain_error_rate` is the largest share of all texts, answered or not, that is expected to get a wrong answer.
+    Of a multi-label task the probabilities are sigmoid(logits / temperature + class_bias), and a text is given the
+    labels whose probability reaches their threshold, 0.5 where there are no `thresholds`.
+    """
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
     class_bias: tuple[float, ...] | None = None
     abstain_below: Annotated[float, Field(ge=0, le=1)] | None = None
     abstain_error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
 
     @model_validator(mode="after")
     def _rate_has_threshold(self) -> Self:
@@ -179,8 +179,15 @@ class Interval(Frozen):
         return self
 
 
+class ReliabilityBin(Frozen):
+    """Rows of similar confidence, equally many in each bin: the mean of what the module says, and the share right."""
+
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+
+
 class EvaluationSpec(Frozen):
-    """One measured figure; it always says on what, with which seeds, and how sure."""
+    """One measured figure; it always says on what, with which seeds, and how sure. Only `ece` has `reliability`."""
 
     metric: RequiredText
     value: float
@@ -188,6 +195,7 @@ class EvaluationSpec(Frozen):
     evaluation_set: EvaluationSet
     seeds: tuple[int, ...]
     status: Literal["declared", "reproduced", "verified", "disputed"] = "declared"
+    reliability: Annotated[tuple[ReliabilityBin, ...], Field(max_length=100)] = ()
 
 
 class FileSpec(Frozen):
@@ -241,8 +249,12 @@ class Manifest(Frozen):
     def _fits_backbone(self) -> Self:
         if self.backbone.mask_id >= self.backbone.vocab_size or self.backbone.mask_id in self.row_token_ids:
             raise ValueError("backbone.mask_id must be below vocab_size and no part of a word")
+        if any(layer > self.backbone.layers for layer in self.head.pool_layers):
+            raise ValueError(f"head.pool_layers must be at most the backbone's {self.backbone.layers} layers")
         if self.adapter.layers is not None and any(layer >= self.backbone.layers for layer in self.adapter.layers):
             raise ValueError(f"adapter.layers must be below the backbone's {self.backbone.layers} layers")
+        if (self.adapter.reduction or 1) > self.backbone.hidden_size:
+            raise ValueError("adapter.reduction must be at most backbone.hidden_size, so that a neuron is left")
         return self
 
     @model_validator(mode="after")
@@ -252,6 +264,9 @@ class Manifest(Frozen):
         bias = self.calibration.class_bias if self.calibration else None
         if bias is not None and len(bias) != len(self.task.labels):
             raise ValueError("calibration.class_bias must have one number per label")
+        thresholds = self.calibration.thresholds if self.calibration else None
+        if thresholds is not None and (self.task.type, len(thresholds)) != ("multi-label", len(self.task.labels)):
+            raise ValueError("calibration.thresholds belong to multi-label tasks and have one number per label")
         return self
 
     @model_validator(mode="after")

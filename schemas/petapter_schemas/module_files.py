@@ -117,7 +117,8 @@ def verify_module(files: Mapping[str, StoredFile]) -> Manifest:
     _check_file_set(manifest)
     for file in manifest.files:
         check_content(file.path, files[file.path].location, file.size)
-    _check_head(manifest, read_tensor_header(files[HEAD_FILE].location, name=HEAD_FILE))
+    if manifest.head.parts:
+        _check_head(manifest, read_tensor_header(files[HEAD_FILE].location, name=HEAD_FILE))
     if manifest.adapter.kind != "none":
         _check_adapter(manifest, read_tensor_header(files[ADAPTER_FILE].location, name=ADAPTER_FILE))
         check_adapter_config(manifest.adapter, _read_small(files, ADAPTER_CONFIG_FILE))
@@ -145,10 +146,13 @@ def _check_digests(manifest: Manifest, files: Mapping[str, StoredFile]) -> None:
 
 def _check_file_set(manifest: Manifest) -> None:
     listed = {file.path for file in manifest.files}
-    required = {HEAD_FILE, GOLDEN_FILE, CARD_FILE}
-    adapter = {ADAPTER_FILE, ADAPTER_CONFIG_FILE}
-    if missing := (required if manifest.adapter.kind == "none" else required | adapter) - listed:
+    required, adapter = {GOLDEN_FILE, CARD_FILE}, {ADAPTER_FILE, ADAPTER_CONFIG_FILE}
+    required |= adapter if manifest.adapter.kind != "none" else set()
+    required |= {HEAD_FILE} if manifest.head.parts else set()
+    if missing := required - listed:
         raise ManifestError(f"{MANIFEST_FILE} must list {', '.join(sorted(missing))}")
+    if not manifest.head.parts and HEAD_FILE in listed:
+        raise ManifestError(f"a head without trained parts must not come with {HEAD_FILE}")
     if manifest.adapter.kind == "none" and listed & adapter:
         raise ManifestError(f"an adapter of kind 'none' must not come with {', '.join(sorted(listed & adapter))}")
     weights = {path for path in listed if suffix(path) == ".safetensors"} - {HEAD_FILE, ADAPTER_FILE}
@@ -157,15 +161,19 @@ def _check_file_set(manifest: Manifest) -> None:
 
 
 def head_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors head.safetensors must hold: T rows of the hidden size, and trained parts."""
-    rows, hidden = len(manifest.row_token_ids), manifest.backbone.hidden_size
+    """Names and shapes of the tensors head.safetensors must hold: those of the parts that the manifest names."""
+    rows, hidden, head = len(manifest.row_token_ids), manifest.backbone.hidden_size, manifest.head
+    width = head.feature_size or hidden
+    read = (width if head.reads != "mean-pool" else 0) + hidden * len(head.pool_layers)
+    labels, patterns = len(manifest.task.labels), len(manifest.task.patterns)
     shapes: dict[str, dict[str, tuple[int, ...]]] = {
-        "rows": {"rows.weight": (rows, hidden)},
+        "rows": {"rows.weight": (rows, width)},
         "bias": {"rows.bias": (rows,)},
-        "dense": {"dense.weight": (hidden, hidden), "dense.bias": (hidden,)},
-        "norm": {"norm.weight": (hidden,), "norm.bias": (hidden,)},
+        "dense": {"dense.weight": (width, hidden), "dense.bias": (width,)},
+        "norm": {"norm.weight": (width,), "norm.bias": (width,)},
+        "labels": {"labels.weight": (labels, read), "labels.bias": (patterns, labels)},
     }
-    return {name: shape for part in manifest.head.parts for name, shape in shapes[part].items()}
+    return {name: shape for part in head.parts for name, shape in shapes[part].items()}
 
 
 def _check_head(manifest: Manifest, header: TensorHeader) -> None:
@@ -178,7 +186,7 @@ def _check_head(manifest: Manifest, header: TensorHeader) -> None:
 
 
 def _check_adapter(manifest: Manifest, header: TensorHeader) -> None:
-    check_adapter_tensors(manifest.adapter, header)
+    check_adapter_tensors(manifest.adapter, manifest.backbone, header)
     _check_dtype(ADAPTER_FILE, header, manifest.adapter.dtype)
     _check_count(ADAPTER_FILE, header, manifest.adapter.parameters)
 

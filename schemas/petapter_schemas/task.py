@@ -5,16 +5,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from petapter_schemas.frozen import Frozen
 from petapter_schemas.names import ONE_LINE, PLAIN_TEXT, LabelName, label_key
 
 MASK_FIELD = "mask"
+PRIOR_TOLERANCE = 0.001
+"""Shares are often written with two or three decimals; whoever uses them divides by their sum."""
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True), ONE_LINE]
 Template = Annotated[str, StringConstraints(min_length=1, max_length=2000), PLAIN_TEXT]
+Share = Annotated[float, Field(gt=0, lt=1)]
 LabelDescription = Annotated[str, StringConstraints(max_length=2000), PLAIN_TEXT]
 
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -64,14 +67,30 @@ def split_template(template: str) -> tuple[Literally | Slot, ...]:
     return (*pieces, Literally(literal)) if literal else tuple(pieces)
 
 
+class WindowSpec(Frozen):
+    """How a long text is read in windows: each fills the room that the pattern leaves, and moves on by `stride` of it.
+
+    Attributes:
+        stride: Share of a window's tokens by which the next one begins later; below 1 the windows overlap.
+        at_most: Windows of one text; a longer text is read in that many, spread evenly from its start to its end.
+        pool: How the scores of a text's windows become one: their mean, or by label the highest.
+    """
+
+    stride: Annotated[float, Field(gt=0, le=1)] = 0.5
+    at_most: Annotated[int, Field(ge=1, le=256)] = 16
+    pool: Literal["mean", "max"] = "mean"
+
+
 class PatternSpec(Frozen):
     """One way of asking: a template with at least one `{mask}` and one text field.
 
-    `keep` says which end of a text survives when the whole does not fit the backbone.
+    `keep` says what is read of a text that does not fit the backbone: its start, its end, a quarter from the start and
+    three from the end, or all of it in windows.
     """
 
     template: Template
-    keep: Literal["head", "tail"] = "head"
+    keep: Literal["head", "tail", "head+tail", "windows"] = "head"
+    windows: WindowSpec | None = None
 
     @field_validator("template")
     @classmethod
@@ -82,6 +101,17 @@ class PatternSpec(Frozen):
         if all(slot.is_mask for slot in slots):
             raise ValueError(f"pattern {template!r} has no text field: add {{text}}")
         return template
+
+    @model_validator(mode="after")
+    def _windows_are_kept(self) -> Self:
+        if self.windows is not None and self.keep != "windows":
+            raise ValueError(f"windows says nothing while keep is {self.keep!r}: write keep: windows")
+        return self
+
+    @property
+    def windowing(self) -> WindowSpec | None:
+        """How long texts are read in windows; None where they are cut instead."""
+        return (self.windows or WindowSpec()) if self.keep == "windows" else None
 
     @property
     def masks(self) -> int:
@@ -115,17 +145,43 @@ class LabelSpec(Frozen):
         return words
 
 
+class TokenizationSpec(Frozen):
+    """How words and texts become tokens; the defaults are petapter's own, the others are the PETapter paper's.
+
+    Attributes:
+        words: A word is read where it will stand in the first pattern, with the space before it, or bare: by itself,
+            without a space.
+        long_words: A word of more tokens than the fewest masks of any pattern is refused, or cut to that many.
+        texts: A text is read together with the pattern, or apart: by itself, without a space before it, and its tokens
+            are put between those of the pattern.
+    """
+
+    words: Literal["in-pattern", "bare"] = "in-pattern"
+    long_words: Literal["refuse", "cut"] = "refuse"
+    texts: Literal["in-pattern", "apart"] = "in-pattern"
+
+
+OWN_TOKENIZATION = TokenizationSpec()
+"""What a task has that says nothing, so also every module made before the field."""
+
+
 class TaskSpec(Frozen):
     """Labels in their order, text fields and patterns; all that defines a task before any training.
 
     From YAML or JSON, `labels` may also be a mapping (label -> word, words, or {words, description}) and `patterns`
-    a list of templates.
+    a list of templates; `class_prior` may be a mapping (label -> share).
+
+    Attributes:
+        class_prior: Share of each label in the field, in label order, where it is known; the training rows may be
+            balanced otherwise. For multi-label tasks the share of texts that have the label.
     """
 
     type: Literal["single-label", "multi-label"] = "single-label"
     fields: tuple[FieldName, ...] = Field(default=("text",), min_length=1, max_length=16)
     labels: tuple[LabelSpec, ...] = Field(min_length=2, max_length=4096)
     patterns: tuple[PatternSpec, ...] = Field(min_length=1, max_length=64)
+    class_prior: tuple[Share, ...] | None = None
+    tokenization: TokenizationSpec = OWN_TOKENIZATION
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -141,6 +197,28 @@ class TaskSpec(Frozen):
         if not isinstance(items, list | tuple):
             return items
         return tuple({"template": item} if isinstance(item, str) else item for item in items)
+
+    @field_validator("class_prior", mode="before")
+    @classmethod
+    def _prior_from_mapping(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, dict) or "labels" not in info.data:
+            return _as_tuple(value)
+        names = [label.name for label in info.data["labels"]]
+        if unknown := [name for name in value if name not in names]:
+            raise ValueError(f"it names {unknown[0]!r}, which is no label of the task")
+        if missing := [name for name in names if name not in value]:
+            raise ValueError(f"it has no share for label {missing[0]!r}: give every label one")
+        return tuple(value[name] for name in names)
+
+    @model_validator(mode="after")
+    def _prior_fits(self) -> Self:
+        if self.class_prior is None:
+            return self
+        if len(self.class_prior) != len(self.labels):
+            raise ValueError("class_prior must have one share per label")
+        if self.type == "single-label" and abs(sum(self.class_prior) - 1) > PRIOR_TOLERANCE:
+            raise ValueError(f"the shares of class_prior add up to {sum(self.class_prior):.4g}: they must add up to 1")
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

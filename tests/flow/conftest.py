@@ -92,7 +92,7 @@ def trained(petapter: Run, minilm: Path, tmp_path_factory: pytest.TempPathFactor
     out = tmp_path_factory.mktemp("modules") / "snips"
     petapter(
         "train", DEMO_DATA / "snips" / "train.csv", "--task", DEMO_DATA / "snips" / "task.yaml", "--out", out,
-        "--language", "en", "--license", "CC0-1.0", "--steps", "40",
+        "--language", "en", "--license", "CC0-1.0", "--preset", "plain", "--steps", "40",
         "--test", DEMO_DATA / "snips" / "test.csv", "--test-name", "snips",
     )  # fmt: skip
     return out

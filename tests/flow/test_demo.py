@@ -68,7 +68,7 @@ def test_demo_walks_the_whole_path_and_leaves_a_directory_to_go_on_with(tmp_path
     assert re.search(r"jazz.* PlayMusic 0\.\d\d +\w+ [01]\.\d\d", predictions)
 
     for module, majority in zip(MODULES, (124 / 700, 40 / 320), strict=True):
-        accuracy, _ = read_manifest(directory / "modules" / module).evaluation
+        accuracy, *_ = read_manifest(directory / "modules" / module).evaluation
         assert accuracy.interval.low > majority + 0.5
         assert f"{accuracy.value:.3f} ({accuracy.interval.low:.3f} to {accuracy.interval.high:.3f})" in shown
         assert re.search(rf"majority baseline .*\b{majority:.3f}\b", shown)

@@ -181,6 +181,8 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def module(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> Path:
     out = tmp_path / "reviews"
-    ran = petapter("train", data, "--out", out, *TASK, "--backbone", backbone, "--steps", "2", "--test", data)
+    ran = petapter(
+        "train", data, "--out", out, *TASK, "--backbone", backbone, "--preset", "plain", "--steps", "2", "--test", data
+    )
     assert ran.code == 0, ran
     return out

@@ -21,23 +21,37 @@ def test_train_records_what_was_measured(petapter: Petapter, backbone: Path, dat
         "--test-name", "held out", "--json",
     ).json  # fmt: skip
     sets = {(item["metric"], item["evaluation_set"]["name"]) for item in made["manifest"]["evaluation"]}
-    assert sets == {("accuracy", "held out"), ("macro_f1", "held out")}
+    metrics = ("accuracy", "macro_f1", "ece", "brier", "log_loss", "aurc")
+    assert sets == {(metric, "held out") for metric in metrics}
 
 
 def test_train_reads_a_task_file(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> None:
     task = tmp_path / "task.yaml"
     task.write_text("labels: {good: good, bad: bad}\npatterns: ['{text} it was {mask} .']\n")
     out = tmp_path / "m"
-    ran = petapter("train", data, "--out", out, "--task", task, "--backbone", backbone, "--steps", "1", "--rank", "2")
+    plain = ("--preset", "plain", "--steps", "1", "--rank", "2")
+    ran = petapter("train", data, "--out", out, "--task", task, "--backbone", backbone, *plain)
     assert ran.code == 0
     assert (out / "petapter.json").is_file()
 
 
 def test_evaluate_names_set_and_interval(petapter: Petapter, backbone: Path, module: Path, data: Path) -> None:
     figures: Any = petapter("evaluate", module, data, "--backbone", backbone, "--set-name", "mine", "--json").json
-    assert [figure["metric"] for figure in figures] == ["accuracy", "macro_f1"]
+    metrics = [figure["metric"] for figure in figures]
+    assert metrics == ["accuracy", "macro_f1", "ece", "brier", "log_loss", "aurc"]
     assert figures[0]["evaluation_set"]["name"] == "mine"
     assert figures[0]["interval"]["low"] <= figures[0]["value"] <= figures[0]["interval"]["high"]
+    ece = next(figure for figure in figures if figure["metric"] == "ece")
+    assert set(ece["reliability"][0]) == {"confidence", "accuracy"}
+
+
+def test_evaluate_shows_how_each_interval_was_made(
+    petapter: Petapter, backbone: Path, module: Path, data: Path
+) -> None:
+    shown = petapter("evaluate", module, data, "--backbone", backbone).out
+    assert "mean probability" in shown
+    assert "interval of accuracy, macro_f1, brier, log_loss, aurc: 95%, bootstrap over rows, 2000 resamples\n" in shown
+    assert "interval of ece: 95%, bootstrap over rows, 2000 resamples, less its bias" in shown
 
 
 def test_two_modules_answer_every_text(petapter: Petapter, backbone: Path, module: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from transformers.utils import logging as transformers_logging
 
 from petapter import Backbone, Example, TrainedModule, TrainingOptions, train
 from petapter_schemas.task import TaskSpec
-from tests.petapter.tiny_backbones import FAMILIES, build_backbone
+from tests.petapter.tiny_backbones import ARCHITECTURES, HEADLESS, build_backbone
 
 BackboneOf = Callable[[str], Backbone]
 
@@ -57,9 +57,9 @@ def _no_progress_bars() -> None:
 
 @pytest.fixture(scope="session")
 def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A tiny backbone of every family, "encoder" (no masked-LM head) and "other-bert" (other weights)."""
+    """A tiny backbone of every architecture, those without a masked-LM head, and "other-bert" (other weights)."""
     folder = tmp_path_factory.mktemp("backbones")
-    built = {family: build_backbone(family, folder / family) for family in (*FAMILIES, "encoder")}
+    built = {family: build_backbone(family, folder / family) for family in (*ARCHITECTURES, *HEADLESS)}
     return built | {"other-bert": build_backbone("bert", folder / "other-bert", seed=1)}
 
 

@@ -11,7 +11,10 @@ from petapter.task.encoding import Encoder, pad_batch
 from petapter.task.verbalizer import Verbalizer, read_verbalizer
 from petapter_schemas.errors import BackboneError, BackboneMismatchError
 from tests.petapter.conftest import SENTIMENT, BackboneOf
-from tests.petapter.tiny_backbones import FAMILIES, POSITIONS
+from tests.petapter.tiny_backbones import ARCHITECTURES, HEADLESS, POSITIONS, build_backbone
+
+TEXTS = [{"text": "good game"}, {"text": "a"}, {"text": "all the world is in this market, and not in that bank"}]
+"""The last is longer than ModernBERT's local window here, the others are padded by more than it."""
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def rewrite(path: Path, **changed: object) -> None:
     path.write_text(json.dumps(document | changed), encoding="utf-8")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*ARCHITECTURES, *HEADLESS])
 def test_loaded_backbone_is_frozen_and_evaluates(backbone_of: BackboneOf, family: str) -> None:
     model = backbone_of(family).model
     assert not model.training
@@ -33,7 +36,7 @@ def test_loaded_backbone_is_frozen_and_evaluates(backbone_of: BackboneOf, family
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*ARCHITECTURES, *HEADLESS])
 def test_longest_sequence_is_what_the_positions_allow(backbone_of: BackboneOf, family: str) -> None:
     # RoBERTa numbers positions from padding_idx + 1, so its table has two more rows than readable tokens
     backbone = backbone_of(family)
@@ -52,20 +55,21 @@ def test_longer_limit_of_the_tokenizer_does_not_count(copied: Path) -> None:
     assert Backbone.load(copied, device="cpu").max_tokens == POSITIONS
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ARCHITECTURES)
 def test_masked_lm_head_is_noticed(backbone_of: BackboneOf, family: str) -> None:
     assert backbone_of(family).has_mlm_head
 
 
-def test_missing_masked_lm_head_is_noticed(backbone_of: BackboneOf) -> None:
-    assert not backbone_of("encoder").has_mlm_head
+@pytest.mark.parametrize("family", HEADLESS)
+def test_missing_masked_lm_head_is_noticed(backbone_of: BackboneOf, family: str) -> None:
+    assert not backbone_of(family).has_mlm_head
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*ARCHITECTURES, *HEADLESS])
 def test_hidden_states_at_masks_are_those_of_transformers(backbone_of: BackboneOf, family: str) -> None:
     backbone = backbone_of(family)
-    encoded = Encoder(backbone.tokenizer, SENTIMENT.patterns[0], 64).encode([{"text": "good game"}, {"text": "a"}])
-    hidden = backbone.hidden_at_masks(pad_batch(encoded, backbone.pad_id))
+    encoded = Encoder(backbone.tokenizer, SENTIMENT.patterns[0], 64).encode(TEXTS)
+    hidden = backbone.read(pad_batch(encoded, backbone.pad_id)).at_masks
     for row, item in enumerate(encoded):  # reference: one text at a time, without padding
         ids = torch.tensor([item.input_ids])
         alone = backbone.model(input_ids=ids, output_hidden_states=True).hidden_states[-1]
@@ -93,14 +97,17 @@ def test_own_spec_fits(bert: Backbone) -> None:
         ("config_sha256", "configuration"),
         ("weights_sha256", "set of weights"),
         ("tokenizer_sha256", "tokenizer"),
+        ("vocab_size", "number of tokens"),
+        ("hidden_size", "hidden size"),
+        ("layers", "number of layers"),
         ("mask_id", "mask token"),
     ],
 )
 def test_every_difference_of_the_backbone_is_named(bert: Backbone, field: str, what: str) -> None:
     verbalizer = read_verbalizer(SENTIMENT, bert.tokenizer)
-    other = bert.spec(verbalizer).model_copy(
-        update={field: 3 if field == "mask_id" else "0" * 64, "repo": "acme/other"}
-    )
+    spec = bert.spec(verbalizer)
+    value = "0" * 64 if isinstance(getattr(spec, field), str) else getattr(spec, field) + 1
+    other = spec.model_copy(update={field: value, "repo": "acme/other"})
     with pytest.raises(BackboneMismatchError, match=f"trained on 'acme/other' with another {what} than"):
         bert.check_fits(other, verbalizer)
 
@@ -128,6 +135,37 @@ def test_incomplete_directory_is_refused(copied: Path, file: str, complaint: str
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_damaged_file_is_a_backbone_error_in_one_line(copied: Path, file: str) -> None:
     (copied / file).write_bytes(b"{\n\x00broken")
+    with pytest.raises(BackboneError) as refusal:
+        Backbone.load(copied, device="cpu")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hidden_size", "wide"),
+        ("layer_norm_eps", None),
+        ("hidden_act", "invented"),
+        ("num_attention_heads", 0),
+        ("model_type", []),
+        ("dtype", "invented"),
+        ("dtype", []),
+    ],
+)
+def test_configuration_that_makes_no_sense_is_a_backbone_error_in_one_line(
+    copied: Path, field: str, value: object
+) -> None:
+    rewrite(copied / "config.json", **{field: value})
+    with pytest.raises(BackboneError) as refusal:
+        Backbone.load(copied, device="cpu")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("changed", [{"model": {"type": "invented"}}, {"model": None}, {"added_tokens": 1}], ids=str)
+def test_tokenizer_that_makes_no_sense_is_a_backbone_error_in_one_line(
+    copied: Path, changed: dict[str, object]
+) -> None:
+    rewrite(copied / "tokenizer.json", **changed)
     with pytest.raises(BackboneError) as refusal:
         Backbone.load(copied, device="cpu")
     assert "\n" not in str(refusal.value)
@@ -166,3 +204,42 @@ def test_model_without_masks_is_refused(copied: Path) -> None:
     rewrite(copied / "config.json", model_type="gpt2", architectures=["GPT2LMHeadModel"])
     with pytest.raises(BackboneError):
         Backbone.load(copied, device="cpu")
+
+
+@pytest.mark.parametrize("family", [*ARCHITECTURES, *HEADLESS])
+def test_pools_are_means_over_the_tokens_of_the_text_alone(backbone_of: BackboneOf, family: str) -> None:
+    backbone = backbone_of(family)
+    layers = (backbone.layers, 0, 1)
+    encoded = Encoder(backbone.tokenizer, SENTIMENT.patterns[0], 64).encode(TEXTS)
+    reading = backbone.read(pad_batch(encoded, backbone.pad_id), layers)
+    assert reading.pools is not None
+    for row, item in enumerate(encoded):  # reference: one text at a time, without padding
+        states = backbone.model(input_ids=torch.tensor([item.input_ids]), output_hidden_states=True).hidden_states
+        for index, layer in enumerate(layers):
+            mean = states[layer][0, list(item.text_positions)].mean(dim=0)
+            torch.testing.assert_close(reading.pools[row, index], mean / mean.norm(), atol=1e-5, rtol=0)
+
+
+def test_pools_of_the_last_layer_alone_are_the_same(bert: Backbone) -> None:
+    batch = pad_batch(Encoder(bert.tokenizer, SENTIMENT.patterns[0], 64).encode(TEXTS), bert.pad_id)
+    both, alone = bert.read(batch, (1, bert.layers)).pools, bert.read(batch, (bert.layers,)).pools
+    assert both is not None
+    assert alone is not None
+    assert torch.equal(both[:, 1:], alone)
+
+
+def test_pool_of_a_text_without_tokens_is_zero(bert: Backbone) -> None:
+    encoded = Encoder(bert.tokenizer, SENTIMENT.patterns[0], 64).encode([{"text": ""}, {"text": "good game"}])
+    pools = bert.read(pad_batch(encoded, bert.pad_id), (1, bert.layers)).pools
+    assert pools is not None
+    assert pools[0].eq(0).all()
+    torch.testing.assert_close(pools[1].norm(dim=-1), torch.ones(2))
+
+
+def test_layer_of_an_architecture_with_layers_inside_layers_is_refused(tmp_path: Path) -> None:
+    backbone = Backbone.load(build_backbone("albert-inner", tmp_path), device="cpu")
+    batch = pad_batch(Encoder(backbone.tokenizer, SENTIMENT.patterns[0], 64).encode(TEXTS), backbone.pad_id)
+    with pytest.raises(BackboneError, match=r"gives 5 hidden states for 2 layers.* pool the last one alone") as refusal:
+        backbone.read(batch, (1, 2))
+    assert "\n" not in str(refusal.value)
+    assert backbone.read(batch, (2,)).pools is not None

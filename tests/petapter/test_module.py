@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,16 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForMaskedLM
 
 from petapter import Backbone, Engine, ModuleInfo, TrainedModule, open_module, save_module
+from petapter.task import Encoder
+from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.digests import sha256_file
 from petapter_schemas.errors import BackboneMismatchError, InputError, ManifestError, ModuleError, TensorFileError
-from petapter_schemas.manifest import MANIFEST_FILE, EvaluationSet, EvaluationSpec, Interval, read_manifest
+from petapter_schemas.manifest import MANIFEST_FILE, EvaluationSet, EvaluationSpec, HeadSpec, Interval, read_manifest
 from petapter_schemas.module_files import verify_directory
 from tests.petapter.conftest import BackboneOf
 
 FILES = ("README.md", "adapter_config.json", "adapter_model.safetensors", "golden.json", "head.safetensors")
+TEXTS = ("good game", "no price", "a")
+LABEL_MAP = {"labels.weight": (3, 64), "labels.bias": (2, 3)}
+"""Of 3 labels, 2 patterns and 2 pooled layers of 32."""
 INFO = ModuleInfo("mood", version="1.2.0", description="Praise or complaint.", license="MIT", languages=("en",))
 
 
@@ -52,7 +60,7 @@ def edit_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) 
 def probabilities(backbone: Backbone, module: Path | TrainedModule) -> list[dict[str, float]]:
     with Engine(backbone) as engine:
         engine.load(module, "m")
-        return [answer.probabilities for answer in engine.predict([("m", "good game"), ("m", "no price"), ("m", "a")])]
+        return [answer.probabilities for answer in engine.predict([("m", text) for text in TEXTS])]
 
 
 def test_saved_module_answers_exactly_as_the_trained_one(saved: Path, sentiment: TrainedModule, bert: Backbone) -> None:
@@ -160,6 +168,95 @@ def test_save_that_fails_leaves_nothing_behind(sentiment: TrainedModule, tmp_pat
     wrong = replace(sentiment, head_tensors={"rows.weight": torch.zeros(1, 1)})
     with pytest.raises(TensorFileError):
         save_module(wrong, tmp_path / "m", INFO)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_adapter_under_the_untouched_masked_lm_head_has_no_head_file(
+    sentiment: TrainedModule, bert: Backbone, directories: dict[str, Path], tmp_path: Path
+) -> None:
+    # reference: the logits of transformers' masked LM at the mask with the adapter as peft opens it, text by text
+    head = sentiment.head.model_copy(update={"parts": (), "parameters": 0})
+    save_module(replace(sentiment, head=head, head_tensors={}), tmp_path / "m", INFO)
+    assert not (tmp_path / "m" / "head.safetensors").exists()
+    assert open_module(tmp_path / "m", bert).head_tensors == {}
+    adapted = PeftModel.from_pretrained(AutoModelForMaskedLM.from_pretrained(directories["bert"]), tmp_path / "m")
+    adapted.eval()
+    for text, answer in zip(TEXTS, probabilities(bert, tmp_path / "m"), strict=True):
+        inputs = bert.tokenizer(f"{text} It was [MASK].", return_tensors="pt")
+        place = inputs.input_ids[0] == bert.tokenizer.mask_token_id
+        with torch.no_grad():
+            logits = adapted(**inputs).logits[0, place]
+        (great,), (awful,), (bad,) = (ids for label in sentiment.backbone.verbalizer_ids for ids in label)
+        pos, neg = float(logits[0, great]), float((logits[0, awful] + logits[0, bad]) / 2)
+        expected = torch.tensor([pos, neg]).softmax(dim=0).tolist()
+        assert [answer["pos"], answer["neg"]] == pytest.approx(expected, abs=1e-5)
+    assert probabilities(bert, tmp_path / "m") != probabilities(bert, sentiment)
+
+
+@pytest.fixture
+def pooled(topic: TrainedModule) -> TrainedModule:
+    """A label map of pooled hidden states without words and adapter; its golden outputs are not its own."""
+    head = HeadSpec(
+        reads="mean-pool", pool_layers=(2, 1), words=0.0, init="random", parts=("labels",), activation="gelu",
+        norm="none", parameters=3 * 64 + 2 * 3,
+    )  # fmt: skip
+    draw = torch.Generator().manual_seed(0)
+    tensors = {name: torch.randn(*shape, generator=draw) for name, shape in LABEL_MAP.items()}
+    none = {"adapter": AdapterSpec(kind="none", parameters=0), "adapter_config": None, "adapter_tensors": {}}
+    return replace(topic, head=head, head_tensors=tensors, **none)
+
+
+def test_label_map_of_pools_is_saved_opened_and_scored_as_the_format_says(
+    pooled: TrainedModule, bert: Backbone, tmp_path: Path
+) -> None:
+    # reference: schemas/README.md, "Scores", from transformers' hidden states, one text and pattern at a time
+    save_module(pooled, tmp_path / "m", INFO)
+    fields = [{"title": "the match", "body": "a goal in the game"}, {"title": "bank", "body": "price of money"}]
+    with Engine(bert) as engine:
+        engine.load(tmp_path / "m", "m")
+        answers = engine.predict([("m", text) for text in fields])
+    weight, bias = (pooled.head_tensors[name] for name in LABEL_MAP)
+    for text, answer in zip(fields, answers, strict=True):
+        total = torch.zeros(3)
+        for index, pattern in enumerate(pooled.task.patterns):
+            item = Encoder(bert.tokenizer, pattern, 64).encode([text])[0]
+            states = bert.model(torch.tensor([item.input_ids]), output_hidden_states=True).hidden_states
+            pools = [states[layer][0, list(item.text_positions)].sum(dim=0) for layer in (2, 1)]
+            read = torch.cat([pool / pool.norm() for pool in pools])
+            total += (weight @ read + bias[index]).log_softmax(dim=0)
+        expected = (total / 2).softmax(dim=0).tolist()
+        assert list(answer.probabilities.values()) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 16, 64])
+def test_manifest_of_another_hidden_size_is_refused(
+    head_only: TrainedModule, bert: Backbone, tmp_path: Path, size: int
+) -> None:
+    # one number per row would otherwise be taken for a whole row of equal ones
+    save_module(head_only, tmp_path / "m", INFO)
+    save_file({"rows.weight": torch.ones(3, size), "rows.bias": torch.ones(3)}, tmp_path / "m" / "head.safetensors")
+
+    def claimed(manifest: dict) -> None:
+        manifest["backbone"]["hidden_size"] = size
+        manifest["head"]["parameters"] = 3 * (size + 1)
+
+    edit_json(tmp_path / "m" / MANIFEST_FILE, claimed)
+    relist(tmp_path / "m")
+    with pytest.raises(BackboneMismatchError, match="with another hidden size than"):
+        open_module(tmp_path / "m", bert)
+
+
+@pytest.mark.parametrize("part", ["head_tensors", "adapter_tensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_are_not_saved(
+    sentiment: TrainedModule, tmp_path: Path, part: str, value: float
+) -> None:
+    tensors = {name: tensor.clone() for name, tensor in getattr(sentiment, part).items()}
+    name, last = list(tensors.items())[-1]
+    last.view(-1)[-1] = value
+    with pytest.raises(InputError, match=f"{re.escape(name)} holds NaN or infinity") as refusal:
+        save_module(replace(sentiment, **{part: tensors}), tmp_path / "m", INFO)
+    assert "\n" not in str(refusal.value)
     assert list(tmp_path.iterdir()) == []
 
 

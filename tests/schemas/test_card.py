@@ -6,15 +6,16 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.card import render_card
 from petapter_schemas.errors import InputError
 from petapter_schemas.manifest import (
-    AdapterSpec,
     CalibrationSpec,
     EvaluationSet,
     Interval,
     LineageSpec,
     Manifest,
+    ReliabilityBin,
     manifest_bytes,
     parse_manifest,
 )
@@ -102,6 +103,13 @@ def test_module_without_adapter_is_petapters_own() -> None:
     card = render_card(_changed(tiny_manifest(), adapter=AdapterSpec(kind="none", parameters=0)))
     assert _head(card)["library_name"] == "petapter"
     assert "adapter:none" in _head(card)["tags"]
+
+
+def test_head_of_the_backbone_alone_is_not_called_trained() -> None:
+    bare = tiny_manifest().head.model_copy(update={"parts": (), "parameters": 0})
+    card = render_card(_changed(tiny_manifest(), head=bare))
+    assert "a lora adapter and the backbone's own head for the frozen backbone" in card
+    assert "a lora adapter and a trained head for" in render_card(tiny_manifest())
 
 
 def test_nothing_is_said_that_is_not_known() -> None:
@@ -226,7 +234,41 @@ def test_uncalibrated_probabilities_are_called_so() -> None:
     calibration = CalibrationSpec(temperature=1.5, abstain_below=0.4, abstain_error_rate=0.05)
     card = render_card(_changed(tiny_manifest(), calibration=calibration))
     assert "not calibrated" not in card
-    assert "below a probability of 0.4" in card
+    assert "below a probability of 0.4, so that at most 5 % of texts like its own get a wrong one." in card
+
+
+def test_metrics_of_probabilities_are_explained_and_only_those() -> None:
+    manifest = tiny_manifest()
+    accuracy = manifest.evaluation[0]
+    brier = accuracy.model_copy(update={"metric": "brier"})
+    card = render_card(_changed(manifest, evaluation=(accuracy, brier)))
+    assert "\n- *brier*: squared distance" in card
+    assert "*aurc*" not in card
+    assert "*brier*" not in render_card(manifest)
+
+
+def _reliability_rows(bins: int) -> list[str]:
+    manifest = tiny_manifest()
+    reliability = tuple(ReliabilityBin(confidence=(i + 1) / bins, accuracy=i / bins) for i in range(bins))
+    ece = manifest.evaluation[0].model_copy(update={"metric": "ece", "reliability": reliability})
+    card = render_card(_changed(manifest, evaluation=(ece,)))
+    return card.split("share that is right |\n| --- | --- |\n")[1].split("\n\n")[0].splitlines()
+
+
+def test_reliability_is_shown_in_five_equal_parts() -> None:
+    # three bins each: means of 1, 2, 3 fifteenths, of 4, 5, 6 and so on
+    assert _reliability_rows(15) == [
+        "| 0.13 | 0.07 |",
+        "| 0.33 | 0.27 |",
+        "| 0.53 | 0.47 |",
+        "| 0.73 | 0.67 |",
+        "| 0.93 | 0.87 |",
+    ]
+
+
+@pytest.mark.parametrize(("bins", "shown"), [(1, 1), (4, 4), (7, 5)])
+def test_reliability_of_few_bins_is_shown_in_as_many_parts(bins: int, shown: int) -> None:
+    assert len(_reliability_rows(bins)) == shown
 
 
 def test_figures_are_shown_with_all_that_belongs_to_them() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from petapter_schemas.errors import ManifestError
 from petapter_schemas.manifest import (
     MANIFEST_FILE,
+    MAX_FEATURES,
     Manifest,
     manifest_bytes,
     manifest_digest,
@@ -48,6 +49,10 @@ def _add(*path: str | int, item: object) -> Callable[[dict[str, Any]], None]:
         document.append(item)
 
     return change
+
+
+def _head(**changed: object) -> Callable[[dict[str, Any]], None]:
+    return lambda document: document["head"].update(changed)
 
 
 _CONTRADICTIONS: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -91,17 +96,75 @@ _CONTRADICTIONS: dict[str, Callable[[dict[str, Any]], None]] = {
     "lora without alpha": _set("adapter", "alpha", to=None),
     "lora of rank 0": _set("adapter", "rank", to=0),
     "ia3 with a rank": lambda document: document["adapter"].update(kind="ia3", alpha=None),
+    "ia3 without targets": _set("adapter", to={"kind": "ia3", "parameters": 8}),
+    "ia3 that scales the input of no target": _set(
+        "adapter", to={"kind": "ia3", "targets": ["key"], "feedforward": ["dense"], "parameters": 8}
+    ),
+    "lora with a feed-forward target": _set("adapter", "feedforward", to=["query"]),
+    "lora with a reduction": _set("adapter", "reduction", to=16),
+    "lora with a placement": _set("adapter", "placement", to="pfeiffer"),
+    "bottleneck without a placement": _set(
+        "adapter", to={"kind": "bottleneck", "reduction": 2, "targets": ["output"], "parameters": 8}
+    ),
+    "bottleneck of an unknown placement": _set(
+        "adapter",
+        to={"kind": "bottleneck", "reduction": 2, "placement": "parallel", "targets": ["output"], "parameters": 8},
+    ),
+    "bottleneck without neurons": _set(
+        "adapter",
+        to={"kind": "bottleneck", "reduction": 9, "placement": "pfeiffer", "targets": ["output"], "parameters": 8},
+    ),
+    "bottleneck of a rank": _set(
+        "adapter",
+        to={
+            "kind": "bottleneck",
+            "reduction": 2,
+            "placement": "pfeiffer",
+            "targets": ["a"],
+            "rank": 2,
+            "parameters": 8,
+        },
+    ),
+    "target that is a pattern": _set("adapter", "targets", to=["(a+)+"]),
+    "more targets than any backbone has": _set("adapter", "targets", to=[f"t{i}" for i in range(65)]),
+    "no layers adapted": _set("adapter", "layers", to=[]),
     "no adapter but parameters": lambda document: document["adapter"].update(kind="none", rank=None, alpha=None),
     "adapter without parameters": _set("adapter", "parameters", to=0),
     "adapter in a layer that is not there": _set("adapter", "layers", to=[1]),
     "layer twice": _set("adapter", "layers", to=[0, 0]),
     "target twice": _set("adapter", "targets", to=["query", "query"]),
     "adapter in int4": _set("adapter", "dtype", to="int4"),
-    "head without rows": _set("head", "parts", to=["bias"]),
+    "head part of no kind": _set("head", "parts", to=["rows", "columns"]),
     "head part twice": _set("head", "parts", to=["rows", "rows"]),
-    "head trains a norm it lacks": lambda document: document["head"].update(norm="none", parts=["rows", "norm"]),
-    "random head without its dense layer": _set("head", "init", to="random"),
+    "pool layer twice": _head(reads="both", pool_layers=[1, 1], parts=["labels"]),
+    "pools without layers": _head(reads="mean-pool", words=0.0, parts=["labels"]),
+    "both without layers": _head(reads="both", parts=["labels"]),
+    "layers without pools": _head(pool_layers=[1], parts=["labels"]),
+    "pools without a label map": _head(reads="both", pool_layers=[1]),
+    "pool of a layer that is not there": _head(reads="both", pool_layers=[2], parts=["labels"]),
+    "pool of a negative layer": _head(reads="both", pool_layers=[-1], parts=["labels"]),
+    "head trains a norm it lacks": _head(init="random", norm="none", parts=["rows", "bias", "dense", "norm"]),
+    "masked-LM head without its norm": _head(norm="none"),
+    "head without parts but parameters": _head(parts=[]),
+    "head with parts of no parameters": _head(parameters=0),
+    "words of no weight without a label map": _head(words=0.0),
+    "words of negative weight": _head(words=-1.0),
+    "rows of words without weight": _head(words=0.0, parts=["rows", "labels"]),
+    "dense layer of pools alone": _head(
+        reads="mean-pool", pool_layers=[1], words=0.0, init="random", norm="none", parts=["dense", "labels"]
+    ),
+    "random head without its dense layer": _head(init="random", norm="none"),
+    "random head without its norm": _head(init="random", parts=["rows", "bias", "dense"]),
+    "random head without its bias": _head(init="random", norm="none", parts=["rows", "dense"]),
+    "random label map of the mask without its dense layer": _head(
+        init="random", words=0.0, norm="none", parts=["labels"]
+    ),
+    "features of no width": _head(feature_size=0),
+    "features wider than any": _head(feature_size=MAX_FEATURES + 1),
+    "eps of 0": _head(norm_eps=0),
     "class bias for other labels": _set("calibration", to={"class_bias": [0.0]}),
+    "thresholds of a single-label task": _set("calibration", to={"thresholds": [0.5, 0.5]}),
+    "threshold above 1": _set("calibration", to={"thresholds": [1.5, 0.5]}),
     "temperature 0": _set("calibration", to={"temperature": 0}),
     "error rate without a threshold": _set("calibration", to={"abstain_error_rate": 0.1}),
     "examples for other labels": _set("training", "examples_per_class", to=[4]),
@@ -139,6 +202,34 @@ def test_contradiction_is_refused(change: Callable[[dict[str, Any]], object], do
         _parse(document)
     assert str(refusal.value).isprintable()
     assert len(str(refusal.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"parts": [], "parameters": 0},
+        {"parts": ["rows"]},
+        {"parts": ["bias"]},
+        {"parts": ["labels"], "words": 0.0},
+        {"parts": ["labels"], "reads": "both", "pool_layers": [1, 0], "words": 0.5, "feature_size": 4},
+        {"parts": ["dense", "norm", "labels"], "words": 0.0, "init": "random"},
+        {"parts": ["labels"], "reads": "mean-pool", "pool_layers": [0], "words": 0.0, "init": "random"},
+        {"parts": ["labels"], "reads": "mean-pool", "pool_layers": [1], "words": 1.0},
+        {"parts": ["rows", "bias", "dense"], "init": "random", "norm": "none", "activation": "linear"},
+        {"feature_size": 20},
+    ],
+    ids=str,
+)
+def test_heads_of_every_kind_are_read(head: dict[str, Any], document: dict[str, Any]) -> None:
+    document["head"].update(head)
+    written = _parse(document).head.model_dump(mode="json")
+    assert {name: written[name] for name in head} == head
+
+
+def test_head_of_an_older_manifest_reads_the_mask_by_its_words(document: dict[str, Any]) -> None:
+    document["head"] = {"parts": ["rows", "bias"], "activation": "gelu", "parameters": 18}
+    head = _parse(document).head
+    assert (head.words, head.reads, head.pool_layers, head.feature_size) == (1.0, "mask", (), None)
 
 
 def test_newer_format_is_named() -> None:

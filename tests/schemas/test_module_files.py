@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.digests import sha256_bytes
 from petapter_schemas.errors import DigestMismatchError, ManifestError, ModuleError, TensorFileError
-from petapter_schemas.manifest import MANIFEST_FILE, AdapterSpec
-from petapter_schemas.module_files import head_shapes, read_module_files, verify_directory, verify_module
+from petapter_schemas.manifest import MANIFEST_FILE
+from petapter_schemas.module_files import read_module_files, verify_directory, verify_module
 from tests.schemas.hostile_headers import HOSTILE
 from tests.schemas.tiny_module import TinyModule, adapter_config, tensor_file, tiny_manifest, write_module
 
@@ -220,24 +221,13 @@ def test_head_is_the_one_of_the_manifest(shapes: dict[str, tuple[int, ...]], why
         verify_directory(module)
 
 
-def test_head_shapes_follow_the_parts() -> None:
-    head = tiny_manifest().head.model_copy(update={"parts": ("rows", "bias", "dense", "norm")})
-    assert head_shapes(tiny_manifest().model_copy(update={"head": head})) == {
-        "rows.weight": (2, 8),
-        "rows.bias": (2,),
-        "dense.weight": (8, 8),
-        "dense.bias": (8,),
-        "norm.weight": (8,),
-        "norm.bias": (8,),
-    }
-
-
 @pytest.mark.parametrize(
     "change",
     [
         lambda d: d["head"].update(parameters=19),
         lambda d: d["head"].update(dtype="float16"),
         lambda d: d["head"].update(parts=["rows"]),
+        lambda d: d["head"].update(feature_size=7),
         lambda d: d["backbone"].update(hidden_size=9),
         lambda d: d["backbone"].update(verbalizer_ids=[[[10, 11]], [[11, 10]]])
         or d["task"]["patterns"][0].update(template="{text} {mask}{mask}")
@@ -251,8 +241,8 @@ def test_head_shapes_follow_the_parts() -> None:
         lambda d: d["adapter"].update(targets=["uery"]),
         lambda d: d["backbone"].update(layers=2) or d["adapter"].update(layers=[1]),
     ],
-    ids=["head count", "head dtype", "head parts", "hidden size", "rows", "adapter count", "adapter dtype", "rank",
-         "targets", "part of a target", "layers"],
+    ids=["head count", "head dtype", "head parts", "feature size", "hidden size", "rows", "adapter count",
+         "adapter dtype", "rank", "targets", "part of a target", "layers"],
 )  # fmt: skip
 def test_manifest_that_contradicts_the_weights_is_refused(
     change: Callable[[dict[str, Any]], object], module: Path

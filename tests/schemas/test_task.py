@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from petapter_schemas.task import Literally, PatternSpec, Slot, TaskSpec, split_template
+from petapter_schemas.task import Literally, PatternSpec, Slot, TaskSpec, WindowSpec, split_template
 
 _LABELS = {"good": "great", "bad": ["awful", "poor"]}
 
@@ -109,3 +109,58 @@ def test_task_that_cannot_work_is_refused(changes: dict[str, object]) -> None:
 
 def test_joiners_stay_in_words() -> None:
     assert _task(labels={"want": "می‌خواهم", "not": "👩‍👧"}).labels[0].words == ("می‌خواهم",)
+
+
+def test_class_prior_from_a_mapping_is_in_label_order() -> None:
+    task = _task(class_prior={"bad": "0.3", "good": 0.7})  # task files give every number as its text
+    assert task.class_prior == (0.7, 0.3)
+    assert TaskSpec.model_validate_json(task.model_dump_json(), strict=True) == task
+
+
+def test_shares_may_be_rounded() -> None:
+    assert _task(class_prior=[0.333, 0.6665]).class_prior == (0.333, 0.6665)
+
+
+def test_shares_of_multi_label_tasks_need_not_add_up() -> None:
+    assert _task(type="multi-label", class_prior=[0.9, 0.8]).class_prior == (0.9, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("prior", "complaint"),
+    [
+        ({"good": 0.7}, "no share for label 'bad': give every label one"),
+        ({"good": 0.7, "bad": 0.2, "ugly": 0.1}, "names 'ugly', which is no label"),
+        ([0.7, 0.2], "add up to 0.9: they must add up to 1"),
+        ([0.7, 0.2, 0.1], "must have one share per label"),
+        ([1.0, 0.0], "less than 1"),
+        ({"good": "most", "bad": 0.1}, "valid number"),
+        ("even", "valid tuple"),
+    ],
+)
+def test_class_prior_that_is_none_is_refused(prior: object, complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        _task(class_prior=prior)
+
+
+def test_windows_have_defaults_only_where_they_are_kept() -> None:
+    windowed = PatternSpec(template="{text} {mask}", keep="windows")
+    assert windowed.windowing == WindowSpec(stride=0.5, at_most=16, pool="mean")
+    assert PatternSpec(template="{text} {mask}").windowing is None
+
+
+def test_windows_survive_a_round_trip() -> None:
+    task = _task(patterns=[{"template": "{text} {mask}", "keep": "windows", "windows": {"stride": "0.25"}}])
+    assert task.patterns[0].windowing == WindowSpec(stride=0.25)
+    assert TaskSpec.model_validate_json(task.model_dump_json(), strict=True) == task
+
+
+@pytest.mark.parametrize("keep", ["head", "tail", "head+tail"])
+def test_window_options_without_windows_are_refused(keep: str) -> None:
+    with pytest.raises(ValidationError, match=r"write keep: windows"):
+        PatternSpec.model_validate({"template": "{text} {mask}", "keep": keep, "windows": {}})
+
+
+@pytest.mark.parametrize("options", [{"stride": 0}, {"stride": 1.1}, {"at_most": 0}, {"pool": "last"}, {"size": 3}])
+def test_window_options_out_of_range_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        WindowSpec.model_validate(options)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.card import render_card
 from petapter_schemas.digests import sha256_bytes
 from petapter_schemas.golden import Golden, Probe
 from petapter_schemas.manifest import (
     MANIFEST_FILE,
-    AdapterSpec,
     BackboneSpec,
     EvaluationSet,
     EvaluationSpec,

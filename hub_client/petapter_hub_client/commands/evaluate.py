@@ -19,7 +19,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which part of the data set the rows are.")] = "test",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a module on labelled rows: accuracy and macro-F1 with intervals."""
+    """Measure a module on labelled rows: accuracy, macro-F1 and the worth of its probabilities, with intervals."""
     prepare_torch("evaluate")
     from petapter.task import read_examples
     from petapter_hub_client.local_runs import load_backbone, locate_modules, measure, shared_backbone

@@ -86,5 +86,6 @@ def _row(
 
 
 def _answer_text(prediction: "Prediction") -> str:
-    best = max(prediction.probabilities.values())
-    return f"(abstains) {best:.2f}" if prediction.label is None else f"{prediction.label} {best:.2f}"
+    if prediction.labels:
+        return ", ".join(f"{label} {prediction.probabilities[label]:.2f}" for label in prediction.labels)
+    return f"(abstains) {max(prediction.probabilities.values()):.2f}"

@@ -36,9 +36,23 @@ def train(  # noqa: PLR0913 (a command's options)
         Path | None, typer.Option("--test", metavar="HELD_OUT.csv", help="Labelled rows to measure on afterwards.")
     ] = None,
     test_name: Annotated[str | None, typer.Option(help="Name of the test set. Default: the file's name.")] = None,
-    seed: Annotated[int, typer.Option(help="Of initial weights, order of rows and dropout.")] = 0,
-    rank: Annotated[int, typer.Option(min=0, help="Rank of LoRA; 0 trains the head alone.")] = 8,
-    head: Annotated[Literal["mlm", "random"], typer.Option(help="Where the head starts.")] = "mlm",
+    unlabelled: Annotated[
+        Path | None, typer.Option("--unlabelled", metavar="TEXTS.csv", help="Preset strong: texts without labels.")
+    ] = None,
+    preset: Annotated[
+        Literal["strong", "plain", "paper"],
+        typer.Option(help="petapter's own; one adapter and the head together; or as in the PETapter paper."),
+    ] = "strong",
+    repetition: Annotated[
+        int | None, typer.Option("--run", min=1, help="Preset paper: which run; the seed is 1895 times it. Default: 1.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of initial weights, order of rows and dropout. Default: 0.")] = None,
+    rank: Annotated[
+        int | None, typer.Option(min=0, help="Preset plain: rank of LoRA; 0 trains the head alone. Default: 8.")
+    ] = None,
+    head: Annotated[
+        Literal["mlm", "random"] | None, typer.Option(help="Preset plain: where the head starts. Default: mlm.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps. Default: by the number of rows.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,7 +68,7 @@ def train(  # noqa: PLR0913 (a command's options)
         data=data,
         task=TaskSource(task, pattern or [], label or []),
         backbone=backbone,
-        settings=RunSettings(seed=seed, rank=rank, head=head, steps=steps),
+        settings=RunSettings(preset, seed, rank, head, steps, repetition),
         facts=StatedFacts.check(
             name=name or out.resolve().name,
             version=version,
@@ -63,6 +77,7 @@ def train(  # noqa: PLR0913 (a command's options)
             languages=tuple(language or ()),
         ),
         held_out=None if test is None else HeldOut(test, test_name or test.stem),
+        unlabelled=unlabelled,
     )
     with progress("training") as on_step:
         manifest = run.run(out, on_step)

@@ -1,16 +1,20 @@
+import warnings
 from collections.abc import Iterator
 
 import pytest
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from petapter import Backbone
-from petapter.adapters import AdapterSlots, lora_config
+from petapter.adapters import AdapterSlots, adapter_spec, peft_config
+from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.errors import BackboneError, TensorFileError
-from petapter_schemas.manifest import AdapterSpec
+from tests.petapter.adapters.kinds import CHOICES, made_up
 
-CONFIG = lora_config(AdapterSpec(kind="lora", rank=2, alpha=4.0, targets=("query", "value"), parameters=1))
-WIDER = lora_config(AdapterSpec(kind="lora", rank=5, alpha=5.0, targets=("query", "value"), parameters=1))
+CONFIG = peft_config(AdapterSpec(kind="lora", rank=2, alpha=4.0, targets=("query", "value"), parameters=1))
+WIDER = peft_config(AdapterSpec(kind="lora", rank=5, alpha=5.0, targets=("query", "value"), parameters=1))
 
 
 @pytest.fixture
@@ -145,3 +149,104 @@ def test_tensors_that_are_not_the_adapters_are_refused(slots: AdapterSlots, chan
         tensors[first] = torch.zeros(3, 3)
     with pytest.raises(TensorFileError, match="do not fit this backbone"):
         slots.write("a", tensors)
+
+
+@pytest.fixture
+def every_kind(slots: AdapterSlots, bert: Backbone) -> dict[str, Tensor]:
+    """Adapters of all kinds in one model, and what the model says with each; reference: each alone in a bare model."""
+    alone = {}
+    for name, choice in CHOICES.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            slots.add(name, peft_config(adapter_spec(choice, _bare(bert, slots))))
+        slots.write(name, made_up(slots.read(name), seed=len(name)))
+    held = {name: slots.read(name) for name in CHOICES}
+    slots.close()
+    for name, choice in CHOICES.items():
+        single = AdapterSlots(bert.model)
+        single.add("only", peft_config(adapter_spec(choice, bert.model)))
+        single.write("only", held[name])
+        alone[name] = output(bert)
+        single.close()
+    for name, choice in CHOICES.items():
+        slots.add(name, peft_config(adapter_spec(choice, _bare(bert, slots))))
+        slots.write(name, held[name])
+    return alone
+
+
+def _bare(backbone: Backbone, slots: AdapterSlots) -> PreTrainedModel:
+    slots.activate(None)
+    return backbone.model
+
+
+def test_each_of_many_kinds_computes_what_it_computes_alone(
+    slots: AdapterSlots, bert: Backbone, every_kind: dict[str, Tensor]
+) -> None:
+    assert len({tuple(values.flatten().tolist()) for values in every_kind.values()}) == len(CHOICES)
+    for name in [*CHOICES, *reversed(CHOICES)]:
+        slots.activate(name)
+        assert torch.equal(output(bert), every_kind[name])
+
+
+@pytest.mark.usefixtures("every_kind")
+def test_model_is_bare_while_adapters_of_many_kinds_wait(slots: AdapterSlots, bert: Backbone) -> None:
+    slots.activate(None)
+    assert not any(isinstance(layer, BaseTunerLayer) for layer in bert.model.modules())
+    slots.activate("houlsby")
+    assert any(isinstance(layer, BaseTunerLayer) for layer in bert.model.modules())
+
+
+def test_reading_and_writing_need_no_adapter_to_act(
+    slots: AdapterSlots, bert: Backbone, every_kind: dict[str, Tensor]
+) -> None:
+    slots.activate("ia3")
+    for name in CHOICES:
+        slots.write(name, slots.read(name))
+    assert torch.equal(output(bert), every_kind["ia3"])
+
+
+@pytest.mark.parametrize("gone", CHOICES)
+def test_kind_removed_leaves_the_others_and_the_active_one(
+    slots: AdapterSlots, bert: Backbone, every_kind: dict[str, Tensor], gone: str
+) -> None:
+    staying = "bitfit" if gone != "bitfit" else "lora"
+    slots.activate(staying)
+    slots.remove(gone)
+    assert torch.equal(output(bert), every_kind[staying])
+    for name in CHOICES:
+        if name != gone:
+            slots.activate(name)
+            assert torch.equal(output(bert), every_kind[name])
+
+
+def test_active_adapter_removed_leaves_none_active(slots: AdapterSlots, bert: Backbone) -> None:
+    before = output(bert)
+    for name in ("a", "b"):
+        slots.add(name, CONFIG)
+        fill(slots, name, 0.1)
+    slots.remove("b")
+    assert torch.equal(output(bert), before)
+
+
+def test_closed_model_with_many_kinds_is_bit_identical(bert: Backbone) -> None:
+    before, structure, attributes = bert.model.state_dict(), layers(bert), set(vars(bert.model))
+    before = {name: value.clone() for name, value in before.items()}
+    slots = AdapterSlots(bert.model)
+    for name, choice in CHOICES.items():
+        slots.add(name, peft_config(adapter_spec(choice, _bare(bert, slots))))
+        output(bert)
+    slots.close()
+    after = bert.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert (layers(bert), set(vars(bert.model))) == (structure, attributes)
+
+
+def test_waiting_layers_learn_whether_the_model_trains(slots: AdapterSlots, bert: Backbone) -> None:
+    slots.add("a", CONFIG)
+    slots.activate(None)
+    bert.model.train()
+    slots.activate("a")
+    trains = {layer.training for layer in bert.model.modules()}
+    bert.model.eval()
+    assert trains == {True}

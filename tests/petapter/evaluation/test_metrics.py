@@ -8,7 +8,8 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from petapter import Example
 from petapter.evaluation import evaluate_predictions, majority_accuracy
-from petapter.evaluation.metrics import RESAMPLES, _accuracy, _confusion, _macro_f1, _resample
+from petapter.evaluation.intervals import RESAMPLES
+from petapter.evaluation.metrics import _accuracy, _confusion, _macro_f1, _resample
 from petapter.task import rows_digest
 from petapter_schemas.errors import DataError
 from petapter_schemas.manifest import EvaluationSpec

@@ -1,7 +1,9 @@
 import pytest
 
-from petapter.task import task_from_options
-from petapter.task.verbalizer import Verbalizer, read_verbalizer
+from petapter import Backbone
+from petapter.task import lint_task, task_from_options
+from petapter.task.verbalizer import Verbalizer, cut_words, read_verbalizer
+from petapter_schemas.task import TaskSpec
 from tests.petapter.conftest import BackboneOf
 from tests.petapter.tiny_backbones import FAMILIES
 
@@ -72,3 +74,64 @@ def test_rows_are_the_distinct_ids_in_ascending_order() -> None:
 
 def test_longest_counts_the_tokens_of_the_longest_word() -> None:
     assert Verbalizer((((7, 3), (5,)), ((3,),))).longest == 2
+
+
+def quirky(patterns: list[str], labels: list[str], **tokenization: str) -> TaskSpec:
+    plain = task_from_options(patterns, labels)
+    return TaskSpec.model_validate({**plain.model_dump(), "tokenization": tokenization})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("word", ["great", "great news", "x-ray", "Sciene"])
+def test_bare_word_is_read_by_itself(backbone_of: BackboneOf, family: str, word: str) -> None:
+    # reference: transformers' tokenizer on the word alone
+    tokenizer = backbone_of(family).tokenizer
+    task = quirky(["{text} It was {mask}{mask}."], [f"a={word}", "b=x"], words="bare")
+    assert read_verbalizer(task, tokenizer).ids[0][0] == tuple(tokenizer.encode(word, add_special_tokens=False))
+
+
+def test_bare_byte_level_word_lacks_the_space_of_the_pattern(backbone_of: BackboneOf) -> None:
+    tokenizer = backbone_of("roberta").tokenizer
+    task = quirky(["{text} It was {mask}."], ["a=great", "b=bad"], words="bare")
+    assert tokenizer.convert_ids_to_tokens(list(read_verbalizer(task, tokenizer).ids[0][0])) == ["great"]
+
+
+@pytest.mark.parametrize("masks", [1, 2, 3])
+def test_long_word_is_cut_to_the_masks_where_the_task_says_so(backbone_of: BackboneOf, masks: int) -> None:
+    tokenizer = backbone_of("roberta").tokenizer
+    task = quirky(["{mask}" * masks + "{text}"], ["a=great news", "b=bad"], words="bare", long_words="cut")
+    read = tokenizer.convert_ids_to_tokens(list(read_verbalizer(task, tokenizer).ids[0][0]))
+    assert read == ["great", "\u0120news"][:masks]
+
+
+def test_words_are_cut_to_the_fewest_masks_of_any_pattern(bert: Backbone) -> None:
+    task = quirky(["{mask} {mask} {text}", "{text} {mask}"], ["a=great news", "b=bad"], long_words="cut")
+    assert [len(word) for label in read_verbalizer(task, bert.tokenizer).ids for word in label] == [1, 1]
+
+
+def test_cut_words_are_named(bert: Backbone) -> None:
+    task = quirky(["{text} {mask}"], ["a=great news,fine", "b=bad,no price at all"], long_words="cut")
+    assert cut_words(task, bert.tokenizer) == ["great news", "no price at all"]
+    warnings = [item.message for item in lint_task(task, bert.tokenizer, 64) if item.severity == "warning"]
+    assert len(warnings) == 1
+    assert "'great news', 'no price at all': more tokens than masks, so all but the first 1 are cut off" in warnings[0]
+
+
+def test_no_word_is_cut_by_default(bert: Backbone) -> None:
+    task = task_from_options(["{text} {mask}"], ["a=great news", "b=bad"])
+    assert not cut_words(task, bert.tokenizer)
+    assert len(read_verbalizer(task, bert.tokenizer).ids[0][0]) == 2
+
+
+def test_words_that_only_the_cut_makes_equal_are_an_error(bert: Backbone) -> None:
+    task = quirky(["{text} {mask}"], ["a=great news", "b=great team"], long_words="cut")
+    errors = [item.message for item in lint_task(task, bert.tokenizer, 64) if item.severity == "error"]
+    assert len(errors) == 1
+    assert "words 'great news' of label 'a' and 'great team' of label 'b' are the same tokens" in errors[0]
+
+
+def test_bare_words_read_alike_in_every_pattern(backbone_of: BackboneOf) -> None:
+    tokenizer = backbone_of("roberta").tokenizer
+    patterns, labels = ["{text} It was {mask}.", "{mask}: {text}"], ["a=great", "b=world"]
+    assert len(lint_task(task_from_options(patterns, labels), tokenizer, 64)) == 2
+    assert not lint_task(quirky(patterns, labels, words="bare"), tokenizer, 64)

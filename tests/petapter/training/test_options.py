@@ -37,10 +37,12 @@ def test_manifest_gets_all_choices_but_seed_and_steps() -> None:
         "rank",
         "alpha",
         "head_init",
+        "head_trains",
         "batch_size",
         "adapter_lr",
         "head_lr",
         "warmup",
         "label_smoothing",
         "clip_norm",
+        "order",
     }

@@ -1,6 +1,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,3 +57,16 @@ def test_batches_of_like_length_waste_less_padding_than_unsorted_ones() -> None:
     unsorted = [list(range(start, min(start + 16, len(SKEWED)))) for start in range(0, len(SKEWED), 16)]
     shares = [padded_share(one_epoch(SKEWED, 16, seed), SKEWED) for seed in range(10)]
     assert max(shares) < padded_share(unsorted, SKEWED) / 2
+
+
+def test_plain_shuffling_is_that_of_torch_and_keeps_the_last_row_of_an_odd_number() -> None:
+    # reference: one permutation per epoch from one generator, cut in pieces
+    generator = torch.Generator().manual_seed(1895)
+    epochs = [torch.randperm(5, generator=generator).tolist() for _ in range(2)]
+    expected = [epoch[start : start + 2] for epoch in epochs for start in (0, 2, 4)]
+    assert list(batches([9, 1, 5, 2, 7], 2, 6, 1895, "shuffled")) == expected
+    assert [len(batch) for batch in expected] == [2, 2, 1, 2, 2, 1]
+
+
+def test_plain_shuffling_does_not_look_at_the_lengths() -> None:
+    assert list(batches(SKEWED, 2, 100, 0, "shuffled")) == list(batches([1] * len(SKEWED), 2, 100, 0, "shuffled"))

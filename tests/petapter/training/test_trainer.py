@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from petapter import Backbone, Engine, Example, TrainedModule, TrainingOptions, train
-from petapter.head import new_head
+from petapter.head import HeadChoice, new_head
 from petapter.task import Encoder, pad_batch, read_verbalizer, rows_digest
 from petapter_schemas.errors import BackboneError, InputError, TaskError
 from petapter_schemas.task import TaskSpec
@@ -129,9 +129,9 @@ def test_first_loss_is_the_smoothed_cross_entropy_before_training(
     losses: list[float] = []
     options = replace(QUICK, batch_size=6, label_smoothing=smoothing)
     train(SENTIMENT, SENTIMENT_ROWS, backbone, options, on_step=lambda _, __, loss: losses.append(loss))
-    head = new_head(backbone, read_verbalizer(SENTIMENT, backbone.tokenizer), "mlm", seed=0)
+    head = new_head(backbone, read_verbalizer(SENTIMENT, backbone.tokenizer), HeadChoice("mlm"), seed=0)
     encoded = Encoder(backbone.tokenizer, SENTIMENT.patterns[0], 64).encode([row.fields for row in SENTIMENT_ROWS])
-    logits = head(backbone.hidden_at_masks(pad_batch(encoded, backbone.pad_id)))
+    logits = head(backbone.read(pad_batch(encoded, backbone.pad_id)))
     targets = torch.tensor([SENTIMENT.label_names.index(row.label) for row in SENTIMENT_ROWS])
     expected = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
     assert losses[0] == pytest.approx(float(expected.detach()), abs=1e-5)
@@ -271,11 +271,6 @@ def test_rows_that_cannot_work_are_refused(bert: Backbone, rows: list[Example], 
 def test_row_with_a_label_that_the_task_lacks_is_refused(bert: Backbone) -> None:
     with pytest.raises(TaskError, match="the label 'meh', which the task lacks"):
         train(SENTIMENT, [*SENTIMENT_ROWS, Example({"text": "a"}, "meh")], bert, QUICK)
-
-
-def test_multi_label_task_is_refused(bert: Backbone) -> None:
-    with pytest.raises(TaskError, match="multi-label"):
-        train(SENTIMENT.model_copy(update={"type": "multi-label"}), SENTIMENT_ROWS, bert, QUICK)
 
 
 def test_error_found_by_the_checks_stops_before_anything_is_changed(bert: Backbone) -> None:

@@ -1,0 +1,116 @@
+"""Where each kind of adapter goes in each architecture, by transformers' `model_type`.
+
+Names are those of modules inside one layer. A gap is a refusal: the reason stands beside it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from petapter_schemas.adapter_spec import AdapterKind, Placement
+from petapter_schemas.errors import BackboneError
+
+
+@dataclass(frozen=True)
+class Places:
+    """The adaptable modules of one architecture.
+
+    Attributes:
+        lora: Query and value projections, as in PETapter; a fused projection as a whole, with which the keys are
+            adapted too.
+        ia3: Key and value projections, whose output is scaled.
+        feedforward: The linear map back from the wide middle of the feed-forward block; (IA)^3 scales its input, which
+            is the output of the activation.
+        bitfit: Query projection and the linear map into the middle.
+        bottleneck: By placement, see `petapter.adapters.bottleneck`.
+        shared: Whether all layers are one, so that none can be chosen.
+        refused: By kind, why it has no place.
+    """
+
+    lora: tuple[str, ...]
+    ia3: tuple[str, ...]
+    feedforward: tuple[str, ...]
+    bitfit: tuple[str, ...]
+    bottleneck: Mapping[Placement, tuple[str, ...]]
+    shared: bool = False
+    refused: Mapping[AdapterKind, str] = field(default_factory=dict)
+
+    def targets(self, kind: AdapterKind, placement: Placement | None) -> tuple[str, ...]:
+        """The modules that a kind adapts when nothing else is chosen."""
+        if kind == "bottleneck":
+            return self.bottleneck[placement or "pfeiffer"]
+        return {"lora": self.lora, "ia3": self.ia3 + self.feedforward, "bitfit": self.bitfit}.get(kind, ())
+
+
+_BERT = Places(
+    lora=("query", "value"),
+    ia3=("attention.self.key", "attention.self.value"),
+    feedforward=("output.dense",),
+    bitfit=("attention.self.query", "intermediate.dense"),
+    bottleneck={"pfeiffer": ("output.LayerNorm",), "houlsby": ("attention.output.dropout", "output.dropout")},
+)
+_DISTILBERT = Places(
+    lora=("q_lin", "v_lin"),
+    ia3=("attention.k_lin", "attention.v_lin"),
+    feedforward=("ffn.lin2",),
+    bitfit=("attention.q_lin", "ffn.lin1"),
+    bottleneck={"pfeiffer": ("output_layer_norm",), "houlsby": ("attention.out_lin", "ffn.dropout")},
+)
+_DEBERTA = Places(
+    lora=("query_proj", "value_proj"),
+    ia3=("attention.self.key_proj", "attention.self.value_proj"),
+    feedforward=("output.dense",),
+    bitfit=("attention.self.query_proj", "intermediate.dense"),
+    bottleneck=_BERT.bottleneck,
+)
+_ALBERT = Places(
+    lora=("query", "value"),
+    ia3=("attention.key", "attention.value"),
+    feedforward=("ffn_output",),
+    bitfit=("attention.query", "ffn"),
+    bottleneck={"pfeiffer": ("full_layer_layer_norm",), "houlsby": ("attention.output_dropout", "ffn_output")},
+    shared=True,
+)
+_MODERNBERT = Places(
+    lora=("Wqkv",),
+    ia3=(),
+    feedforward=(),
+    bitfit=(),
+    bottleneck={"pfeiffer": ("mlp.Wo",), "houlsby": ("attn.out_drop", "mlp.Wo")},
+    refused={
+        "ia3": "one projection gives queries, keys and values at once, and its queries must not be scaled",
+        "bitfit": "its linear layers have no biases",
+    },
+)
+
+_PLACES: dict[str, Places] = {
+    "albert": _ALBERT,
+    "bert": _BERT,
+    "camembert": _BERT,
+    "deberta-v2": _DEBERTA,
+    "distilbert": _DISTILBERT,
+    "electra": _BERT,
+    "modernbert": _MODERNBERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+}
+"""In DeBERTa-v2 the keys and queries of positions come from the same projections, so they are adapted with them."""
+
+_NAMES: dict[AdapterKind, str] = {"lora": "LoRA", "ia3": "(IA)^3", "bottleneck": "a bottleneck", "bitfit": "BitFit"}
+
+
+def places(model_type: str, kind: AdapterKind) -> Places:
+    """The adaptable modules of an architecture, for a kind that it can have.
+
+    Raises:
+        BackboneError: The architecture is not known here, or has no place for the kind.
+    """
+    if model_type not in _PLACES:
+        known = ", ".join(sorted(_PLACES))
+        raise BackboneError(f"{_NAMES[kind]} on a {model_type} model is not supported: take one of {known}")
+    found = _PLACES[model_type]
+    if kind in found.refused:
+        raise BackboneError(
+            f"{_NAMES[kind]} on a {model_type} model is not supported, since {found.refused[kind]}: take lora or "
+            "bottleneck"
+        )
+    return found

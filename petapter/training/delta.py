@@ -1,0 +1,162 @@
+"""A small step away from the convex head: LoRA in the upper layers and the label map, trained together for a while."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from petapter.backbone import Backbone
+from petapter.head import PetHead
+from petapter.training.convex import ConvexHead
+from petapter.training.objective import Loss
+from petapter.training.order import batches
+from petapter.training.schedule import linear_schedule
+from petapter.training.trunk import CachedText, Trunk
+
+OnStep = Callable[[int, int, float], None]
+
+_WARMUP = 0.1
+_CLIP_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class DeltaOptions:
+    """Choices of the delta.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch_size: Rows per step, read in one pattern that is drawn for the step.
+        adapter_lr: Peak learning rate of the LoRA.
+        head_lr: Peak learning rate of the label map, for features of mean square norm 1.
+    """
+
+    steps: int
+    batch_size: int
+    adapter_lr: float
+    head_lr: float
+
+
+class LabelMap(nn.Module):
+    """The label map on the scale on which the convex head was found: logits = A ((f - m) / s) + c_p."""
+
+    def __init__(self, convex: ConvexHead, bias: Tensor) -> None:
+        """Start at the convex head.
+
+        Args:
+            convex: Maps, offset and scales.
+            bias: Offsets by pattern for raw features, [P, L].
+        """
+        super().__init__()
+        centre = torch.cat([centre for centre, _ in convex.scales]).float()
+        size = torch.cat([torch.full((len(centre),), size) for centre, size in convex.scales])
+        raw = torch.cat(convex.maps, dim=1).float()  # [L, F]
+        self.register_buffer("centre", centre)
+        self.register_buffer("size", size)
+        self.weight = nn.Parameter(raw * size)
+        self.bias = nn.Parameter(bias + raw @ centre)
+
+    def forward(self, features: Tensor, pattern: int) -> Tensor:
+        """Scores [B, L] of raw features [B, F]."""
+        scaled = (features - self.get_buffer("centre")) / self.get_buffer("size")
+        return nn.functional.linear(scaled, self.weight, self.bias[pattern])
+
+    def write_to(self, head: PetHead) -> None:
+        """Store the map in a head, for raw features."""
+        raw = self.weight.detach() / self.get_buffer("size")
+        with torch.no_grad():
+            head.label_weight.copy_(raw)
+            head.label_bias.copy_(self.bias.detach() - raw @ self.get_buffer("centre"))
+
+
+@dataclass(frozen=True)
+class DeltaTask:
+    """What a delta trains on: all rows, cached, and which of them it may see.
+
+    Attributes:
+        cached: By pattern, row and window.
+        rows: The rows to train on.
+        loss: Of logits [B, L] and row numbers.
+        seed: Of order, patterns, windows and dropout.
+    """
+
+    cached: Sequence[Sequence[Sequence[CachedText]]]
+    rows: Sequence[int]
+    loss: Loss
+    seed: int
+
+
+def train_delta(  # noqa: PLR0913
+    trunk: Trunk,
+    backbone: Backbone,
+    head: PetHead,
+    start: LabelMap,
+    task: DeltaTask,
+    options: DeltaOptions,
+    *,
+    on_step: OnStep | None = None,
+) -> None:
+    """Train the active adapter of the backbone and the label map; both end as the mean over the second half.
+
+    Dropout draws from torch's global generator: fork it before.
+    """
+    adapter = [parameter for parameter in backbone.model.parameters() if parameter.requires_grad]
+    trained = [*adapter, start.weight, start.bias]
+    optimizer = AdamW(
+        [
+            {"params": adapter, "lr": options.adapter_lr},
+            {"params": [start.weight, start.bias], "lr": options.head_lr},
+        ],
+        weight_decay=0.0,
+    )
+    scheduler = linear_schedule(optimizer, options.steps, _WARMUP)
+    means, counted = [torch.zeros_like(parameter) for parameter in trained], 0
+    choose = torch.Generator().manual_seed(task.seed)
+    lengths = [len(task.cached[0][row][0].encoded.input_ids) for row in task.rows]
+    backbone.model.train()
+    for step, chosen in enumerate(batches(lengths, options.batch_size, options.steps, task.seed)):
+        rows = [task.rows[index] for index in chosen]
+        pattern = int(torch.randint(len(task.cached), (1,), generator=choose))
+        texts = [_draw(task.cached[pattern][row], choose) for row in rows]
+        loss = task.loss(_logits(trunk, head, start, texts, pattern), rows)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, _CLIP_NORM)
+        optimizer.step()
+        scheduler.step()
+        if on_step is not None:
+            on_step(step + 1, options.steps, float(loss.detach()))
+        if 2 * step >= options.steps:
+            counted += 1
+            for mean, parameter in zip(means, trained, strict=True):
+                mean.add_(parameter.detach() - mean, alpha=1 / counted)
+    backbone.model.eval()
+    with torch.no_grad():
+        for mean, parameter in zip(means, trained, strict=True):
+            parameter.copy_(mean)
+
+
+@torch.no_grad()
+def delta_logits(trunk: Trunk, head: PetHead, start: LabelMap, task: DeltaTask, rows: Sequence[int]) -> Tensor:
+    """Logits [len(rows), L] of rows, averaged over patterns and windows, with the adapter that is active."""
+    total = []
+    for row in rows:
+        windows = [
+            _logits(trunk, head, start, [text], pattern)[0]
+            for pattern, texts in enumerate(task.cached)
+            for text in texts[row]
+        ]
+        total.append(torch.stack(windows).mean(dim=0))
+    return torch.stack(total)
+
+
+def _logits(trunk: Trunk, head: PetHead, start: LabelMap, texts: Sequence[CachedText], pattern: int) -> Tensor:
+    reading = trunk.read(texts, head.shape.pool_layers)
+    features = head.features(reading.at_masks) if head.shape.reads_masks else None
+    scores: Tensor = start(head.label_inputs(features, reading.pools), pattern)
+    return scores + head.shape.words * head.word_scores(features) if features is not None else scores
+
+
+def _draw(windows: Sequence[CachedText], choose: torch.Generator) -> CachedText:
+    return windows[int(torch.randint(len(windows), (1,), generator=choose))]

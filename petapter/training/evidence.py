@@ -1,0 +1,175 @@
+"""What a frozen backbone says of labelled texts before any training: features, label words, and the words' prior."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from petapter.backbone import Backbone
+from petapter.head import HeadShape, PetHead, mlm_shape, start_at_masked_lm
+from petapter.task import EncodedText, Encoder, Example, Verbalizer, Windows, pad_batch
+from petapter.task.encoding import Fields
+from petapter.training.convex import Evidence, Link
+from petapter_schemas.errors import TaskError
+from petapter_schemas.task import TaskSpec
+
+logger = logging.getLogger(__name__)
+
+_NULL_TEXTS = ("N/A", ".")
+"""Texts that say nothing; what the label words score there is their prior (Zhao et al. 2021, arXiv 2102.09690)."""
+_ROWS_PER_BATCH = 32
+_PSEUDO_ROWS = 5.0
+"""Counts added to every label before the shares of the labels in few rows are believed."""
+
+
+@dataclass(frozen=True)
+class FrozenReading:
+    """Texts as the frozen backbone reads them, averaged over windows and, but for the words, over patterns.
+
+    Attributes:
+        words: Label-word scores by pattern, [P, N, L]; zeros without a masked-LM head.
+        blocks: Features: g at the masks [N, E] where there is a masked-LM head, then the pools, each [N, H].
+    """
+
+    words: Tensor
+    blocks: tuple[Tensor, ...]
+
+
+def label_head(backbone: Backbone, verbalizer: Verbalizer, task: TaskSpec) -> PetHead:
+    """An untrained head with a label map: of the masks and the pools, or of the pools where there is no masked LM."""
+    pools = pool_layers(backbone.layers)
+    if backbone.has_mlm_head:
+        base = mlm_shape(backbone)
+        shape = HeadShape(
+            base.hidden_size, base.feature_size, base.activation, base.norm, base.norm_eps,
+            reads="both", pool_layers=pools, patterns=len(task.patterns), has_labels=True,
+        )  # fmt: skip
+        head = PetHead(verbalizer, shape)
+        start_at_masked_lm(head, backbone, verbalizer)
+    else:
+        logger.warning("%s comes without a masked-LM head: the text alone is read, label words are not", backbone.repo)
+        width = backbone.hidden_size
+        shape = HeadShape(
+            width, width, "gelu", "none", 1e-12,
+            words=0.0, reads="mean-pool", pool_layers=pools, patterns=len(task.patterns), has_labels=True,
+        )  # fmt: skip
+        head = PetHead(verbalizer, shape)
+    return head.to(backbone.device).eval().requires_grad_(False)  # noqa: FBT003 (torch's signature)
+
+
+def pool_layers(layers: int) -> tuple[int, ...]:
+    """The hidden states to pool: at two thirds of the depth, and the last.
+
+    On dev rows of six tasks the two together were as good as the better of them on each (minilm, layers 4 and 6).
+    """
+    middle = round(layers * 2 / 3)
+    return (middle, layers) if 0 < middle < layers else (layers,)
+
+
+@torch.no_grad()
+def read_frozen(backbone: Backbone, head: PetHead, encoded: Sequence[Windows]) -> FrozenReading:
+    """Read texts that are encoded in every pattern."""
+    words: list[Tensor] = []
+    blocks: list[Tensor] = []
+    for windows in encoded:
+        said, features = _read_pattern(backbone, head, windows)
+        words.append(said)
+        blocks = features if not blocks else [a + b for a, b in zip(blocks, features, strict=True)]
+    return FrozenReading(torch.stack(words), tuple(block / len(encoded) for block in blocks))
+
+
+def words_prior(head: PetHead, backbone: Backbone, task: TaskSpec, known: tuple[Tensor, Tensor]) -> Tensor:
+    """What the label words score of no text in particular, by pattern, [P, L]; to be taken from their scores.
+
+    Args:
+        head: With the rows of the label words.
+        backbone: The backbone.
+        task: Its patterns.
+        known: Scores of texts [P, N, L] and how much each counts [N]; null texts are added to them.
+    """
+    scores, weights = known
+    if not head.shape.words:
+        return torch.zeros(scores.shape[0], scores.shape[2])
+    null: list[Fields] = [dict.fromkeys(task.fields, text) for text in _NULL_TEXTS]
+    encoded = [
+        Encoder(backbone.tokenizer, pattern, backbone.max_tokens, task.tokenization).encode_windows(null)
+        for pattern in task.patterns
+    ]
+    both = torch.cat([scores, read_frozen(backbone, head, encoded).words], dim=1)  # [P, N + 2, L]
+    counts = torch.cat([weights.to(both.dtype), torch.ones(len(null))])[None, :, None]
+    if task.type == "multi-label":
+        return (both * counts).sum(dim=1) / counts.sum()
+    return ((torch.softmax(both, dim=-1) * counts).sum(dim=1) / counts.sum()).clamp_min(1e-8).log()
+
+
+def targets_of(task: TaskSpec, examples: Sequence[Example]) -> Tensor:
+    """1 where a row has a label, [N, L].
+
+    Raises:
+        TaskError: A row's label is not one of the task's.
+    """
+    index = {name: position for position, name in enumerate(task.label_names)}
+    targets = torch.zeros(len(examples), len(index))
+    for row, example in enumerate(examples):
+        for name in example.label_names:
+            if name not in index:
+                raise TaskError(f"row {row + 1} has the label {name!r}, which the task does not have")
+            targets[row, index[name]] = 1.0
+    return targets
+
+
+def row_weights(task: TaskSpec, examples: Sequence[Example], targets: Tensor) -> Tensor:
+    """How much each row counts, [N], of mean 1: its own weight, and for its label to count as often as in the field.
+
+    The shares of the labels in the field are the task's priors; without any, those of the rows, drawn towards equal
+    shares by _PSEUDO_ROWS rows of every label, since ten rows say little about them.
+    """
+    own = torch.tensor([example.weight for example in examples])
+    if task.type == "multi-label":
+        return own / own.mean()
+    counts = targets.sum(dim=0)
+    present = counts > 0
+    share = counts + _PSEUDO_ROWS if task.class_prior is None else torch.tensor(task.class_prior)
+    share = torch.where(present, share, 0.0)
+    weights = own * (targets @ (share / counts.clamp_min(1.0)))
+    return weights / weights.mean()
+
+
+def evidence_of(task: TaskSpec, examples: Sequence[Example], reading: FrozenReading, prior: Tensor) -> Evidence:
+    """The rows as `fit_convex_head` wants them."""
+    targets = targets_of(task, examples)
+    words = (reading.words - prior.unsqueeze(1)).mean(dim=0)  # [N, L]
+    link: Link = "sigmoid" if task.type == "multi-label" else "softmax"
+    return Evidence(reading.blocks, words, targets, row_weights(task, examples, targets), link)
+
+
+def _read_pattern(backbone: Backbone, head: PetHead, windows: Windows) -> tuple[Tensor, list[Tensor]]:
+    rows = len(windows.text_tokens)
+    order = sorted(range(len(windows.encoded)), key=lambda i: len(windows.encoded[i].input_ids))
+    words: Tensor | None = None
+    blocks: list[Tensor] = []
+    for start in range(0, len(order), _ROWS_PER_BATCH):
+        chosen = order[start : start + _ROWS_PER_BATCH]
+        said, features = _read_batch(backbone, head, [windows.encoded[i] for i in chosen])
+        owner = torch.tensor([windows.owner[i] for i in chosen])
+        if words is None:
+            words = torch.zeros(rows, said.shape[1])
+            blocks = [torch.zeros(rows, feature.shape[1]) for feature in features]
+        words.index_add_(0, owner, said)
+        for block, feature in zip(blocks, features, strict=True):
+            block.index_add_(0, owner, feature)
+    if words is None:
+        raise TaskError("there are no rows to read")
+    windows_of = torch.bincount(torch.tensor(windows.owner), minlength=rows).unsqueeze(1)
+    return words / windows_of, [block / windows_of for block in blocks]
+
+
+def _read_batch(backbone: Backbone, head: PetHead, encoded: list[EncodedText]) -> tuple[Tensor, list[Tensor]]:
+    reading = backbone.read(pad_batch(encoded, backbone.pad_id), head.shape.pool_layers)
+    pools = [] if reading.pools is None else list(reading.pools.unbind(dim=1))
+    if not head.shape.words:
+        return torch.zeros(len(encoded), len(head.label_weight)), [pool.cpu() for pool in pools]
+    features = head.features(reading.at_masks)  # [B, M, E]
+    return head.word_scores(features).cpu(), [block.cpu() for block in (features.mean(dim=1), *pools)]
