@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from petapter_hub_client.commands import remote
+from petapter_hub_client.commands.adapt import adapt
+from petapter_hub_client.commands.benchmark import benchmark
 from petapter_hub_client.commands.evaluate import evaluate
 from petapter_hub_client.commands.info import info
 from petapter_hub_client.commands.login import login, whoami
@@ -33,7 +35,7 @@ app = typer.Typer(
     help="Train, share, find and run few-shot text classification modules on one frozen backbone.",
 )
 
-for _command in (train, evaluate, predict, push, pull, search, info, login, whoami):
+for _command in (train, evaluate, predict, adapt, benchmark, push, pull, search, info, login, whoami):
     app.command()(_command)
 app.add_typer(remote.app, name="remote")
 

@@ -1,0 +1,131 @@
+"""petapter's own methods: a module is trained, saved, measured on disk, opened again and asked, as a user would."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+
+from petapter.benchmark.methods import Answer, MethodOf, Trial
+from petapter.module import ModuleInfo, save_module
+from petapter.runtime import Engine
+from petapter.trained import TrainedModule
+from petapter.training import PaperOptions, StrongOptions, TrainingOptions, train, train_paper, train_strong
+from petapter_schemas.errors import InputError
+from petapter_schemas.messages import first_problem
+
+_ALIAS: Final = "module"
+
+_Options = TypeVar("_Options", TrainingOptions, PaperOptions, StrongOptions)
+
+
+@dataclass(frozen=True)
+class ModuleMethod:
+    """Trains modules one way.
+
+    Attributes:
+        train: Makes a module from a trial's rows, with its seed.
+    """
+
+    train: Callable[[Trial], TrainedModule]
+
+    def __call__(self, trial: Trial) -> Answer:
+        """Train on the trial's rows and answer its texts."""
+        started = time.perf_counter()
+        trained = self.train(trial)
+        train_seconds = time.perf_counter() - started
+        with tempfile.TemporaryDirectory() as scratch:
+            directory = Path(scratch) / _ALIAS
+            save_module(trained, directory, ModuleInfo(_ALIAS))
+            module_bytes = sum(path.stat().st_size for path in directory.iterdir())
+            scores, predict_seconds = _predict(trial, directory)
+        return Answer(
+            log_probabilities=scores,
+            train_seconds=train_seconds,
+            predict_seconds=predict_seconds,
+            module_bytes=module_bytes,
+            steps=trained.training.steps,
+            details=_details(trained),
+        )
+
+
+def module_method(**options: object) -> ModuleMethod:
+    """`module`: every field of TrainingOptions but the seed may be given.
+
+    Raises:
+        InputError: An option is unknown or has a wrong value.
+    """
+    chosen = _chosen(TrainingOptions, options, given_by_the_grid="seed")
+    return ModuleMethod(lambda trial: train(trial.task, trial.train, trial.backbone, replace(chosen, seed=trial.seed)))
+
+
+def paper_method(**options: object) -> ModuleMethod:
+    """`paper`: every field of PaperOptions but the run may be given; seed 0 of the grid is the paper's run 1.
+
+    Raises:
+        InputError: An option is unknown or has a wrong value.
+    """
+    chosen = _chosen(PaperOptions, options, given_by_the_grid="run")
+    return ModuleMethod(
+        lambda trial: train_paper(trial.task, trial.train, trial.backbone, replace(chosen, run=trial.seed + 1))
+    )
+
+
+def strong_method(**options: object) -> ModuleMethod:
+    """`strong`: every field of StrongOptions but the seed may be given.
+
+    Raises:
+        InputError: An option is unknown or has a wrong value.
+    """
+    chosen = _chosen(StrongOptions, options, given_by_the_grid="seed")
+
+    def make(trial: Trial) -> TrainedModule:
+        seeded = replace(chosen, seed=trial.seed)
+        return train_strong(trial.task, trial.train, trial.backbone, seeded, unlabelled=trial.unlabelled)
+
+    return ModuleMethod(make)
+
+
+METHODS: Mapping[str, MethodOf] = {"module": module_method, "paper": paper_method, "strong": strong_method}
+"""By the name that a grid uses."""
+
+
+def _chosen(kind: type[_Options], options: Mapping[str, object], *, given_by_the_grid: str) -> _Options:
+    """Options of a preset from the values of a grid, each checked against its type."""
+    hints = get_type_hints(kind)
+    known = [field.name for field in fields(kind) if field.name != given_by_the_grid]
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in known:
+            raise InputError(f"there is no option {name!r}: choose among {', '.join(known)}")
+        try:
+            values[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            raise InputError(f"option {name!r}: {first_problem(error)}") from error
+    return kind(**values)
+
+
+def _predict(trial: Trial, directory: Path) -> tuple[npt.NDArray[np.float32], float]:
+    """Log-probabilities [N, L] of the saved module, and the seconds that answering took."""
+    with Engine(trial.backbone) as engine:
+        engine.load(directory, _ALIAS)
+        started = time.perf_counter()
+        predictions = engine.predict([(_ALIAS, text) for text in trial.test])
+        seconds = time.perf_counter() - started
+    names = trial.task.label_names
+    rows = [[prediction.probabilities[name] for name in names] for prediction in predictions]
+    smallest = np.finfo(np.float32).tiny  # a probability that float32 rounds to 0
+    return np.log(np.maximum(np.asarray(rows, dtype=np.float32), smallest)), seconds
+
+
+def _details(trained: TrainedModule) -> dict[str, str | int | float | bool]:
+    return {
+        "adapter": trained.adapter.kind,
+        "parameters": trained.adapter.parameters + trained.head.parameters,
+        "preset": trained.training.preset,
+    }

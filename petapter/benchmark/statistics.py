@@ -1,0 +1,171 @@
+"""What the report says of many runs: means, the two kinds of spread, paired differences over samples."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+from petapter.benchmark.results import Result
+from petapter.evaluation.comparison import ClusteredDifference, cluster_bootstrap
+
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where methods are compared: one data set, one backbone, one size."""
+
+    backbone: str
+    dataset: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method at one place.
+
+    Attributes:
+        method: Its name.
+        samples: Samples with results.
+        runs: Results.
+        accuracy: Mean over samples of the mean over seeds.
+        sd_samples: Standard deviation of the samples' means; None with one sample.
+        sd_seeds: Root of the mean variance within a sample; None where no sample has two seeds.
+        lowest: The worst run.
+        macro_f1, ece, brier, log_loss, aurc: Means likewise; None where not measured.
+        train_seconds: Median.
+        predict_seconds_per_1000: Median.
+        module_bytes, peak_memory_bytes: The most of all runs; None where not measured.
+    """
+
+    method: str
+    samples: int
+    runs: int
+    accuracy: float
+    sd_samples: float | None
+    sd_seeds: float | None
+    lowest: float
+    macro_f1: float
+    ece: float | None
+    brier: float | None
+    log_loss: float | None
+    aurc: float | None
+    train_seconds: float
+    predict_seconds_per_1000: float
+    module_bytes: int | None
+    peak_memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One method against the baseline at one place.
+
+    Attributes:
+        method: Its name.
+        accuracy: Its accuracy less the baseline's, paired by sample and seed.
+        macro_f1: Its macro-F1 likewise.
+    """
+
+    method: str
+    accuracy: ClusteredDifference
+    macro_f1: ClusteredDifference
+
+    @property
+    def verdict(self) -> str:
+        """On which side of zero both intervals of the accuracy are."""
+        intervals = (self.accuracy.interval, self.accuracy.t_interval)
+        if all(interval.low > 0 for interval in intervals):
+            return "better"
+        return "worse" if all(interval.high < 0 for interval in intervals) else "not told apart"
+
+
+def by_place(results: Sequence[Result]) -> dict[Place, dict[str, list[Result]]]:
+    """Results by place and method; places in order of backbone, data set and size as they first occur."""
+    grouped: dict[Place, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        grouped[Place(result.backbone, result.dataset, result.n)][result.method].append(result)
+    return {place: dict(methods) for place, methods in grouped.items()}
+
+
+def summarise(method: str, results: Sequence[Result]) -> Summary:
+    """Summarise the runs of one method at one place."""
+    accuracy = _by_sample(results, "accuracy")
+    means = np.array([np.mean(values) for values in accuracy.values()])
+    variances = [np.var(values, ddof=1) for values in accuracy.values() if len(values) > 1]
+    return Summary(
+        method=method,
+        samples=len(accuracy),
+        runs=len(results),
+        accuracy=float(means.mean()),
+        sd_samples=float(means.std(ddof=1)) if len(means) > 1 else None,
+        sd_seeds=float(np.sqrt(np.mean(variances))) if variances else None,
+        lowest=min(result.accuracy for result in results),
+        macro_f1=_mean(results, "macro_f1") or 0.0,
+        ece=_mean(results, "ece"),
+        brier=_mean(results, "brier"),
+        log_loss=_mean(results, "log_loss"),
+        aurc=_mean(results, "aurc"),
+        train_seconds=median(result.train_seconds for result in results),
+        predict_seconds_per_1000=median(1000 * result.predict_seconds / result.test_rows for result in results),
+        module_bytes=_most(results, "module_bytes"),
+        peak_memory_bytes=_most(results, "peak_memory_bytes"),
+    )
+
+
+def compare(method: str, results: Sequence[Result], baseline: Sequence[Result]) -> Compared | None:
+    """Compare a method with the baseline on the samples that both ran on; None with fewer than two.
+
+    Runs are paired by sample and seed. A method without seeds is paired with each of the other's.
+    """
+    accuracy, macro_f1 = (
+        _paired(_matrix(results, metric), _matrix(baseline, metric)) for metric in ("accuracy", "macro_f1")
+    )
+    if accuracy is None or macro_f1 is None:
+        return None
+    return Compared(method, cluster_bootstrap(accuracy), cluster_bootstrap(macro_f1))
+
+
+def _matrix(results: Sequence[Result], metric: str) -> dict[int, dict[int | None, float]]:
+    matrix: dict[int, dict[int | None, float]] = defaultdict(dict)
+    for result in results:
+        matrix[result.sample][result.seed] = float(getattr(result, metric))
+    return matrix
+
+
+def _paired(
+    ours: Mapping[int, Mapping[int | None, float]], theirs: Mapping[int, Mapping[int | None, float]]
+) -> _Floats | None:
+    """Differences [samples, seeds] over what both have in every common sample."""
+    samples = sorted(ours.keys() & theirs.keys())
+    pairs = [_seed_pairs(ours[sample], theirs[sample]) for sample in samples]
+    common = [pair for pair in dict.fromkeys(pairs[0]) if all(pair in others for others in pairs)] if pairs else []
+    if len(samples) < 2 or not common:  # noqa: PLR2004 (one cluster has no spread)
+        return None
+    return np.array([[ours[sample][mine] - theirs[sample][other] for mine, other in common] for sample in samples])
+
+
+def _seed_pairs(
+    ours: Mapping[int | None, float], theirs: Mapping[int | None, float]
+) -> list[tuple[int | None, int | None]]:
+    return [(mine, other) for mine in ours for other in theirs if mine == other or mine is None or other is None]
+
+
+def _by_sample(results: Sequence[Result], metric: str) -> dict[int, list[float]]:
+    values: dict[int, list[float]] = defaultdict(list)
+    for result in results:
+        if (value := getattr(result, metric)) is not None:
+            values[result.sample].append(float(value))
+    return values
+
+
+def _mean(results: Sequence[Result], metric: str) -> float | None:
+    values = _by_sample(results, metric)
+    return float(np.mean([np.mean(item) for item in values.values()])) if values else None
+
+
+def _most(results: Sequence[Result], metric: str) -> int | None:
+    values = [value for result in results if (value := getattr(result, metric)) is not None]
+    return max(values) if values else None
