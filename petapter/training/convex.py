@@ -77,19 +77,19 @@ class ConvexHead:
     scales: tuple[tuple[Tensor, float], ...]
 
 
-def fit_convex_head(evidence: Evidence, folds: Sequence[int] | None = None) -> ConvexHead:
+def fit_convex_head(evidence: Evidence, penalties: Sequence[float] = PENALTIES) -> ConvexHead:
     """Fit every candidate, weigh them by their left-out losses and return the average.
 
     Args:
         evidence: At least one block and two rows.
-        folds: The fold of each row; by default every row is its own up to 50 rows, then 20 balanced folds.
+        penalties: The lambdas to try.
     """
     scaled = [_scaled(block.double(), evidence.weights.double()) for block in evidence.blocks]
-    fold_of = torch.tensor(folds if folds is not None else _folds(evidence.targets))
+    fold_of = torch.tensor(_folds(evidence.targets))
     candidates = [
         candidate
         for chosen in _subsets(len(scaled))
-        for candidate in _candidates(evidence, [scaled[b].features for b in chosen], chosen, fold_of)
+        for candidate in _candidates(evidence, [scaled[b].features for b in chosen], chosen, fold_of, penalties)
     ]
     losses = torch.tensor([candidate.loss for candidate in candidates], dtype=torch.float64)
     shares = torch.softmax(-_SHARPNESS * len(evidence.targets) * losses, dim=0).tolist()
@@ -152,7 +152,11 @@ def _folds(targets: Tensor) -> list[int]:
 
 
 def _candidates(
-    evidence: Evidence, blocks: Sequence[Tensor], chosen: tuple[int, ...], fold_of: Tensor
+    evidence: Evidence,
+    blocks: Sequence[Tensor],
+    chosen: tuple[int, ...],
+    fold_of: Tensor,
+    lambdas: Sequence[float],
 ) -> Iterator[_Candidate]:
     kernel = sum((block @ block.T for block in blocks), torch.zeros(())) / len(blocks) + _OFFSET_VARIANCE
     values, vectors = torch.linalg.eigh(kernel)
@@ -160,7 +164,7 @@ def _candidates(
     axes = vectors[:, kept] * values[kept].sqrt()  # [N, R], kernel = axes axes'
     dual_of = vectors[:, kept] / values[kept].sqrt()  # [N, R]
     weights, words = evidence.weights.double(), evidence.words.double()
-    grid = [(trust, penalty) for trust in TRUSTS for penalty in PENALTIES]
+    grid = [(trust, penalty) for trust in TRUSTS for penalty in lambdas]
     problem = _Problem(
         axes,
         evidence.targets.double(),

@@ -41,11 +41,10 @@ def direct(features: np.ndarray, given: Evidence, start: Tensor, penalty: float)
 
 @pytest.mark.parametrize("penalty", [0.3, 3.0])
 def test_head_minimises_the_stated_objective(monkeypatch: pytest.MonkeyPatch, penalty: float) -> None:
-    monkeypatch.setattr(convex, "PENALTIES", (penalty,))
     monkeypatch.setattr(convex, "TRUSTS", (0.3,))
     given = evidence()
     given = Evidence(given.blocks[:1], torch.randn(24, 3), given.targets, torch.rand(24) + 0.5, "softmax")
-    head = fit_convex_head(given)
+    head = fit_convex_head(given, (penalty,))
     block, mass = given.blocks[0].double(), given.weights.double().unsqueeze(1)
     centred = block - (block * mass).mean(dim=0)
     size = centred.square().sum(dim=1).mean().sqrt()
@@ -55,11 +54,10 @@ def test_head_minimises_the_stated_objective(monkeypatch: pytest.MonkeyPatch, pe
 
 
 def test_left_out_scores_are_those_of_heads_that_did_not_see_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convex, "PENALTIES", (1.0,))
     monkeypatch.setattr(convex, "TRUSTS", (0.0,))
     given = evidence(rows=9)
     given = Evidence(given.blocks[:1], given.words, given.targets, given.weights, "softmax")
-    head = fit_convex_head(given)
+    head = fit_convex_head(given, (1.0,))
     block = given.blocks[0].double()
     centred = block - block.mean(dim=0)
     features = (centred / centred.square().sum(dim=1).mean().sqrt()).numpy()
