@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_hub_client.commands.figures import show_figures
+from petapter_hub_client.commands.figures import show_figures, show_reliability
 from petapter_hub_client.commands.options import BackboneOption, DataArgument, JsonOption, prepare_torch
 from petapter_hub_client.output import hush_huggingface, progress, say_json
 
@@ -34,3 +34,4 @@ def evaluate(
         say_json([figure.model_dump(mode="json") for figure in figures])
     else:
         show_figures(figures)
+        show_reliability(figures)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def show_figures(evaluation: Sequence["EvaluationSpec"]) -> None:
-    """Write one line per metric, how its interval was made, and how often a module is right when it is so sure."""
+    """Write one line per metric, and how its interval was made."""
     rows = [
         (
             item.metric,
@@ -22,12 +22,18 @@ def show_figures(evaluation: Sequence["EvaluationSpec"]) -> None:
         for item in evaluation
     ]
     say_table(("metric", "value", "interval", "set", "n"), rows)
-    for item in evaluation:
-        if item.reliability:
-            bins = [(f"{each.confidence:.3f}", f"{each.accuracy:.3f}") for each in item.reliability]
-            say_table(("mean probability", "share right"), bins)
     methods: dict[tuple[float, str], list[str]] = {}
     for item in evaluation:
         methods.setdefault((item.interval.level, item.interval.method), []).append(item.metric)
     for (level, method), metrics in methods.items():
         say(f"interval of {', '.join(dict.fromkeys(metrics))}: {level:.0%}, {method}")
+
+
+def show_reliability(evaluation: Sequence["EvaluationSpec"]) -> None:
+    """Write how often a module is right when it is so sure, in parts of equally many rows."""
+    for item in evaluation:
+        if item.reliability:
+            bins = [(f"{each.confidence:.3f}", f"{each.accuracy:.3f}") for each in item.reliability]
+            say("")
+            say("how often it is right when it is so sure:")
+            say_table(("mean probability", "share right"), bins)
