@@ -247,7 +247,7 @@ def _trial(
     label_map, _ = _train(run, trunk, task, where[0], on_step)
     logits = delta_logits(trunk, run.head, label_map, task, where[1])
     run.slots.remove(_SLOT)
-    return logits
+    return logits.cpu()
 
 
 def _train(
@@ -259,7 +259,7 @@ def _train(
     torch.manual_seed(options.seed)
     spec = adapter_spec(_adapter(backbone, options), backbone.model)
     run.slots.add(_SLOT, peft_config(spec, repo=backbone.repo))
-    label_map = LabelMap(convex, run.head.label_bias.detach().clone())
+    label_map = LabelMap(convex, run.head.label_bias.detach().cpu()).to(backbone.device)
     lr = options.adapter_lr or _ADAPTER_LR_TIMES_WIDTH / backbone.hidden_size
     choices = DeltaOptions(options.steps, options.batch_size, lr, _HEAD_LR)
     train_delta(trunk, backbone, run.head, label_map, task, choices, on_step=on_step)
