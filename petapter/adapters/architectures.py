@@ -17,6 +17,7 @@ class Places:
     Attributes:
         lora: Query and value projections, as in PETapter; a fused projection as a whole, with which the keys are
             adapted too.
+        linear: Every linear map of a layer, for a LoRA of low rank; in ALBERT query and value alone.
         ia3: Key and value projections, whose output is scaled.
         feedforward: The linear map back from the wide middle of the feed-forward block; (IA)^3 scales its input, which
             is the output of the activation.
@@ -27,6 +28,7 @@ class Places:
     """
 
     lora: tuple[str, ...]
+    linear: tuple[str, ...]
     ia3: tuple[str, ...]
     feedforward: tuple[str, ...]
     bitfit: tuple[str, ...]
@@ -43,6 +45,7 @@ class Places:
 
 _BERT = Places(
     lora=("query", "value"),
+    linear=("query", "key", "value", "dense"),
     ia3=("attention.self.key", "attention.self.value"),
     feedforward=("output.dense",),
     bitfit=("attention.self.query", "intermediate.dense"),
@@ -50,6 +53,7 @@ _BERT = Places(
 )
 _DISTILBERT = Places(
     lora=("q_lin", "v_lin"),
+    linear=("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"),
     ia3=("attention.k_lin", "attention.v_lin"),
     feedforward=("ffn.lin2",),
     bitfit=("attention.q_lin", "ffn.lin1"),
@@ -57,6 +61,7 @@ _DISTILBERT = Places(
 )
 _DEBERTA = Places(
     lora=("query_proj", "value_proj"),
+    linear=("query_proj", "key_proj", "value_proj", "dense"),
     ia3=("attention.self.key_proj", "attention.self.value_proj"),
     feedforward=("output.dense",),
     bitfit=("attention.self.query_proj", "intermediate.dense"),
@@ -64,6 +69,7 @@ _DEBERTA = Places(
 )
 _ALBERT = Places(
     lora=("query", "value"),
+    linear=("query", "value"),
     ia3=("attention.key", "attention.value"),
     feedforward=("ffn_output",),
     bitfit=("attention.query", "ffn"),
@@ -72,6 +78,7 @@ _ALBERT = Places(
 )
 _MODERNBERT = Places(
     lora=("Wqkv",),
+    linear=("Wqkv", "Wi", "Wo"),
     ia3=(),
     feedforward=(),
     bitfit=(),

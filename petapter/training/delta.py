@@ -1,6 +1,6 @@
 """A small step away from the convex head: LoRA in the upper layers and the label map, trained together for a while."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +13,8 @@ from petapter.training.convex import ConvexHead
 from petapter.training.objective import Loss
 from petapter.training.order import batches
 from petapter.training.schedule import linear_schedule
+from petapter.training.trainer import OnStep
 from petapter.training.trunk import CachedText, Trunk
-
-OnStep = Callable[[int, int, float], None]
 
 _WARMUP = 0.1
 _CLIP_NORM = 1.0

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from petapter.backbone import Backbone
+from petapter.evaluation.label_sets import gold_labels
 from petapter.head import HeadShape, PetHead, mlm_shape, start_at_masked_lm
-from petapter.task import EncodedText, Encoder, Example, Verbalizer, Windows, pad_batch
-from petapter.task.encoding import Fields
+from petapter.task import EncodedText, Example, Verbalizer, Windows, encode_rows, pad_batch
 from petapter.training.convex import Evidence, Link
 from petapter_schemas.errors import TaskError
 from petapter_schemas.task import TaskSpec
@@ -92,11 +92,8 @@ def words_prior(head: PetHead, backbone: Backbone, task: TaskSpec, known: tuple[
     scores, weights = known
     if not head.shape.words:
         return torch.zeros(scores.shape[0], scores.shape[2])
-    null: list[Fields] = [dict.fromkeys(task.fields, text) for text in _NULL_TEXTS]
-    encoded = [
-        Encoder(backbone.tokenizer, pattern, backbone.max_tokens, task.tokenization).encode_windows(null)
-        for pattern in task.patterns
-    ]
+    null = [Example(dict.fromkeys(task.fields, text)) for text in _NULL_TEXTS]
+    encoded = encode_rows(task, backbone.tokenizer, backbone.max_tokens, null)
     both = torch.cat([scores, read_frozen(backbone, head, encoded).words], dim=1)  # [P, N + 2, L]
     counts = torch.cat([weights.to(both.dtype), torch.ones(len(null))])[None, :, None]
     if task.type == "multi-label":
@@ -105,19 +102,12 @@ def words_prior(head: PetHead, backbone: Backbone, task: TaskSpec, known: tuple[
 
 
 def targets_of(task: TaskSpec, examples: Sequence[Example]) -> Tensor:
-    """1 where a row has a label, [N, L].
+    """1 where a row has a label, float32 [N, L].
 
     Raises:
-        TaskError: A row's label is not one of the task's.
+        DataError: A row's label is not one of the task's.
     """
-    index = {name: position for position, name in enumerate(task.label_names)}
-    targets = torch.zeros(len(examples), len(index))
-    for row, example in enumerate(examples):
-        for name in example.label_names:
-            if name not in index:
-                raise TaskError(f"row {row + 1} has the label {name!r}, which the task does not have")
-            targets[row, index[name]] = 1.0
-    return targets
+    return torch.from_numpy(gold_labels(task, examples)).float()
 
 
 def row_weights(task: TaskSpec, examples: Sequence[Example], targets: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from petapter.evaluation.label_sets import gold_labels
 from petapter.task import Example
 from petapter_schemas.task import TaskSpec
 
@@ -21,13 +22,11 @@ def objective(task: TaskSpec, examples: Sequence[Example], label_smoothing: floa
     """
     weights = torch.tensor([example.weight for example in examples], dtype=torch.float64)
     shares = (weights / weights.mean()).float().to(device)
-    index = {name: position for position, name in enumerate(task.label_names)}
     if task.type == "single-label":
+        index = {name: position for position, name in enumerate(task.label_names)}
         chosen = torch.tensor([index[name] for example in examples for name in example.label_names], device=device)
         return _one_of_them(chosen, shares, label_smoothing)
-    has = torch.zeros(len(examples), len(index))
-    for row, example in enumerate(examples):
-        has[row, [index[name] for name in example.label_names]] = 1.0
+    has = torch.from_numpy(gold_labels(task, examples)).float()
     return _each_of_them(has.to(device), shares, label_smoothing)
 
 

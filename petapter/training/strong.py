@@ -18,17 +18,18 @@ import torch
 from torch import Tensor
 
 from petapter.adapters import AdapterChoice, AdapterSlots, adapter_spec, config_values, peft_config
+from petapter.adapters.architectures import places
 from petapter.backbone import Backbone
 from petapter.evaluation import fit_calibration, fit_thresholds
 from petapter.golden import probe_texts, record_golden
 from petapter.head import HeadInit, PetHead, head_spec, part_parameters
 from petapter.scoring import score
-from petapter.task import Encoder, Example, Verbalizer, Windows, read_verbalizer
+from petapter.task import Example, Verbalizer, Windows, encode_rows, read_verbalizer
 from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.training.convex import PENALTIES, ConvexHead, Evidence, fit_convex_head, loss_of, stratified_folds
 from petapter.training.delta import DeltaOptions, DeltaTask, LabelMap, delta_logits, train_delta
-from petapter.training.evidence import FrozenReading, evidence_of, label_head, read_frozen, words_prior
+from petapter.training.evidence import evidence_of, label_head, read_frozen, row_weights, targets_of, words_prior
 from petapter.training.objective import Loss, objective
 from petapter.training.record import Outcome, peak_memory_bytes, training_spec
 from petapter.training.trainer import OnStep, checked_rows
@@ -52,17 +53,6 @@ below, a stiff one has further to go, and neither is best everywhere: on rows th
 two samples) the delta reached 0.72 from the fitted and 0.81 from the stiff head on TREC-6, 0.95 and 0.92 on SNIPS."""
 _LEAST_EXAMPLES, _MOST_EXAMPLES = 2, 2000
 """The convex head is solved in the span of the rows: beyond a few thousand that costs more than it brings."""
-_LINEAR_MAPS = {
-    "bert": ("query", "key", "value", "dense"),
-    "roberta": ("query", "key", "value", "dense"),
-    "xlm-roberta": ("query", "key", "value", "dense"),
-    "camembert": ("query", "key", "value", "dense"),
-    "electra": ("query", "key", "value", "dense"),
-    "deberta-v2": ("query_proj", "key_proj", "value_proj", "dense"),
-    "distilbert": ("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"),
-    "modernbert": ("Wqkv", "Wi", "Wo"),
-}
-"""Every linear map of a layer, by transformers' `model_type`; elsewhere query and value."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +97,6 @@ class _Start:
     backbone: Backbone
     verbalizer: Verbalizer
     encoded: Sequence[Windows]
-    reading: FrozenReading
     prior: Tensor  # [P, L]
     evidence: Evidence
 
@@ -189,19 +178,14 @@ def _start(
     verbalizer = read_verbalizer(task, backbone.tokenizer)
     head = label_head(backbone, verbalizer, task)
     reading = read_frozen(backbone, head, encoded)
-    plain = evidence_of(task, examples, reading, torch.zeros(reading.words.shape[0], reading.words.shape[2]))
-    known = (reading.words, plain.weights)
+    known = (reading.words, row_weights(task, examples, targets_of(task, examples)))
     if unlabelled:
-        further = [_encoder(backbone, task, index).encode_windows(unlabelled) for index in range(len(task.patterns))]
-        words = read_frozen(backbone, head, further).words
+        further = [Example(dict(text)) for text in unlabelled]
+        words = read_frozen(backbone, head, encode_rows(task, backbone.tokenizer, backbone.max_tokens, further)).words
         known = (torch.cat([known[0], words], dim=1), torch.cat([known[1], torch.ones(len(unlabelled))]))
     prior = words_prior(head, backbone, task, known)
     evidence = evidence_of(task, examples, reading, prior)
-    return _Start(task, examples, backbone, verbalizer, encoded, reading, prior, evidence), head
-
-
-def _encoder(backbone: Backbone, task: TaskSpec, pattern: int) -> Encoder:
-    return Encoder(backbone.tokenizer, task.patterns[pattern], backbone.max_tokens, task.tokenization)
+    return _Start(task, examples, backbone, verbalizer, encoded, prior, evidence), head
 
 
 def _write(head: PetHead, convex: ConvexHead, prior: Tensor) -> None:
@@ -223,16 +207,19 @@ def _with_delta(run: _Run, convex: ConvexHead, on_step: OnStep | None) -> _Found
     trunk = Trunk(start.backbone)
     task = DeltaTask(_cache(trunk, start), seen, _loss(start, options), options.seed)
     told = _Progress(on_step, options.steps, len(_STARTS) + 1)
-    trials = {name: _trial(run, trunk, task, (name, unseen), told.part(i)) for i, name in enumerate(_STARTS)}
+    without = _rows_of(start.evidence, seen)
+    heads = {name: fit_convex_head(without, penalties) for name, penalties in _STARTS.items()}
+    trials = {name: _trial(run, trunk, task, (heads[name], unseen), told.part(i)) for i, name in enumerate(_STARTS)}
     losses = {name: loss_of(logits, held_out) for name, logits in trials.items()}
-    losses["convex"] = loss_of(_convex_logits(_head_of(start.evidence, seen, "fitted"), held_out), held_out)
+    losses["convex"] = loss_of(_convex_logits(heads["fitted"], held_out), held_out)
     logger.info("left-out losses: %s", ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()))
     best = min(losses, key=losses.__getitem__)
     if best == "convex":
         _write(run.head, convex, start.prior)
         return None
     task = replace(task, rows=range(len(start.examples)))
-    label_map, spec = _train(run, trunk, task, best, told.part(len(_STARTS)))
+    chosen = convex if best == "fitted" else fit_convex_head(start.evidence, _STARTS[best])
+    label_map, spec = _train(run, trunk, task, chosen, told.part(len(_STARTS)))
     label_map.write_to(run.head)
     tensors = {name: tensor.half() for name, tensor in run.slots.read(_SLOT).items()}
     run.slots.write(_SLOT, tensors)
@@ -241,9 +228,9 @@ def _with_delta(run: _Run, convex: ConvexHead, on_step: OnStep | None) -> _Found
 
 
 def _trial(
-    run: _Run, trunk: Trunk, task: DeltaTask, where: tuple[str, Sequence[int]], on_step: OnStep | None
+    run: _Run, trunk: Trunk, task: DeltaTask, where: tuple[ConvexHead, Sequence[int]], on_step: OnStep | None
 ) -> Tensor:
-    """Logits of unseen rows by a delta from a start, which is then taken out again."""
+    """Logits of unseen rows by a delta from a convex head, which is then taken out again."""
     label_map, _ = _train(run, trunk, task, where[0], on_step)
     logits = delta_logits(trunk, run.head, label_map, task, where[1])
     run.slots.remove(_SLOT)
@@ -251,10 +238,9 @@ def _trial(
 
 
 def _train(
-    run: _Run, trunk: Trunk, task: DeltaTask, start: str, on_step: OnStep | None
+    run: _Run, trunk: Trunk, task: DeltaTask, convex: ConvexHead, on_step: OnStep | None
 ) -> tuple[LabelMap, AdapterSpec]:
     options, backbone = run.options, run.start.backbone
-    convex = _head_of(run.start.evidence, task.rows, start)
     _write(run.head, convex, run.start.prior)
     torch.manual_seed(options.seed)
     spec = adapter_spec(_adapter(backbone, options), backbone.model)
@@ -283,13 +269,12 @@ class _Progress:
 
 
 def _adapter(backbone: Backbone, options: StrongOptions) -> AdapterChoice:
-    kind = backbone.model.config.model_type
     layers = upper_layers(backbone)
     everywhere = len(layers) == backbone.layers
     return AdapterChoice(
         rank=options.rank,
         alpha=2.0 * options.rank,
-        targets=_LINEAR_MAPS.get(kind),
+        targets=places(backbone.model.config.model_type, "lora").linear,
         layers=None if everywhere else layers,
     )
 
@@ -302,11 +287,6 @@ def _cache(trunk: Trunk, start: _Start) -> list[list[list[CachedText]]]:
             texts[owner].append(item)
         cached.append(texts)
     return cached
-
-
-def _head_of(evidence: Evidence, rows: Sequence[int], start: str) -> ConvexHead:
-    """The convex head of some rows, as a delta would start from it."""
-    return fit_convex_head(_rows_of(evidence, rows), _STARTS[start])
 
 
 def _loss(start: _Start, options: StrongOptions) -> Loss:
