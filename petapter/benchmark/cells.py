@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from petapter.benchmark.datasets import Dataset
 from petapter.benchmark.grid import GridSpec, MethodPlan, narrowed
-from petapter.benchmark.methods import Method, resolve_method, uses_seed
+from petapter.benchmark.methods import Method, decided_by, resolve_method, uses_seed
 from petapter.benchmark.samples import Sample
 from petapter_schemas import strict_json
 from petapter_schemas.errors import InputError
 from petapter_schemas.task import TaskSpec
 
-_FORMAT = 1
+_FORMAT = 2
 """Changes when a result under the same key would mean something else."""
 
 AXES = ("dataset", "backbone", "method", "n", "sample", "seed")
@@ -87,7 +87,7 @@ def plan_cells(grid: GridSpec, datasets: Sequence[Dataset], backbones: Mapping[s
         for sample, plan in itertools.product(samples, grid.plans):
             method, task = methods[plan.name], tasks[plan.name]
             for seed in _seeds(grid, plan, method):
-                key = _key(common, plan, task, sample, seed)
+                key = _key(common, (plan.method, method), task, sample, seed)
                 cells.append(Cell(dataset, backbone, plan, method, task, sample, seed, key))
     return cells
 
@@ -128,10 +128,13 @@ def _common(dataset: Dataset, backbone: str, version: str) -> dict[str, object]:
     }
 
 
-def _key(common: Mapping[str, object], plan: MethodPlan, task: TaskSpec, sample: Sample, seed: int | None) -> str:
+def _key(
+    common: Mapping[str, object], named: tuple[str, Method], task: TaskSpec, sample: Sample, seed: int | None
+) -> str:
+    name, method = named
     own = {
-        "method": plan.method,
-        "options": plan.model_dump(mode="json")["options"],
+        "method": name,
+        **decided_by(method),
         "task": task.model_dump(mode="json"),
         "sample": sample.digest,
         "seed": seed,

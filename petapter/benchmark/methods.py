@@ -10,6 +10,7 @@ from petapter.backbone import Backbone
 from petapter.task import Example
 from petapter.task.encoding import Fields
 from petapter_schemas.errors import InputError
+from petapter_schemas.frozen import Frozen
 from petapter_schemas.task import TaskSpec
 
 Options = Mapping[str, object]
@@ -59,7 +60,8 @@ class Answer:
 
 
 Method = Callable[[Trial], Answer]
-"""A method with its options. One whose answer is the same for every seed has an attribute `uses_seed = False`."""
+"""A method with its options. One whose answer is the same for every seed has an attribute `uses_seed = False`; one
+that has options holds all of them, defaults too, as `options`, and may count changes of its code as `revision`."""
 
 MethodOf = Callable[..., Method]
 """Makes a method from options given by keyword; raises InputError for options it does not know or cannot use."""
@@ -68,6 +70,13 @@ MethodOf = Callable[..., Method]
 def uses_seed(method: Method) -> bool:
     """Whether another seed may give another answer; a deterministic method runs once per sample."""
     return bool(getattr(method, "uses_seed", True))
+
+
+def decided_by(method: Method) -> dict[str, object]:
+    """What a method's answer depends on beside its rows: every option, given or default, and the state of its code."""
+    options = getattr(method, "options", {})
+    values = options.model_dump(mode="json") if isinstance(options, Frozen) else dict(options)
+    return {"options": values, "revision": getattr(method, "revision", 1)}
 
 
 def method_names() -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_type_hints
 
@@ -15,7 +15,7 @@ from petapter.benchmark.methods import Answer, MethodOf, Trial
 from petapter.module import ModuleInfo, save_module
 from petapter.runtime import Engine
 from petapter.trained import TrainedModule
-from petapter.training import PaperOptions, StrongOptions, TrainingOptions, train, train_paper, train_strong
+from petapter.training import REVISIONS, PaperOptions, StrongOptions, TrainingOptions, train, train_paper, train_strong
 from petapter_schemas.errors import InputError
 from petapter_schemas.messages import first_problem
 
@@ -30,15 +30,19 @@ class ModuleMethod:
 
     Attributes:
         train: Makes a module from a trial's rows, with its seed.
+        options: All choices but the seed, those left at their defaults too.
+        revision: Of the preset's code: the same options gave other modules before it.
     """
 
     train: Callable[[Trial], TrainedModule]
+    options: Mapping[str, object]
+    revision: int
 
     def __call__(self, trial: Trial) -> Answer:
         """Train on the trial's rows and answer its texts."""
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         trained = self.train(trial)
-        train_seconds = time.perf_counter() - started
+        train_seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
         with tempfile.TemporaryDirectory() as scratch:
             directory = Path(scratch) / _ALIAS
             save_module(trained, directory, ModuleInfo(_ALIAS))
@@ -50,7 +54,7 @@ class ModuleMethod:
             predict_seconds=predict_seconds,
             module_bytes=module_bytes,
             steps=trained.training.steps,
-            details=_details(trained),
+            details={**_details(trained), "train_cpu_seconds": round(cpu_seconds, 3)},
         )
 
 
@@ -61,7 +65,11 @@ def module_method(**options: object) -> ModuleMethod:
         InputError: An option is unknown or has a wrong value.
     """
     chosen = _chosen(TrainingOptions, options, given_by_the_grid="seed")
-    return ModuleMethod(lambda trial: train(trial.task, trial.train, trial.backbone, replace(chosen, seed=trial.seed)))
+
+    def make(trial: Trial) -> TrainedModule:
+        return train(trial.task, trial.train, trial.backbone, replace(chosen, seed=trial.seed))
+
+    return ModuleMethod(make, _decided(chosen, given_by_the_grid="seed"), REVISIONS["plain"])
 
 
 def paper_method(**options: object) -> ModuleMethod:
@@ -71,9 +79,11 @@ def paper_method(**options: object) -> ModuleMethod:
         InputError: An option is unknown or has a wrong value.
     """
     chosen = _chosen(PaperOptions, options, given_by_the_grid="run")
-    return ModuleMethod(
-        lambda trial: train_paper(trial.task, trial.train, trial.backbone, replace(chosen, run=trial.seed + 1))
-    )
+
+    def make(trial: Trial) -> TrainedModule:
+        return train_paper(trial.task, trial.train, trial.backbone, replace(chosen, run=trial.seed + 1))
+
+    return ModuleMethod(make, _decided(chosen, given_by_the_grid="run"), REVISIONS["paper"])
 
 
 def strong_method(**options: object) -> ModuleMethod:
@@ -88,7 +98,7 @@ def strong_method(**options: object) -> ModuleMethod:
         seeded = replace(chosen, seed=trial.seed)
         return train_strong(trial.task, trial.train, trial.backbone, seeded, unlabelled=trial.unlabelled)
 
-    return ModuleMethod(make)
+    return ModuleMethod(make, _decided(chosen, given_by_the_grid="seed"), REVISIONS["strong"])
 
 
 METHODS: Mapping[str, MethodOf] = {"module": module_method, "paper": paper_method, "strong": strong_method}
@@ -108,6 +118,11 @@ def _chosen(kind: type[_Options], options: Mapping[str, object], *, given_by_the
         except ValidationError as error:
             raise InputError(f"option {name!r}: {first_problem(error)}") from error
     return kind(**values)
+
+
+def _decided(chosen: _Options, *, given_by_the_grid: str) -> dict[str, object]:
+    """Every choice by name but the one that the grid makes."""
+    return {name: value for name, value in asdict(chosen).items() if name != given_by_the_grid}
 
 
 def _predict(trial: Trial, directory: Path) -> tuple[npt.NDArray[np.float32], float]:

@@ -2,10 +2,11 @@
 
 from petapter.training.options import TrainingOptions
 from petapter.training.paper import PaperOptions, train_paper
-from petapter.training.presets import PresetOptions, train
+from petapter.training.presets import REVISIONS, PresetOptions, train
 from petapter.training.strong import StrongOptions, train_strong
 
 __all__ = [
+    "REVISIONS",
     "PaperOptions",
     "PresetOptions",
     "StrongOptions",
