@@ -26,8 +26,7 @@ from petapter.module import ModuleInfo, open_module, save_module
 from petapter.runtime import Engine
 from petapter.task import Example
 from petapter.trained import TrainedModule
-from petapter.training import PaperOptions, TrainingOptions, train, train_paper
-from petapter.training.strong import StrongOptions, train_strong
+from petapter.training import PaperOptions, StrongOptions, TrainingOptions, train, train_paper, train_strong
 from petapter_schemas.errors import BackboneError, EstimatorDataError, InputError, TaskError
 from petapter_schemas.manifest import Manifest
 from petapter_schemas.messages import first_problem

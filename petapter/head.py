@@ -130,7 +130,8 @@ class PetHead(nn.Module):
             self.dense = nn.Linear(shape.hidden_size, width)
             self.activation = ACT2FN[shape.activation]
             self.norm = nn.LayerNorm(width, eps=shape.norm_eps) if shape.norm == "layer-norm" else nn.Identity()
-        if shape.words:
+        self.has_rows = shape.words > 0
+        if self.has_rows:
             self.rows = nn.Linear(shape.feature_size, len(row_of))
         self._words = tuple(
             (label, len(label_ids), tuple(row_of[token] for token in word))

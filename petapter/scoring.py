@@ -53,12 +53,13 @@ def score(
             scores = pool_windows(scores, windows.owner, pattern.windowing.pool)
         total += scores  # [N, L]
         lost = [max(before, now) for before, now in zip(lost, windows.lost_tokens, strict=True)]
-    calibrated = _calibrated(total / len(task.patterns), calibration)
+    logits = calibrated(total / len(task.patterns), calibration)
     single = task.type == "single-label"
-    return Scores(torch.log_softmax(calibrated, dim=-1) if single else logsigmoid(calibrated), tuple(lost))
+    return Scores(torch.log_softmax(logits, dim=-1) if single else logsigmoid(logits), tuple(lost))
 
 
-def _calibrated(logits: Tensor, calibration: CalibrationSpec | None) -> Tensor:
+def calibrated(logits: Tensor, calibration: CalibrationSpec | None) -> Tensor:
+    """Logits [N, L] as a calibration changes them."""
     if calibration is not None:
         logits = logits / calibration.temperature
         if calibration.class_bias is not None:

@@ -118,7 +118,8 @@ class BenchmarkRun:
         return load_benchmark(self.grid, self.data, places)
 
     def _command(self) -> str:
-        data = [] if self.data is None else ["--data", str(self.data)]
+        """The command as it was given, but for the data, which lie elsewhere on every machine."""
+        data = [] if self.data is None else ["--data", "DIR"]
         return shlex.join(["petapter", "benchmark", str(self.grid), "--out", str(self.out), *data])
 
 

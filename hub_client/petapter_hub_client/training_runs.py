@@ -4,18 +4,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 from petapter_hub_client.backbones import resolve_backbone
 from petapter_hub_client.local_runs import load_backbone, measure
 from petapter_hub_client.output import OnStep
+from petapter_hub_client.run_settings import RunSettings
 from petapter_hub_client.stated_facts import StatedFacts
 from petapter_schemas.errors import InputError
 from petapter_schemas.manifest import EvaluationSpec, Manifest
 from petapter_schemas.task import TaskSpec
-
-if TYPE_CHECKING:
-    from petapter.training import PresetOptions
 
 
 @dataclass(frozen=True)
@@ -52,54 +49,6 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """What may be chosen about a run on the command line; None leaves it to the preset.
-
-    Attributes:
-        preset: `strong`, petapter's own; `plain`, one adapter and the head together; or `paper`, the faithful one,
-            which decides all but the run itself.
-        seed: Of initial weights, order of rows and dropout.
-        rank: Of LoRA, in preset `plain`.
-        head: Where the head starts, in preset `plain`.
-        steps: Optimiser steps.
-        repetition: Which of the repeated runs of `paper`, from 1.
-    """
-
-    preset: Literal["strong", "plain", "paper"] = "strong"
-    seed: int | None = None
-    rank: int | None = None
-    head: Literal["mlm", "random"] | None = None
-    steps: int | None = None
-    repetition: int | None = None
-
-    def __post_init__(self) -> None:
-        own = {"--seed": self.seed, "--steps": self.steps, "--rank": self.rank, "--head": self.head}
-        given = [option for option, value in own.items() if value is not None]
-        if self.preset == "paper" and given:
-            raise InputError(f"--preset paper decides {given[0]} itself: drop it; --run chooses the seed")
-        if self.preset == "strong" and (plain := [option for option in given if option in {"--rank", "--head"}]):
-            raise InputError(f"{plain[0]} belongs to --preset plain: give that preset, or drop it")
-        if self.preset != "paper" and self.repetition is not None:
-            raise InputError("--run belongs to --preset paper: give --seed instead")
-
-    def options(self) -> "PresetOptions":
-        """The preset's options, with what was given on the command line."""
-        from petapter.training import PaperOptions, StrongOptions, TrainingOptions
-
-        if self.preset == "paper":
-            return PaperOptions(run=self.repetition or 1)
-        if self.preset == "strong":
-            return StrongOptions(seed=self.seed or 0, steps=self.steps or StrongOptions().steps)
-        own = TrainingOptions()
-        return TrainingOptions(
-            seed=self.seed or 0,
-            rank=own.rank if self.rank is None else self.rank,
-            head_init=self.head or own.head_init,
-            steps=self.steps,
-        )
-
-
-@dataclass(frozen=True)
 class TrainingRun:
     """Everything a run needs, named but not yet read."""
 
@@ -131,7 +80,16 @@ class TrainingRun:
         on_step(0, 1, "(loading the backbone)")
         backbone = load_backbone(resolve_backbone(self.backbone))
         on_step(0, 1, "(reading the rows)")
-        trained = train(task, examples, backbone, self.settings.options(), unlabelled=unlabelled, on_step=told)
+        trained = train(
+            task,
+            examples,
+            backbone,
+            self.settings.options(backbone),
+            unlabelled=unlabelled,
+            calibrate_folds=self.settings.calibrate,
+            abstain_error_rate=self.settings.abstain_error,
+            on_step=told,
+        )
         evaluation: tuple[EvaluationSpec, ...] = ()
         if self.held_out is not None:
             on_step(1, 1, "(measuring)")

@@ -142,6 +142,8 @@ def check_places(spec: AdapterSpec, model: PreTrainedModel) -> int:
     """
     known = places(model.config.model_type, spec.kind)
     _check_agrees(spec, known, model)
+    if beyond := [layer for layer in spec.layers or () if layer >= model.config.num_hidden_layers]:
+        raise BackboneError(f"the backbone has no layer {beyond[0]}: it has {model.config.num_hidden_layers}, from 0")
     found = dict(_adapted(spec, model))
     for target in spec.targets:
         if not any(name == target or name.endswith(f".{target}") for name in found):

@@ -155,6 +155,8 @@ class GridSpec(Frozen):
         seeds: Runs of each method on each sample, with seeds 0, 1, …
         threads: Threads of torch; None leaves them as they are.
         baseline: The method that all others are compared with.
+        subject: The method that is looked at more closely, against its rivals.
+        rivals: Methods of this grid, or other programs by the name that the report gives them.
         salt: Part of the hashes that draw rows.
     """
 
@@ -167,6 +169,8 @@ class GridSpec(Frozen):
     seeds: Count = 3
     threads: Count | None = None
     baseline: PlainName = PAPER
+    subject: PlainName | None = None
+    rivals: Several[PlainName] = ()
     salt: str = SALT
 
     @model_validator(mode="after")
@@ -176,6 +180,17 @@ class GridSpec(Frozen):
             raise ValueError(f"two methods are called {repeated[0]!r}: give one of them another 'name'")
         if self.baseline not in names:
             raise ValueError(f"the baseline {self.baseline!r} is no method of this grid ({', '.join(names)})")
+        return self
+
+    @model_validator(mode="after")
+    def _subject_has_rivals(self) -> Self:
+        names = [plan.name for plan in self.plans]
+        if (self.subject is None) != (not self.rivals):
+            raise ValueError("give 'subject' (the method to look at) and 'rivals' together, or neither of them")
+        if self.subject is not None and self.subject not in names:
+            raise ValueError(f"the subject {self.subject!r} is no method of this grid ({', '.join(names)})")
+        if self.subject in self.rivals or len(set(self.rivals)) < len(self.rivals):
+            raise ValueError("'rivals' names the subject, or a rival twice: name each other method once")
         return self
 
     @property

@@ -1,16 +1,27 @@
 """The report of a benchmark: one Markdown file with its plots, in which losses stand as plainly as wins."""
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from petapter.benchmark.cells import Cell
+from petapter.benchmark.grid import GridSpec
 from petapter.benchmark.plots import draw_accuracies, draw_differences
 from petapter.benchmark.results import Result
+from petapter.benchmark.rivals import Contest, contests, tallies
 from petapter.benchmark.running import Benchmark
 from petapter.benchmark.statistics import Compared, Place, Summary, by_place, compare, summarise
-from petapter.benchmark.tables import comparison_table, cost_table, count_text, quality_table, table
+from petapter.benchmark.tables import (
+    comparison_table,
+    cost_table,
+    count_text,
+    quality_table,
+    rival_table,
+    table,
+    tally_table,
+)
 from petapter_schemas import strict_json
 from petapter_schemas.durable import write_file_durably
 
@@ -24,14 +35,23 @@ _QUALITY = """Means over samples of the means over seeds, best accuracy first. T
 apart: between samples (which rows were labelled) and between seeds on the same rows. ECE: bins with equally many rows;
 Brier: summed over labels; log loss in nats; AURC: area under the risk-coverage curve, lower is better."""
 
-_DIFFERENCE = """Differences from `{baseline}`, paired by sample and seed. Runs on one sample are not independent, so
-both intervals are over samples: a bootstrap that draws samples with all their seeds, which is too narrow with few of
-them (with 5, about 83 % of its 95 % intervals cover the truth), and Student's t over the means of the samples. A
-verdict needs both on one side of zero."""
+_RIVALS = """`{subject}` against each rival, over the samples that both ran on. Differences and standard deviations are
+in points of accuracy (hundredths), `{subject}` / rival where there are two figures. On each sample the mean over the
+seeds counts, however many there are; the interval is Student's t over samples. The ratios are what `{subject}` costs by
+what the rival costs: below 1x it costs less."""
 
-_COST = """Seconds are medians, training with all search included; bytes and memory are the most of all runs. In
-brackets the ratio to `{baseline}`. Memory is the peak of a process that ran this one thing (`--isolate`), backbone and
-libraries included; without it, it is not measured."""
+_RIVALS_OVER_SETS = """Over data sets: won and lost, with the interval off zero or not; the lowest difference of all; on
+how many data sets the standard deviation of `{subject}` is the larger one; geometric means of the ratios of seconds."""
+
+_DIFFERENCE = """Differences from `{baseline}`, paired by sample, of each the mean over its seeds. Runs on one sample
+are not independent, so both intervals are over samples: a bootstrap that draws samples, which is too narrow with few of
+them (with 5, about 83 % of its 95 % intervals cover the truth), and Student's t over the means of the samples. A
+verdict needs both on one side of zero. Runs: the method's / those of `{baseline}`."""
+
+_COST = """Seconds are medians, training with all search included; the processor's are summed over cores, and other
+programs on the machine hardly change them. Bytes and memory are the most of all runs. In brackets the ratio to
+`{baseline}`. Memory is the peak of a process that ran this one thing (`--isolate`), backbone and libraries included;
+without it, it is not measured."""
 
 _OF_DATA_SETS = 4
 _CLAIM = 3
@@ -59,24 +79,26 @@ class Reported:
 def write_report(reported: Reported, directory: Path) -> Path:
     """Write the report and its plots into a results directory."""
     directory.mkdir(parents=True, exist_ok=True)
+    grid = reported.benchmark.grid
     results, left_out = _comparable(reported)
     places = by_place(results)
     summaries = {place: [summarise(name, runs) for name, runs in methods.items()] for place, methods in places.items()}
-    differences = {place: _differences(methods, reported.benchmark.grid.baseline) for place, methods in places.items()}
+    differences = {place: _differences(methods, grid.baseline) for place, methods in places.items()}
     plots: list[str] = []
     if summaries:
-        draw_accuracies(summaries, directory / ACCURACY_PLOT)
+        draw_accuracies(summaries, grid.subject, directory / ACCURACY_PLOT)
         plots.append(f"![Accuracy of each method]({ACCURACY_PLOT})")
     if any(differences.values()):
-        draw_differences(differences, reported.benchmark.grid.baseline, directory / DIFFERENCE_PLOT)
+        draw_differences(differences, grid.subject, grid.baseline, directory / DIFFERENCE_PLOT)
         plots.append(f"![Differences from the baseline]({DIFFERENCE_PLOT})")
     parts = [
-        f"# {reported.benchmark.grid.name}",
+        f"# {grid.name}",
         *_completeness(reported, left_out),
         *plots,
+        *_against_rivals(places, grid),
         *_quality(summaries),
-        *_against_baseline(differences, reported.benchmark.grid.baseline),
-        *_costs(summaries, reported.benchmark.grid.baseline),
+        *_against_baseline(differences, grid.baseline),
+        *_costs(summaries, grid.baseline),
         *_methods(reported.benchmark),
         *_rows(reported.benchmark),
         *_machines(results),
@@ -92,17 +114,21 @@ def _comparable(reported: Reported) -> tuple[list[Result], list[Result]]:
     """Results on the grid's rows under the grid's names, in its order, and those of other programs on other rows."""
     cells = reported.benchmark.cells
     kept = [_renamed(reported.finished[cell.key], cell) for cell in cells if cell.key in reported.finished]
-    known = {(cell.dataset.name, cell.dataset.test_digest, cell.sample.size, cell.sample.digest) for cell in cells}
+    known = {
+        (cell.dataset.name, cell.dataset.test_digest, cell.sample.size, cell.sample.digest): cell.sample.index
+        for cell in cells
+    }
     latest = {
         (item.dataset, item.backbone, item.method, item.n, item.sample_digest, item.seed): item
         for item in reported.foreign
     }
     left_out: list[Result] = []
     for result in latest.values():
-        if (result.dataset, result.test_digest, result.n, result.sample_digest) in known:
-            kept += _beside(result, reported.benchmark)
-        else:
+        index = known.get((result.dataset, result.test_digest, result.n, result.sample_digest))
+        if index is None:
             left_out.append(result)
+        else:
+            kept += _beside(result.model_copy(update={"sample": index}), reported.benchmark)
     return kept, left_out
 
 
@@ -158,6 +184,42 @@ def _quality(summaries: Mapping[Place, Sequence[Summary]]) -> list[str]:
     for place, items in summaries.items():
         parts += [f"### {_title(place)}", quality_table(items)]
     return parts
+
+
+def _against_rivals(places: Mapping[Place, Mapping[str, Sequence[Result]]], grid: GridSpec) -> list[str]:
+    """Nothing where the grid names no subject."""
+    if grid.subject is None:
+        return []
+    held = contests(places, grid.subject, grid.rivals)
+    parts = [f"## {grid.subject} against its rivals"]
+    if held:
+        introduction, over_sets = (text.format(subject=grid.subject) for text in (_RIVALS, _RIVALS_OVER_SETS))
+        parts += [introduction, over_sets, tally_table(tallies(held))]
+    for (n, backbone), group in _by_size(held).items():
+        parts += [f"### n={n}, {backbone}", rival_table(group)]
+    untold = _untold(held, grid)
+    return [*parts, f"Not told, without a sample that both ran on: {untold}."] if untold else parts
+
+
+def _untold(held: Sequence[Contest], grid: GridSpec) -> str:
+    """By rival and size the data sets without a contest; "" where there are none."""
+    told = {(contest.place, contest.rival) for contest in held}
+    missing: dict[str, list[str]] = {}
+    for backbone, n, dataset, rival in itertools.product(grid.backbones, sorted(grid.n), grid.datasets, grid.rivals):
+        if (Place(backbone, dataset, n), rival) not in told:
+            missing.setdefault(f"`{rival}` at n={n}, {backbone}", []).append(dataset)
+    everywhere = list(grid.datasets)
+    return "; ".join(
+        f"{where} ({'all data sets' if datasets == everywhere else ', '.join(datasets)})"
+        for where, datasets in missing.items()
+    )
+
+
+def _by_size(held: Sequence[Contest]) -> dict[tuple[int, str], list[Contest]]:
+    groups: dict[tuple[int, str], list[Contest]] = {}
+    for contest in held:
+        groups.setdefault((contest.place.n, contest.place.backbone), []).append(contest)
+    return groups
 
 
 def _against_baseline(differences: Mapping[Place, Sequence[Compared]], baseline: str) -> list[str]:

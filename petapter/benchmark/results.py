@@ -211,7 +211,7 @@ def read_foreign(directory: Path) -> list[Result]:
     """
     found: list[Result] = []
     for path in sorted(directory.glob("*.jsonl")):
-        if path.name == RESULTS_FILE:
+        if path.name == RESULTS_FILE or not path.is_file():
             continue
         for where, document in _documents(path, path.read_bytes()):
             try:

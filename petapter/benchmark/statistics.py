@@ -1,7 +1,7 @@
 """What the report says of many runs: means, the two kinds of spread, paired differences over samples."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -37,6 +37,7 @@ class Summary:
         lowest: The worst run.
         macro_f1, ece, brier, log_loss, aurc: Means likewise; None where not measured.
         train_seconds: Median.
+        train_cpu_seconds: Median of the processor's seconds, over all cores; None where no run notes them.
         predict_seconds_per_1000: Median.
         module_bytes, peak_memory_bytes: The most of all runs; None where not measured.
     """
@@ -54,6 +55,7 @@ class Summary:
     log_loss: float | None
     aurc: float | None
     train_seconds: float
+    train_cpu_seconds: float | None
     predict_seconds_per_1000: float
     module_bytes: int | None
     peak_memory_bytes: int | None
@@ -65,13 +67,15 @@ class Compared:
 
     Attributes:
         method: Its name.
-        accuracy: Its accuracy less the baseline's, paired by sample and seed.
+        accuracy: Its accuracy less the baseline's, on each sample of the means over their seeds.
         macro_f1: Its macro-F1 likewise.
+        runs: Its runs on the common samples, and the baseline's.
     """
 
     method: str
     accuracy: ClusteredDifference
     macro_f1: ClusteredDifference
+    runs: tuple[int, int]
 
     @property
     def verdict(self) -> str:
@@ -109,6 +113,7 @@ def summarise(method: str, results: Sequence[Result]) -> Summary:
         log_loss=_mean(results, "log_loss"),
         aurc=_mean(results, "aurc"),
         train_seconds=median(result.train_seconds for result in results),
+        train_cpu_seconds=_cpu_seconds(results),
         predict_seconds_per_1000=median(1000 * result.predict_seconds / result.test_rows for result in results),
         module_bytes=_most(results, "module_bytes"),
         peak_memory_bytes=_most(results, "peak_memory_bytes"),
@@ -118,39 +123,28 @@ def summarise(method: str, results: Sequence[Result]) -> Summary:
 def compare(method: str, results: Sequence[Result], baseline: Sequence[Result]) -> Compared | None:
     """Compare a method with the baseline on the samples that both ran on; None with fewer than two.
 
-    Runs are paired by sample and seed. A method without seeds is paired with each of the other's.
+    What is compared on a sample is the mean over its seeds, one number for each method. Runs are not paired by seed:
+    the same seed draws other numbers in another method, and either may have more seeds than the other. Where both have
+    the same seeds, mean and intervals are those of runs paired by seed.
     """
-    accuracy, macro_f1 = (
-        _paired(_matrix(results, metric), _matrix(baseline, metric)) for metric in ("accuracy", "macro_f1")
-    )
-    if accuracy is None or macro_f1 is None:
+    ours, theirs = on_common_samples(results, baseline)
+    accuracy, macro_f1 = (_differences(ours, theirs, metric) for metric in ("accuracy", "macro_f1"))
+    if len(accuracy) < 2:  # noqa: PLR2004 (one sample has no spread)
         return None
-    return Compared(method, cluster_bootstrap(accuracy), cluster_bootstrap(macro_f1))
+    return Compared(method, cluster_bootstrap(accuracy), cluster_bootstrap(macro_f1), (len(ours), len(theirs)))
 
 
-def _matrix(results: Sequence[Result], metric: str) -> dict[int, dict[int | None, float]]:
-    matrix: dict[int, dict[int | None, float]] = defaultdict(dict)
-    for result in results:
-        matrix[result.sample][result.seed] = float(getattr(result, metric))
-    return matrix
+def on_common_samples(results: Sequence[Result], others: Sequence[Result]) -> tuple[Sequence[Result], Sequence[Result]]:
+    """The runs of two methods on the samples that both ran on."""
+    common = {result.sample for result in results} & {result.sample for result in others}
+    ours, theirs = ([result for result in runs if result.sample in common] for runs in (results, others))
+    return ours, theirs
 
 
-def _paired(
-    ours: Mapping[int, Mapping[int | None, float]], theirs: Mapping[int, Mapping[int | None, float]]
-) -> _Floats | None:
-    """Differences [samples, seeds] over what both have in every common sample."""
-    samples = sorted(ours.keys() & theirs.keys())
-    pairs = [_seed_pairs(ours[sample], theirs[sample]) for sample in samples]
-    common = [pair for pair in dict.fromkeys(pairs[0]) if all(pair in others for others in pairs)] if pairs else []
-    if len(samples) < 2 or not common:  # noqa: PLR2004 (one cluster has no spread)
-        return None
-    return np.array([[ours[sample][mine] - theirs[sample][other] for mine, other in common] for sample in samples])
-
-
-def _seed_pairs(
-    ours: Mapping[int | None, float], theirs: Mapping[int | None, float]
-) -> list[tuple[int | None, int | None]]:
-    return [(mine, other) for mine in ours for other in theirs if mine == other or mine is None or other is None]
+def _differences(ours: Sequence[Result], theirs: Sequence[Result], metric: str) -> _Floats:
+    """Differences [samples, 1] of the means over seeds, of runs on the same samples."""
+    mine, other = _by_sample(ours, metric), _by_sample(theirs, metric)
+    return np.array([[np.mean(mine[sample]) - np.mean(other[sample])] for sample in sorted(mine)])
 
 
 def _by_sample(results: Sequence[Result], metric: str) -> dict[int, list[float]]:
@@ -169,3 +163,9 @@ def _mean(results: Sequence[Result], metric: str) -> float | None:
 def _most(results: Sequence[Result], metric: str) -> int | None:
     values = [value for result in results if (value := getattr(result, metric)) is not None]
     return max(values) if values else None
+
+
+def _cpu_seconds(results: Sequence[Result]) -> float | None:
+    noted = [result.details.get("train_cpu_seconds") for result in results]
+    values = [float(value) for value in noted if isinstance(value, int | float)]
+    return median(values) if values else None

@@ -1,6 +1,6 @@
 """Figures that carry their evaluation set, their seeds and an interval, and probabilities that can be believed."""
 
-from petapter.evaluation.abstention import Threshold, abstention_threshold
+from petapter.evaluation.abstention import Threshold, abstention_threshold, check_error_rate
 from petapter.evaluation.calibration import fit_calibration
 from petapter.evaluation.comparison import ClusteredDifference, Difference, cluster_bootstrap, paired_difference
 from petapter.evaluation.intervals import Figure
@@ -16,6 +16,7 @@ __all__ = [
     "Figure",
     "Threshold",
     "abstention_threshold",
+    "check_error_rate",
     "cluster_bootstrap",
     "evaluate_label_sets",
     "evaluate_multilabel",

@@ -43,6 +43,18 @@ def checked_distributions(values: npt.ArrayLike, *, rows: int) -> Floats:
     return probabilities
 
 
+def checked_weights(weights: npt.ArrayLike | None, rows: int) -> Floats:
+    """How much each row counts, [N]; 1 where nothing was given.
+
+    Raises:
+        DataError: They are not one positive number for each row.
+    """
+    w = np.ones(rows) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.shape != (rows,) or not (np.isfinite(w) & (w > 0)).all():
+        raise DataError(f"weights must be {rows} positive numbers, one per row")
+    return w
+
+
 def label_positions(labels: Sequence[str], label_names: Sequence[str]) -> Ints:
     """The position [N] of each label among the names.
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from petapter.evaluation.arrays import Floats, Ints
+from petapter.evaluation.arrays import Floats, Ints, checked_weights
 from petapter_schemas.errors import DataError
 from petapter_schemas.manifest import CalibrationSpec
 
@@ -74,7 +74,7 @@ def fit_calibration(
         DataError: Shapes do not fit, there are no rows, or a number cannot be used.
     """
     x, labels = _checked_scores(log_probabilities, gold)
-    w = _checked_weights(weights, len(x))
+    w = checked_weights(weights, len(x))
     offset = np.zeros(x.shape[1])
     if class_prior is not None:
         w, offset = _shifted(_checked_prior(class_prior, x.shape[1]), labels, w)
@@ -229,13 +229,6 @@ def _checked_scores(log_probabilities: npt.ArrayLike, gold: npt.ArrayLike) -> tu
     if np.isnan(x).any() or np.isposinf(x).any() or np.isneginf(x).all(axis=1).any():
         raise DataError("a row's scores are not numbers, or all minus infinity: the model that gave them is broken")
     return log_softmax(x, axis=1).clip(_FLOOR), labels.astype(np.int64)
-
-
-def _checked_weights(weights: npt.ArrayLike | None, rows: int) -> Floats:
-    w = np.ones(rows) if weights is None else np.asarray(weights, dtype=np.float64)
-    if w.shape != (rows,) or not (np.isfinite(w) & (w > 0)).all():
-        raise DataError(f"weights must be {rows} positive numbers, one per row")
-    return w
 
 
 def _checked_prior(class_prior: npt.ArrayLike, labels: int) -> Floats:

@@ -8,6 +8,11 @@ W and c minimise  sum_i w_i CE(y_i, logits_i) + lambda/2 (|W|^2 + 10 |c|^2),  a 
 the span of the training texts. Which blocks are read, how far the words are trusted (a) and lambda are not chosen but
 averaged: every candidate counts by exp(-n * its left-out loss / 2), a tempered form of stacking by predictive
 densities (Yao, Vehtari, Simpson, Gelman 2018, arXiv 1704.02030). An average of linear candidates is one linear head.
+
+With ten rows a strong penalty ranks texts best but says everything too faintly, while the words are loud whether they
+are right or not; so each candidate is first scaled to the loudness at which its left-out scores lose least. On 72
+samples of ten rows that no test set holds (minilm, six tasks) this moved the mean accuracy by +3.2 (SNIPS), +2.4
+(Subj), +0.5, 0.0, -0.7 and -1.4 points (TREC-6).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +21,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 Link = Literal["softmax", "sigmoid"]
 
@@ -30,6 +36,8 @@ _FOLDS = 10
 """Beyond 50 rows 10 folds take the place of single rows, at a tenth of the seconds."""
 _SHARPNESS = 0.5
 _FIT_STEPS, _FOLD_STEPS = 120, 40
+_SCALES = torch.logspace(-1.5, 2.0, 36, dtype=torch.float64)
+"""Factors tried on a candidate's logits; their logarithm is held near 0 by a normal density of standard deviation 1."""
 _CURVATURE: dict[Link, float] = {"softmax": 0.5, "sigmoid": 0.25}
 """Upper bounds of the loss's second derivative in a logit (Böhning 1992, doi 10.1007/BF00048682)."""
 
@@ -96,6 +104,42 @@ def fit_convex_head(evidence: Evidence, penalties: Sequence[float] = PENALTIES) 
     return _average(evidence, scaled, candidates, shares)
 
 
+def words_alone(evidence: Evidence) -> ConvexHead:
+    """The head that says what the corrected label words say: full trust, no map."""
+    scaled = [_scaled(block.double(), evidence.weights.double()) for block in evidence.blocks]
+    labels = evidence.targets.shape[1]
+    return ConvexHead(
+        trust=1.0,
+        maps=tuple(torch.zeros(labels, block.features.shape[1], dtype=torch.float64) for block in scaled),
+        offset=torch.zeros(labels, dtype=torch.float64),
+        out_of_fold=evidence.words.double(),
+        loss=loss_of(evidence.words, evidence),
+        words_share=1.0,
+        scales=tuple((block.centre, block.size) for block in scaled),
+    )
+
+
+def convex_logits(convex: ConvexHead, evidence: Evidence) -> Tensor:
+    """What a head says of texts, [N, L]; their targets are not looked at."""
+    logits = convex.trust * evidence.words.double() + convex.offset
+    for block, weight in zip(evidence.blocks, convex.maps, strict=True):
+        logits = logits + block.double() @ weight.T
+    return logits
+
+
+def part_of(evidence: Evidence, rows: Sequence[int]) -> Evidence:
+    """The evidence of some rows, their weights again of mean 1."""
+    chosen = list(rows)
+    weights = evidence.weights[chosen]
+    return Evidence(
+        tuple(block[chosen] for block in evidence.blocks),
+        evidence.words[chosen],
+        evidence.targets[chosen],
+        weights / weights.mean(),
+        evidence.link,
+    )
+
+
 def stratified_folds(targets: Tensor, folds: int) -> list[int]:
     """A fold for each row of targets [N, L], so that rows with the same labels are spread over all folds."""
     kind = targets.double() @ (2.0 ** torch.arange(targets.shape[1], dtype=torch.float64).clamp(max=50))
@@ -107,13 +151,19 @@ def stratified_folds(targets: Tensor, folds: int) -> list[int]:
 
 def loss_of(logits: Tensor, evidence: Evidence) -> float:
     """Mean weighted loss of logits [N, L]: cross-entropy, or the mean binary one of the labels."""
+    return float(_losses(logits, evidence))
+
+
+def _losses(logits: Tensor, evidence: Evidence) -> Tensor:
+    """The same of every [N, L] in logits [..., N, L], shape [...]."""
+    targets = evidence.targets.double()
     if evidence.link == "softmax":
-        each = -(torch.log_softmax(logits.double(), dim=-1) * evidence.targets).sum(dim=-1)
+        each = -(torch.log_softmax(logits.double(), dim=-1) * targets).sum(dim=-1)
     else:
-        each = torch.nn.functional.binary_cross_entropy_with_logits(
-            logits.double(), evidence.targets.double(), reduction="none"
-        ).mean(dim=-1)
-    return float((each * evidence.weights).mean())
+        each = binary_cross_entropy_with_logits(logits.double(), targets.expand_as(logits), reduction="none").mean(
+            dim=-1
+        )
+    return (each * evidence.weights).mean(dim=-1)
 
 
 @dataclass(frozen=True)
@@ -127,6 +177,8 @@ class _Scaled:
 
 @dataclass(frozen=True)
 class _Candidate:
+    """One choice of blocks, trust and penalty, at the scale that suits its left-out logits."""
+
     chosen: tuple[int, ...]
     trust: float
     dual: Tensor  # [N, L]
@@ -179,7 +231,15 @@ def _candidates(
     for index, (trust, _) in enumerate(grid):
         own = fold[fold_of, index]  # [N, R, L]: for each row the head that did not see it
         logits = torch.einsum("nr,nrl->nl", axes, own) + trust * words
-        yield _Candidate(chosen, trust, dual_of @ full[0, index], logits, loss_of(logits, evidence))
+        scale = _best_scale(logits, evidence)
+        dual = dual_of @ full[0, index]
+        yield _Candidate(chosen, scale * trust, scale * dual, scale * logits, loss_of(scale * logits, evidence))
+
+
+def _best_scale(logits: Tensor, evidence: Evidence) -> float:
+    """The factor on left-out logits [N, L] of the lowest loss, held near 1 by its prior."""
+    held = _losses(_SCALES[:, None, None] * logits, evidence) + _SCALES.log().square() / (2 * len(logits))
+    return float(_SCALES[int(held.argmin())])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch.optim import AdamW
 
 from petapter.backbone import Backbone
 from petapter.head import PetHead
-from petapter.training.convex import ConvexHead
+from petapter.training.convex import ConvexHead, Link
 from petapter.training.objective import Loss
 from petapter.training.order import batches
 from petapter.training.schedule import linear_schedule
@@ -29,12 +29,14 @@ class DeltaOptions:
         batch_size: Rows per step, read in one pattern that is drawn for the step.
         adapter_lr: Peak learning rate of the LoRA.
         head_lr: Peak learning rate of the label map, for features of mean square norm 1.
+        consistency: Weight of the divergence between two patterns; 0, or a single pattern, reads one per step.
     """
 
     steps: int
     batch_size: int
     adapter_lr: float
     head_lr: float
+    consistency: float = 0.0
 
 
 class LabelMap(nn.Module):
@@ -77,12 +79,14 @@ class DeltaTask:
         cached: By pattern, row and window.
         rows: The rows to train on.
         loss: Of logits [B, L] and row numbers.
+        link: How logits become probabilities.
         seed: Of order, patterns, windows and dropout.
     """
 
     cached: Sequence[Sequence[Sequence[CachedText]]]
     rows: Sequence[int]
     loss: Loss
+    link: Link
     seed: int
 
 
@@ -116,9 +120,11 @@ def train_delta(  # noqa: PLR0913
     backbone.model.train()
     for step, chosen in enumerate(batches(lengths, options.batch_size, options.steps, task.seed)):
         rows = [task.rows[index] for index in chosen]
-        pattern = int(torch.randint(len(task.cached), (1,), generator=choose))
-        texts = [_draw(task.cached[pattern][row], choose) for row in rows]
-        loss = task.loss(_logits(trunk, head, start, texts, pattern), rows)
+        logits = [
+            _logits(trunk, head, start, [_draw(task.cached[pattern][row], choose) for row in rows], pattern)
+            for pattern in _patterns(len(task.cached), options, choose)
+        ]
+        loss = _step_loss(task, logits, rows, options.consistency)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, _CLIP_NORM)
@@ -155,6 +161,27 @@ def _logits(trunk: Trunk, head: PetHead, start: LabelMap, texts: Sequence[Cached
     features = head.features(reading.at_masks) if head.shape.reads_masks else None
     scores: Tensor = start(head.label_inputs(features, reading.pools), pattern)
     return scores + head.shape.words * head.word_scores(features) if features is not None else scores
+
+
+def _patterns(count: int, options: DeltaOptions, choose: torch.Generator) -> list[int]:
+    """The patterns that a step reads its rows in: one, or two different ones where they are to agree."""
+    if options.consistency and count > 1:
+        return torch.randperm(count, generator=choose)[:2].tolist()
+    return [int(torch.randint(count, (1,), generator=choose))]
+
+
+def _step_loss(task: DeltaTask, logits: Sequence[Tensor], rows: Sequence[int], consistency: float) -> Tensor:
+    """Mean loss of logits [B, L] in one pattern or two, and how far these disagree."""
+    loss = torch.stack([task.loss(each, rows) for each in logits]).mean()
+    return loss if len(logits) == 1 else loss + consistency * divergence(logits[0], logits[1], task.link)
+
+
+def divergence(first: Tensor, second: Tensor, link: Link) -> Tensor:
+    """Symmetric Kullback-Leibler divergence of what logits [B, L] say, in nats, mean over rows (and labels each)."""
+    if link == "sigmoid":
+        return ((torch.sigmoid(first) - torch.sigmoid(second)) * (first - second)).mean()
+    p, q = torch.log_softmax(first, dim=-1), torch.log_softmax(second, dim=-1)
+    return ((p.exp() - q.exp()) * (p - q)).sum(dim=-1).mean()
 
 
 def _draw(windows: Sequence[CachedText], choose: torch.Generator) -> CachedText:

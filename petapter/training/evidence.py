@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,8 +10,9 @@ from torch import Tensor
 from petapter.backbone import Backbone
 from petapter.evaluation.label_sets import gold_labels
 from petapter.head import HeadShape, PetHead, mlm_shape, start_at_masked_lm
-from petapter.task import EncodedText, Example, Verbalizer, Windows, encode_rows, pad_batch
-from petapter.training.convex import Evidence, Link
+from petapter.task import EncodedText, Example, Verbalizer, Windows, encode_rows, pad_batch, read_verbalizer
+from petapter.task.encoding import Fields
+from petapter.training.convex import ConvexHead, Evidence, Link
 from petapter_schemas.errors import TaskError
 from petapter_schemas.task import TaskSpec
 
@@ -35,6 +36,59 @@ class FrozenReading:
 
     words: Tensor
     blocks: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class FrozenRows:
+    """Labelled rows as the frozen backbone reads them.
+
+    Attributes:
+        task: Labels, words and patterns.
+        examples: The rows.
+        backbone: What read them.
+        verbalizer: The words as tokens.
+        encoded: The rows by pattern.
+        prior: What the label words score of no text in particular, [P, L].
+        evidence: The rows as `fit_convex_head` wants them.
+    """
+
+    task: TaskSpec
+    examples: Sequence[Example]
+    backbone: Backbone
+    verbalizer: Verbalizer
+    encoded: Sequence[Windows]
+    prior: Tensor
+    evidence: Evidence
+
+
+def frozen_rows(
+    task: TaskSpec,
+    examples: Sequence[Example],
+    backbone: Backbone,
+    encoded: Sequence[Windows],
+    unlabelled: Sequence[Fields],
+) -> tuple[FrozenRows, PetHead]:
+    """Read rows once, and an untrained head for them; texts without labels make the prior surer."""
+    verbalizer = read_verbalizer(task, backbone.tokenizer)
+    head = label_head(backbone, verbalizer, task)
+    reading = read_frozen(backbone, head, encoded)
+    known = (reading.words, row_weights(task, examples, targets_of(task, examples)))
+    if unlabelled:
+        further = [Example(dict(text)) for text in unlabelled]
+        words = read_frozen(backbone, head, encode_rows(task, backbone.tokenizer, backbone.max_tokens, further)).words
+        known = (torch.cat([known[0], words], dim=1), torch.cat([known[1], torch.ones(len(unlabelled))]))
+    prior = words_prior(head, backbone, task, known)
+    evidence = evidence_of(task, examples, reading, prior)
+    return FrozenRows(task, examples, backbone, verbalizer, encoded, prior, evidence), head
+
+
+def write_convex_head(head: PetHead, convex: ConvexHead, prior: Tensor) -> None:
+    """Put a convex head into a module's head: for raw features and words from which no prior [P, L] was taken."""
+    trust = convex.trust if head.has_rows else 0.0
+    head.shape = replace(head.shape, words=trust)
+    with torch.no_grad():
+        head.label_weight.copy_(torch.cat(convex.maps, dim=1))
+        head.label_bias.copy_(convex.offset - trust * prior)
 
 
 def label_head(backbone: Backbone, verbalizer: Verbalizer, task: TaskSpec) -> PetHead:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 from petapter.adapters import AdapterChoice
 from petapter.head import HeadChoice, HeadInit
@@ -11,7 +11,7 @@ from petapter_schemas.adapter_spec import AdapterKind
 from petapter_schemas.errors import InputError
 
 _LR_TIMES_WIDTH = 0.75
-_ADAPTER_LR: Mapping[AdapterKind, float] = {"ia3": 3e-3, "bitfit": 1e-3}
+ADAPTER_LR: Mapping[AdapterKind, float] = {"ia3": 3e-3, "bitfit": 1e-3}
 """3e-3 is Liu et al.'s (2022, arXiv 2205.05638); 1e-3 is a choice that was not compared with others. What a scale or
 a bias does to its layer does not depend on the width, so neither do these."""
 
@@ -66,6 +66,8 @@ class TrainingOptions:
             raise InputError("rank must be 0 or more; steps and batch size 1 or more")
         if self.alpha <= 0:
             raise InputError("alpha must be more than 0")
+        if self.adapter_choice.kind == "none" and not self.head_choice.parts:
+            raise InputError("nothing would train: choose an adapter, or a head of which something trains")
 
     @property
     def adapter_choice(self) -> AdapterChoice:
@@ -85,7 +87,7 @@ class TrainingOptions:
         return replace(
             self,
             steps=self.steps or min(_MOST_STEPS, _LEAST_STEPS + rows),
-            adapter_lr=_ADAPTER_LR.get(self.adapter_choice.kind, lr) if self.adapter_lr is None else self.adapter_lr,
+            adapter_lr=ADAPTER_LR.get(self.adapter_choice.kind, lr) if self.adapter_lr is None else self.adapter_lr,
             head_lr=lr if self.head_lr is None else self.head_lr,
         )
 
@@ -100,6 +102,49 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True)
+class StrongOptions:
+    """Choices of preset `strong`.
+
+    Attributes:
+        seed: Of the delta's initial weights, order and dropout; the convex head has none.
+        delta: Try a delta where there are enough rows, or never.
+        least_rows: Rows below which no delta is tried.
+        kind: What the delta is: LoRA on every linear map of the upper layers, or (IA)^3 or BitFit in them.
+        steps: Optimiser steps of the delta, and of its trial.
+        batch_size: Rows per step.
+        rank: Of the LoRA.
+        adapter_lr: Peak learning rate of the delta; None means 3e-3 for (IA)^3, 1e-3 for BitFit, and 1.92 / hidden size
+            for LoRA, 5e-3 on minilm.
+        label_smoothing: Of the delta's cross-entropy.
+        consistency: Weight of the divergence between what two patterns say of the same texts. Above 0, and with two
+            patterns or more, each step reads its rows twice.
+        keep: Keep long texts as each pattern writes it, or in the way that leaving rows out prefers.
+    """
+
+    seed: int = 0
+    delta: Literal["auto", "never"] = "auto"
+    least_rows: int = 40
+    kind: Literal["lora", "ia3", "bitfit"] = "lora"
+    steps: int = 80
+    batch_size: int = 8
+    rank: int = 1
+    adapter_lr: float | None = None
+    label_smoothing: float = 0.05
+    consistency: float = 0.0
+    keep: Literal["as-written", "chosen"] = "as-written"
+
+    def hyperparameters(self) -> dict[str, bool | int | float | str]:
+        """All choices but the seed, which the manifest records in a field of its own."""
+        return {key: value for key, value in asdict(self).items() if key != "seed" and value is not None}
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size, self.rank, self.least_rows) < 1:
+            raise InputError("steps, batch size, rank and least rows must be 1 or more")
+        if self.consistency < 0:
+            raise InputError("consistency must be 0 or more")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a run does, and what the manifest says about that.
 
@@ -107,8 +152,11 @@ class Recipe:
         preset: Name of the set of choices.
         options: The choices, none of them left open.
         hyperparameters: The choices in the preset's own terms.
+        weights: By their own weights rows count, or, where the task states a class prior, so that each label counts as
+            often as that says.
     """
 
     preset: str
     options: TrainingOptions
     hyperparameters: Mapping[str, bool | int | float | str]
+    weights: Literal["own", "class-prior"] = "own"

@@ -125,14 +125,25 @@ def train_paper(
         BackboneError: The backbone lacks a needed part, or an engine has it.
     """
     chosen = options or PaperOptions()
+    read = paper_task(task, backbone, chosen)
+    return follow(chosen.recipe(len(examples)), read, examples, backbone, on_step=on_step)
+
+
+def paper_task(task: TaskSpec, backbone: Backbone, options: PaperOptions) -> TaskSpec:
+    """A task as the paper reads it.
+
+    Raises:
+        TaskError: It is none that the paper's method can solve.
+        InputError: The backbone is too short for `pad`.
+    """
     _check_shape(task)
-    if chosen.pad == PAPER_TOKENS > backbone.max_tokens:
+    if options.pad == PAPER_TOKENS > backbone.max_tokens:
         raise InputError(
             f"pad is {PAPER_TOKENS}, but {backbone.repo!r} reads {backbone.max_tokens} tokens: choose pad dynamic"
         )
-    read = task.model_copy(update={"tokenization": chosen.tokenization})
+    read = task.model_copy(update={"tokenization": options.tokenization})
     _check_words(read, backbone)
-    return follow(chosen.recipe(len(examples)), read, examples, backbone, on_step=on_step)
+    return read
 
 
 def _check_shape(task: TaskSpec) -> None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from petapter.task import (
     read_verbalizer,
 )
 from petapter.trained import TrainedModule
+from petapter.training.evidence import row_weights, targets_of
 from petapter.training.objective import objective
 from petapter.training.options import Recipe, TrainingOptions
 from petapter.training.order import batches
@@ -66,15 +67,37 @@ def train_plain(
 
     Each step minimises the loss (petapter/training/objective.py) of the label logits of a batch under one of the task's
     patterns, drawn at random. Of a text that is read in windows a step draws one, so that each of its n windows counts
-    1/n of a row. The backbone is bare again afterwards, also when training fails.
+    1/n of a row. Rows count by their weights; where the task states a class prior, each label counts as often as it
+    says (`row_weights`). The backbone is bare again afterwards, also when training fails.
 
     Raises:
         TaskError: The task or the rows cannot work; the message names the first problem.
         InputError: Training diverged.
         BackboneError: The backbone lacks a needed part, or an engine has it.
     """
-    chosen = (options or TrainingOptions()).resolved(len(examples), backbone.hidden_size)
-    return follow(Recipe("plain", chosen, chosen.hyperparameters()), task, examples, backbone, on_step=on_step)
+    recipe = plain_recipe(options or TrainingOptions(), backbone, len(examples))
+    return follow(recipe, task, examples, backbone, on_step=on_step)
+
+
+def plain_recipe(options: TrainingOptions, backbone: Backbone, rows: int) -> Recipe:
+    """What a run of preset `plain` on a number of rows does."""
+    chosen = options.resolved(rows, backbone.hidden_size)
+    return Recipe("plain", chosen, chosen.hyperparameters(), weights="class-prior")
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Labelled rows and what the backbone reads of them.
+
+    Attributes:
+        task: Its patterns.
+        examples: The rows.
+        encoded: The rows by pattern.
+    """
+
+    task: TaskSpec
+    examples: Sequence[Example]
+    encoded: Sequence[Windows]
 
 
 def follow(
@@ -90,15 +113,27 @@ def follow(
     Raises:
         PetapterError: As `train_plain`.
     """
+    rows = EncodedRows(task, examples, checked_rows(task, examples, backbone))
+    return follow_encoded(recipe, rows, backbone, on_step=on_step)
+
+
+def follow_encoded(
+    recipe: Recipe, rows: EncodedRows, backbone: Backbone, *, on_step: OnStep | None = None
+) -> TrainedModule:
+    """Train as `follow` does on rows that were checked before, alone or among others.
+
+    Raises:
+        InputError: Training diverged.
+        BackboneError: The backbone lacks a needed part, or an engine has it.
+    """
     options = recipe.options
-    encoded = checked_rows(task, examples, backbone)
-    verbalizer = read_verbalizer(task, backbone.tokenizer)
+    verbalizer = read_verbalizer(rows.task, backbone.tokenizer)
     slots = AdapterSlots(backbone.model)
     devices = [backbone.device] if backbone.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         try:
             head = new_head(backbone, verbalizer, options.head_choice, options.seed)
-            run = _Run(recipe, task, examples, encoded, backbone, head)
+            run = _Run(recipe, rows, backbone, head)
             torch.manual_seed(options.seed)
             adapter = _attach(slots, backbone, options)
             outcome = _run(run, on_step)
@@ -112,12 +147,10 @@ def follow(
 
 @dataclass(frozen=True)
 class _Run:
-    """The parts of one run; `encoded` holds the rows by pattern."""
+    """The parts of one run."""
 
     recipe: Recipe
-    task: TaskSpec
-    examples: Sequence[Example]
-    encoded: Sequence[Windows]
+    rows: EncodedRows
     backbone: Backbone
     head: PetHead
 
@@ -150,11 +183,11 @@ def _stored_config(adapter: AdapterSpec, backbone: Backbone) -> dict[str, object
 def _run(run: _Run, on_step: OnStep | None) -> Outcome:
     started = time.perf_counter()
     options, backbone = run.recipe.options, run.backbone
-    encoded = [windows.by_text() for windows in run.encoded]  # by pattern, text and window
+    encoded = [windows.by_text() for windows in run.rows.encoded]  # by pattern, text and window
     steps = options.steps or 0
     adapter = [parameter for parameter in backbone.model.parameters() if parameter.requires_grad]
     optimizer, scheduler = _optimizer(adapter, run.head, options, steps)
-    loss_of = objective(run.task, run.examples, options.label_smoothing, backbone.device)
+    loss_of = objective(run.rows.task, _weighted(run), options.label_smoothing, backbone.device)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     choose = torch.Generator().manual_seed(options.seed)
     backbone.model.train()
@@ -173,6 +206,15 @@ def _run(run: _Run, on_step: OnStep | None) -> Outcome:
         if on_step is not None:
             on_step(step, steps, float(loss.detach()))
     return Outcome(steps, time.perf_counter() - started, peak_memory_bytes(backbone))
+
+
+def _weighted(run: _Run) -> Sequence[Example]:
+    """The rows with the weights by which the loss counts them."""
+    task, examples = run.rows.task, run.rows.examples
+    if run.recipe.weights == "own" or task.class_prior is None:
+        return examples
+    weights = row_weights(task, examples, targets_of(task, examples)).tolist()
+    return [replace(example, weight=weight) for example, weight in zip(examples, weights, strict=True)]
 
 
 def _draw(windows: Sequence[EncodedText], choose: torch.Generator) -> EncodedText:
@@ -195,8 +237,8 @@ def _optimizer(
 
 def _golden(run: _Run) -> Golden:
     run.backbone.model.eval()
-    texts = probe_texts(run.task.fields)
-    scores = score(run.backbone, run.head, run.task, texts, None)
+    texts = probe_texts(run.rows.task.fields)
+    scores = score(run.backbone, run.head, run.rows.task, texts, None)
     if not bool(torch.isfinite(scores.log_probabilities).all()):
         raise InputError("training diverged, its scores are no numbers: choose a lower learning rate")
     return record_golden(texts, scores)
@@ -209,13 +251,13 @@ def _collect(run: _Run, verbalizer: Verbalizer, result: _Result) -> TrainedModul
         name: parameter.detach().cpu().clone() for name, parameter in part_parameters(run.head, parts).items()
     }
     return TrainedModule(
-        task=run.task,
+        task=run.rows.task,
         backbone=backbone.spec(verbalizer),
         adapter=adapter,
         head=head_spec(run.head, options.head_choice.init, parts),
         training=training_spec(
-            run.task,
-            run.examples,
+            run.rows.task,
+            run.rows.examples,
             backbone,
             outcome,
             preset=run.recipe.preset,

@@ -55,6 +55,22 @@ def test_benchmark_runs_reports_and_goes_on(petapter: Petapter, grid: Path, tmp_
     assert (tmp_path / "out" / "accuracy.png").is_file()
 
 
+def test_results_that_moved_are_gone_on_with_and_the_report_names_no_place_of_the_data(
+    petapter: Petapter, grid: Path, tmp_path: Path
+) -> None:
+    first: Any = petapter("benchmark", grid, "--data", tmp_path / "data", "--out", tmp_path / "out")
+    assert first.code == 0, first.err
+    (tmp_path / "data").rename(tmp_path / "corpora")
+    (tmp_path / "out").rename(tmp_path / "kept")
+    before = (tmp_path / "kept" / "results.jsonl").read_bytes()
+    again: Any = petapter("benchmark", grid, "--data", tmp_path / "corpora", "--out", tmp_path / "kept", "--json")
+    assert (again.code, again.err, again.json["finished"]) == (0, "", 4)
+    assert (tmp_path / "kept" / "results.jsonl").read_bytes() == before
+    report = (tmp_path / "kept" / "report.md").read_text()
+    assert report.endswith(f"    petapter benchmark {grid} --out {tmp_path / 'kept'} --data DIR\n")
+    assert "corpora" not in report
+
+
 def test_report_alone_runs_nothing(petapter: Petapter, grid: Path, tmp_path: Path) -> None:
     ran: Any = petapter(
         "benchmark", grid, "--data", tmp_path / "data", "--out", tmp_path / "out", "--report-only", "--json"

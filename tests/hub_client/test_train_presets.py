@@ -1,14 +1,29 @@
 """`train --preset`: what each preset lets the command line choose."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from petapter_hub_client.run_settings import RunSettings
 from tests.hub_client.conftest import Petapter
 from tests.hub_client.tiny_reviews import TASK
 
+LEFT_OUT = "since rows that were left out tell how sure a module may be"
 ONE_WORD = ("--pattern", "{text} it was {mask} .", "--label", "good", "--label", "bad")
+
+
+@pytest.fixture
+def train_plain(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Trains one step with options; returns the manifest."""
+
+    def run(*options: str) -> Any:
+        plain = (*ONE_WORD, "--backbone", backbone, "--preset", "plain", "--steps", "1")
+        made: Any = petapter("train", data, "--out", tmp_path / "m", *plain, *options, "--json").json
+        return made["manifest"]
+
+    return run
 
 
 def test_paper_preset_runs_thirty_epochs_with_the_seed_of_its_run(
@@ -34,7 +49,17 @@ def test_strong_preset_is_the_default(petapter: Petapter, backbone: Path, data: 
     assert petapter("predict", "--module", tmp_path / "m", "--backbone", backbone, "--check", "great food").code == 0
 
 
-@pytest.mark.parametrize("option", [("--rank", "4"), ("--head", "mlm")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--rank", "4"),
+        ("--head", "mlm"),
+        ("--layers", "upper"),
+        ("--head-trains", "all"),
+        ("--head-activation", "relu"),
+        ("--head-norm", "none"),
+    ],
+)
 def test_options_of_the_plain_preset_are_refused_by_the_strong_one(
     petapter: Petapter, backbone: Path, data: Path, tmp_path: Path, option: tuple[str, str]
 ) -> None:
@@ -43,7 +68,9 @@ def test_options_of_the_plain_preset_are_refused_by_the_strong_one(
     assert ran.err == f"error: {option[0]} belongs to --preset plain: give that preset, or drop it\n"
 
 
-@pytest.mark.parametrize("option", [("--seed", "1"), ("--rank", "4"), ("--head", "mlm"), ("--steps", "5")])
+@pytest.mark.parametrize(
+    "option", [("--seed", "1"), ("--rank", "4"), ("--head", "mlm"), ("--steps", "5"), ("--layers", "0")]
+)
 def test_paper_preset_decides_the_rest_itself(
     petapter: Petapter, backbone: Path, data: Path, tmp_path: Path, option: tuple[str, str]
 ) -> None:
@@ -67,3 +94,108 @@ def test_paper_preset_refuses_several_words_of_a_label(
     ran = petapter("train", data, "--out", tmp_path / "m", *TASK, "--backbone", backbone, "--preset", "paper")
     assert ran.code == 1
     assert "one word per label, but label 'bad' has 2: keep one of them" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "hyperparameters"),
+    [
+        (("--adapter", "ia3"), {"kind": "ia3", "layers": None}, {"adapter": "ia3"}),
+        (
+            ("--adapter", "bottleneck", "--layers", "0"),
+            {"kind": "bottleneck", "layers": [0]},
+            {"adapter_reduction": 16},
+        ),
+        (("--adapter", "bitfit", "--layers", "upper"), {"kind": "bitfit", "layers": [0]}, {"adapter": "bitfit"}),
+        (("--layers", " 0 "), {"kind": "lora", "rank": 8, "layers": [0]}, {"adapter_alpha": 16.0}),
+        (("--adapter", "lora", "--rank", "3"), {"kind": "lora", "rank": 3}, {"adapter_rank": 3}),
+        (("--adapter", "none", "--head-trains", "all"), {"kind": "none"}, {"head_trains": "all"}),
+    ],
+)
+def test_plain_preset_trains_the_adapter_that_was_chosen(
+    train_plain: Callable[..., Any], options: tuple[str, ...], expected: object, hyperparameters: dict[str, object]
+) -> None:
+    manifest = train_plain(*options)
+    assert manifest["adapter"] == manifest["adapter"] | expected
+    assert manifest["training"]["hyperparameters"] == manifest["training"]["hyperparameters"] | hyperparameters
+
+
+def test_random_head_takes_its_activation_and_norm(train_plain: Callable[..., Any]) -> None:
+    found = train_plain("--head", "random", "--head-activation", "tanh", "--head-norm", "none")["head"]
+    assert (found["init"], found["activation"], found["norm"]) == ("random", "tanh", "none")
+
+
+def test_paper_preset_has_its_three_adapters(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> None:
+    paper = (*ONE_WORD, "--backbone", backbone, "--preset", "paper", "--adapter")
+    made: Any = petapter("train", data, "--out", tmp_path / "m", *paper, "ia3", "--json").json
+    assert made["manifest"]["adapter"]["kind"] == "ia3"
+    ran = petapter("train", data, "--out", tmp_path / "n", *paper, "bitfit")
+    assert ran.err == "error: --preset paper has no --adapter bitfit: choose lora, ia3, bottleneck\n"
+
+
+def test_strong_preset_without_adapter_is_its_convex_head(
+    petapter: Petapter, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    strong = ("train", data, "--out", tmp_path / "m", *TASK, "--backbone", backbone, "--adapter")
+    made: Any = petapter(*strong, "none", "--json").json
+    assert made["manifest"]["training"]["hyperparameters"]["delta"] == "never"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--adapter", "bottleneck"), "--preset strong has no --adapter bottleneck: choose lora, ia3, bitfit, none"),
+        (("--calibrate", "3"), "--preset strong calibrates itself: drop --calibrate, or give --preset plain"),
+        (
+            ("--preset", "plain", "--abstain-error", "0.2"),
+            f"--abstain-error needs --calibrate with --preset plain, {LEFT_OUT}: give --calibrate 5",
+        ),
+        (
+            ("--preset", "plain", "--adapter", "ia3", "--rank", "2"),
+            "--rank belongs to --adapter lora, not ia3: drop it",
+        ),
+        (
+            ("--preset", "plain", "--adapter", "lora", "--rank", "0"),
+            "--rank 0 trains no adapter: give --adapter none, or a rank of 1 or more",
+        ),
+        (
+            ("--preset", "plain", "--adapter", "none", "--layers", "0"),
+            "--layers says where an adapter goes, and there is none: drop it, or choose an adapter",
+        ),
+        (
+            ("--preset", "plain", "--layers", "top"),
+            "--layers 'top' are no layers: write numbers from 0, such as 3,4,5, or upper",
+        ),
+        (("--preset", "plain", "--layers", "1,1"), "--layers '1,1' names a layer twice: name it once"),
+        (("--preset", "plain", "--layers", "7"), "the backbone has no layer 7: it has 1, from 0"),
+        (
+            ("--preset", "plain", "--head-norm", "none"),
+            "--head-norm belongs to --head random: give that too, or drop it; a masked LM brings its own",
+        ),
+        (
+            ("--preset", "plain", "--head", "random", "--head-trains", "all"),
+            "--head-trains belongs to --head mlm: drop it; a random head trains as a whole",
+        ),
+        (
+            ("--preset", "plain", "--adapter", "none", "--head-trains", "none"),
+            "nothing would train: choose an adapter, or a head of which something trains",
+        ),
+        (("--preset", "plain", "--calibrate", "5"), "5 folds need 5 rows or more, and there are 4"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused_in_one_line(
+    petapter: Petapter, backbone: Path, data: Path, tmp_path: Path, options: tuple[str, ...], complaint: str
+) -> None:
+    ran = petapter("train", data, "--out", tmp_path / "m", *ONE_WORD, "--backbone", backbone, *options)
+    assert (ran.code, ran.err) == (1, f"error: {complaint}\n")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({"adapter": "ia3"}, {"kind": "ia3"}), ({"adapter": "none", "seed": 3}, {"delta": "never", "seed": 3}), ({}, {})],
+)
+def test_strong_preset_is_told_only_what_was_given(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("petapter.training.StrongOptions", lambda **options: options)
+    assert RunSettings(**given)._strong() == expected

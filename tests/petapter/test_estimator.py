@@ -23,8 +23,7 @@ from petapter import (
     save_module,
     train,
 )
-from petapter.training import PaperOptions
-from petapter.training.strong import StrongOptions, train_strong
+from petapter.training import PaperOptions, StrongOptions, train_strong
 from petapter_schemas.errors import (
     BackboneError,
     BackboneMismatchError,

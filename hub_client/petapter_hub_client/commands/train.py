@@ -47,20 +47,53 @@ def train(  # noqa: PLR0913 (a command's options)
         int | None, typer.Option("--run", min=1, help="Preset paper: which run; the seed is 1895 times it. Default: 1.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of initial weights, order of rows and dropout. Default: 0.")] = None,
+    adapter: Annotated[
+        Literal["lora", "ia3", "bottleneck", "bitfit", "none"] | None,
+        typer.Option(
+            help="What trains inside the backbone; preset strong has no bottleneck, paper only the first three."
+        ),
+    ] = None,
     rank: Annotated[
         int | None, typer.Option(min=0, help="Preset plain: rank of LoRA; 0 trains the head alone. Default: 8.")
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(metavar="3,4,5|upper", help="Preset plain: layers with an adapter, from 0. Default: all."),
     ] = None,
     head: Annotated[
         Literal["mlm", "random"] | None, typer.Option(help="Preset plain: where the head starts. Default: mlm.")
     ] = None,
+    head_trains: Annotated[
+        Literal["rows", "all", "none"] | None,
+        typer.Option(help="Preset plain: what of a head from the masked LM trains. Default: rows."),
+    ] = None,
+    head_activation: Annotated[
+        Literal["gelu", "relu", "tanh", "silu", "linear"] | None,
+        typer.Option(help="Preset plain: of a random head. Default: gelu."),
+    ] = None,
+    head_norm: Annotated[
+        Literal["layer-norm", "none"] | None,
+        typer.Option(help="Preset plain: of a random head. Default: layer-norm."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps. Default: by the number of rows.")] = None,
+    calibrate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="FOLDS", min=2, help="Presets plain and paper: fit the probabilities, by as many more runs."
+        ),
+    ] = None,
+    abstain_error: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Give no label where unsure, so that at most this share gets a wrong one."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a module on labelled texts."""
     prepare_torch("train")
     from petapter_hub_client.fetching import check_new_directory
+    from petapter_hub_client.run_settings import RunSettings
     from petapter_hub_client.stated_facts import StatedFacts
-    from petapter_hub_client.training_runs import HeldOut, RunSettings, TaskSource, TrainingRun
+    from petapter_hub_client.training_runs import HeldOut, TaskSource, TrainingRun
 
     hush_huggingface()
     check_new_directory(out)
@@ -68,7 +101,21 @@ def train(  # noqa: PLR0913 (a command's options)
         data=data,
         task=TaskSource(task, pattern or [], label or []),
         backbone=backbone,
-        settings=RunSettings(preset, seed, rank, head, steps, repetition),
+        settings=RunSettings(
+            preset=preset,
+            seed=seed,
+            adapter=adapter,
+            rank=rank,
+            layers=layers,
+            head=head,
+            head_activation=head_activation,
+            head_norm=head_norm,
+            head_trains=head_trains,
+            steps=steps,
+            repetition=repetition,
+            calibrate=calibrate,
+            abstain_error=abstain_error,
+        ),
         facts=StatedFacts.check(
             name=name or out.resolve().name,
             version=version,
@@ -94,11 +141,29 @@ def _report(manifest: "Manifest", out: Path, *, as_json: bool) -> None:
             ("module", f"{manifest.name} {manifest.version}"),
             ("directory", out),
             ("rows", sum(training.examples_per_class)),
-            ("steps", f"{training.steps} in {training.seconds:.0f} s"),
+            ("steps", f"{training.steps}{_folds_text(manifest)} in {training.seconds:.0f} s"),
             ("parameters", f"{manifest.adapter.parameters + manifest.head.parameters:,}"),
             ("size", size_text(sum(file.stat().st_size for file in out.iterdir()))),
+            *_silence(manifest),
         )
     )
     if manifest.evaluation:
         say("")
         show_figures(manifest.evaluation)
+
+
+def _folds_text(manifest: "Manifest") -> str:
+    """The further runs that the seconds include."""
+    folds = manifest.training.hyperparameters.get("calibrate_folds")
+    return "" if folds is None else f", and those of {folds} folds,"
+
+
+def _silence(manifest: "Manifest") -> list[tuple[str, str]]:
+    """When the module gives no label."""
+    found = manifest.calibration
+    if found is None or found.abstain_below is None:
+        return []
+    rate = (
+        "" if found.abstain_error_rate is None else f", for {100 * found.abstain_error_rate:g} % wrong labels at most"
+    )
+    return [("abstains", f"below a probability of {found.abstain_below:.3f}{rate}")]

@@ -41,6 +41,7 @@ def test_choice_that_makes_no_adapter_is_refused(wrong: dict[str, object], why: 
     ("architecture", "choice", "why"),
     [
         ("bert", AdapterChoice(layers=(0, 2)), "no layer 2: it has 2, from 0"),
+        ("bert", AdapterChoice(layers=(5,)), "no layer 5: it has 2, from 0"),
         ("bert", AdapterChoice(targets=("q_proj",)), "no 'q_proj' in such layers"),
         ("bert", AdapterChoice(kind="bitfit", targets=("query",)), "no 'query' in such layers"),
         ("bert", AdapterChoice(kind="bitfit", targets=("output.LayerNorm",)), "is no linear layer"),

@@ -52,6 +52,16 @@ def test_a_paper_of_ones_own_is_not_doubled(tmp_path: Path) -> None:
     assert [plan.name for plan in grid.plans] == ["p"]
 
 
+def test_rivals_may_be_other_programs(tmp_path: Path) -> None:
+    grid = read_grid(written(tmp_path, GRID + "subject: majority\nrivals: [paper, setfit]\n"))
+    assert (grid.subject, grid.rivals) == ("majority", ("paper", "setfit"))
+
+
+def test_nothing_is_looked_at_more_closely_unless_the_grid_says_so(tmp_path: Path) -> None:
+    grid = read_grid(written(tmp_path, GRID))
+    assert (grid.subject, grid.rivals) == (None, ())
+
+
 def test_lists_of_options_are_multiplied_and_named() -> None:
     found = plans({"method": "module", "adapter": ["lora", "ia3"], "steps": "80", "rank": ["2", "4"], "patterns": "1"})
     assert [plan.name for plan in found] == [
@@ -108,6 +118,11 @@ def test_data_directory_is_asked_for(tmp_path: Path) -> None:
         ("methods: [majority]", "methods: [{name: x}]", "methods.0.method"),
         ("methods: [majority]", "methods: [majority, majority]", "two methods are called 'majority'"),
         ("methods: [majority]", "methods: [majority]\nbaseline: other", "the baseline 'other' is no method"),
+        ("methods: [majority]", "methods: [majority]\nsubject: other\nrivals: [paper]", "the subject 'other' is no"),
+        ("methods: [majority]", "methods: [majority]\nsubject: majority", "'subject' (the method to look at) and"),
+        ("methods: [majority]", "methods: [majority]\nrivals: [paper]", "together, or neither of them"),
+        ("methods: [majority]", "methods: [majority]\nsubject: paper\nrivals: [paper]", "names the subject, or"),
+        ("methods: [majority]", "methods: [majority]\nsubject: paper\nrivals: [x, x]", "or a rival twice"),
         ("methods: [majority]", "methods: [{method: m, patterns: 1, pattern: 0}]", "not both"),
         ("    task: {", "    task_file: t.yaml\n    task: {", "datasets.reviews: give the task either as"),
         ("  reviews:", "  ../up:", "datasets"),

@@ -11,7 +11,7 @@ from petapter.benchmark.report import ACCURACY_PLOT, DIFFERENCE_PLOT, Reported, 
 from petapter.benchmark.results import RESULTS_FILE, Failed, Result, open_store, read_foreign, read_results
 from petapter.benchmark.running import Benchmark
 from petapter.benchmark.statistics import compare, summarise
-from petapter.benchmark.tables import size_text, table
+from petapter.benchmark.tables import cost_table, size_text, table
 from tests.petapter.benchmark.conftest import LoadGrid, run_all
 from tests.petapter.benchmark.test_results import FACTS
 
@@ -55,8 +55,20 @@ def test_seconds_and_bytes_are_summarised() -> None:
     assert (summary.module_bytes, summary.peak_memory_bytes, summary.ece) == (30, None, None)
 
 
-def test_differences_are_paired_by_sample_and_seed() -> None:
-    """Reference: scipy's paired t interval over the means of the samples."""
+def test_the_processors_seconds_stand_beside_those_of_the_clock() -> None:
+    ours = [*runs("m", [[0.5, 0.5]], train_seconds=2.0), *runs("m", [[0.5]], details={"train_cpu_seconds": 3})]
+    others = [*runs("paper", [[0.5]], details={"train_cpu_seconds": 12.0}), *runs("lr", [[0.5]], train_seconds=9.0)]
+    summaries = [summarise(name, [item for item in [*ours, *others] if item.method == name])
+                 for name in ("m", "paper", "lr")]  # fmt: skip
+    rows = [line.split(" | ")[:3] for line in cost_table(summaries, "paper").splitlines()[2:]]
+    assert rows == [
+        ["| paper", "1.00 s (1x)", "12.00 s (1x)"], ["| m", "2.00 s (2x)", "3.00 s (0.25x)"],
+        ["| lr", "9.00 s (9x)", "-"],
+    ]  # fmt: skip
+
+
+def test_differences_are_paired_by_sample() -> None:
+    """Reference: scipy's paired t interval over the means of the samples, here of runs paired by seed."""
     compared = compare("ours", runs("ours", ACCURACIES["ours"])[::-1], runs("paper", ACCURACIES["paper"]))
     assert compared is not None
     means = (np.array(ACCURACIES["ours"]) - np.array(ACCURACIES["paper"])).mean(axis=1)
@@ -66,18 +78,20 @@ def test_differences_are_paired_by_sample_and_seed() -> None:
     assert compared.macro_f1.mean == pytest.approx(means.mean() / 2)
 
 
-def test_a_method_without_seeds_is_paired_with_every_seed() -> None:
+def test_a_method_without_seeds_is_compared_with_the_mean_over_seeds() -> None:
     compared = compare("lr", without_seeds("lr", [0.5, 0.6, 0.7]), runs("paper", ACCURACIES["paper"]))
     assert compared is not None
-    assert (compared.accuracy.samples, compared.accuracy.seeds) == (3, 2)
+    assert (compared.accuracy.samples, compared.runs) == (3, (3, 6))
     assert compared.accuracy.mean == pytest.approx(0.6 - np.mean(ACCURACIES["paper"]))
 
 
-def test_seeds_that_only_one_has_are_not_compared() -> None:
+def test_seeds_that_only_one_has_count_in_its_mean_and_samples_that_only_one_has_do_not() -> None:
+    """By hand: 0.85 - 0.5 and 0.65 - 0.5; t with one degree of freedom is 12.7062, the standard error 0.1."""
     compared = compare("ours", runs("ours", ACCURACIES["ours"]), runs("paper", [[0.5], [0.5]]))
     assert compared is not None
-    assert (compared.accuracy.samples, compared.accuracy.seeds) == (2, 1)
-    assert compared.accuracy.mean == pytest.approx((0.3 + 0.1) / 2)
+    assert (compared.accuracy.samples, compared.runs) == (2, (4, 2))
+    assert compared.accuracy.mean == pytest.approx(0.25)
+    assert compared.accuracy.t_interval.high == pytest.approx(0.25 + 1.27062, abs=1e-5)
 
 
 def test_one_sample_is_not_compared() -> None:

@@ -57,7 +57,7 @@ def test_what_decides_a_result_changes_its_key(load_grid: LoadGrid, changed: dic
 def test_what_does_not_decide_a_result_leaves_its_key(load_grid: LoadGrid) -> None:
     before = {cell.key for cell in load_grid().cells}
     more = load_grid(methods="[{method: module, name: other, rank: 2, steps: [2, 4]}]",
-                     more="n: [4]\nsamples: 2\nseeds: 3\n")  # fmt: skip
+                     more="n: [4]\nsamples: 2\nseeds: 3\nsubject: paper\nrivals: [setfit]\n")  # fmt: skip
     assert before <= {cell.key for cell in more.cells}
 
 

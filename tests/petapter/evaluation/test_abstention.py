@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from petapter.evaluation import abstention_threshold
+from petapter.evaluation import abstention_threshold, check_error_rate
 from petapter_schemas.errors import DataError, InputError
 from petapter_schemas.manifest import CalibrationSpec
 from tests.petapter.evaluation.scored_rows import Floats, scored, softmax
@@ -86,7 +86,7 @@ def test_all_wrong_answers_have_no_bound_below_one() -> None:
 
 
 def test_rate_that_so_few_rows_cannot_promise_is_refused_with_the_smallest_and_the_rows_needed() -> None:
-    with pytest.raises(InputError, match=r"from 10 rows: .* about 1/\(n\+1\) = 0\.0909; .* label 19 rows"):
+    with pytest.raises(InputError, match=r"from 10 rows: .* about 0\.0909; .* label 19 rows"):
         abstention_threshold(np.full(10, 0.9), np.full(10, fill_value=True), 0.05)
     needed = abstention_threshold(np.full(19, 0.9), np.full(19, fill_value=True), 0.05)
     assert needed.abstain_below == 0
@@ -97,6 +97,39 @@ def test_smallest_rate_can_be_asked_for(rows: int) -> None:
     correct = np.full(rows, fill_value=True)
     smallest = abstention_threshold(np.full(rows, 0.9), correct, 0.6).smallest_error_rate
     assert abstention_threshold(np.full(rows, 0.9), correct, smallest).error_rate == smallest
+
+
+@pytest.mark.parametrize(("weighted", "kept"), [(True, True), (False, False)])
+def test_weights_keep_the_promise_where_labels_are_more_frequent_than_among_the_rows(
+    weighted: bool, kept: bool
+) -> None:
+    """Half of the rows are of a label of which 3 in 10 answers are wrong; where the module is used, nine in ten are."""
+    wrong_share = []
+    for seed in range(400):
+        random = np.random.default_rng(seed)
+        hard = np.arange(60) < 30
+        best, wrong = random.uniform(0.5, 1, 60), random.random(60) < np.where(hard, 0.3, 0.02)
+        weights = np.where(hard, 0.9, 0.1) if weighted else None
+        below = abstention_threshold(best, ~wrong, 0.1, weights=weights).abstain_below
+        wrong_share.append((0.9 * 0.3 + 0.1 * 0.02) * min(1, 2 * (1 - below)))  # of fresh texts: best is uniform
+    error = np.std(wrong_share) / np.sqrt(len(wrong_share))
+    assert bool(np.mean(wrong_share) < 0.1 + 2 * error) is kept
+
+
+def test_equal_weights_are_as_none() -> None:
+    best, correct = answers(60, temperature=2.0)
+    assert abstention_threshold(best, correct, 0.1, weights=np.full(60, 3.0)) == abstention_threshold(
+        best, correct, 0.1
+    )
+
+
+def test_smallest_rate_counts_a_new_text_as_the_heaviest_row() -> None:
+    # rows weigh 2 + 8 x 0.5 of the heaviest, which makes 1 / (6 + 1)
+    weights = [4.0, 4.0] + [2.0] * 8
+    found = abstention_threshold(np.full(10, 0.9), np.full(10, fill_value=True), 0.15, weights=weights)
+    assert found.smallest_error_rate == pytest.approx(1 / 7)
+    with pytest.raises(InputError, match=r"about 0\.143; ask for that or more, or label 12 rows"):
+        check_error_rate(0.13, weights)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])
@@ -125,3 +158,8 @@ def test_threshold_is_added_to_the_calibration_it_was_measured_under() -> None:
         temperature=2.0, abstain_below=0.75, abstain_error_rate=0.4
     )
     assert threshold.added_to(None).temperature == 1
+
+
+def test_weights_that_are_none_are_refused() -> None:
+    with pytest.raises(DataError, match="2 positive numbers"):
+        abstention_threshold([0.9, 0.6], [True, False], 0.5, weights=[1.0, 0.0])

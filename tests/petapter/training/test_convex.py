@@ -7,7 +7,16 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from petapter.training import convex
-from petapter.training.convex import Evidence, Link, fit_convex_head, loss_of, stratified_folds
+from petapter.training.convex import (
+    Evidence,
+    Link,
+    convex_logits,
+    fit_convex_head,
+    loss_of,
+    part_of,
+    stratified_folds,
+    words_alone,
+)
 
 
 def evidence(rows: int = 24, labels: int = 3, *, noise: float = 1.0, link: Link = "softmax", seed: int = 0) -> Evidence:
@@ -42,6 +51,7 @@ def direct(features: np.ndarray, given: Evidence, start: Tensor, penalty: float)
 @pytest.mark.parametrize("penalty", [0.3, 3.0])
 def test_head_minimises_the_stated_objective(monkeypatch: pytest.MonkeyPatch, penalty: float) -> None:
     monkeypatch.setattr(convex, "TRUSTS", (0.3,))
+    monkeypatch.setattr(convex, "_SCALES", torch.ones(1, dtype=torch.float64))
     given = evidence()
     given = Evidence(given.blocks[:1], torch.randn(24, 3), given.targets, torch.rand(24) + 0.5, "softmax")
     head = fit_convex_head(given, (penalty,))
@@ -55,6 +65,7 @@ def test_head_minimises_the_stated_objective(monkeypatch: pytest.MonkeyPatch, pe
 
 def test_left_out_scores_are_those_of_heads_that_did_not_see_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convex, "TRUSTS", (0.0,))
+    monkeypatch.setattr(convex, "_SCALES", torch.ones(1, dtype=torch.float64))
     given = evidence(rows=9)
     given = Evidence(given.blocks[:1], given.words, given.targets, given.weights, "softmax")
     head = fit_convex_head(given, (1.0,))
@@ -67,6 +78,40 @@ def test_left_out_scores_are_those_of_heads_that_did_not_see_the_row(monkeypatch
         without = Evidence(given.blocks, given.words, given.targets, weights, "softmax")
         expected = direct(features, without, given.words, 1.0)[row]
         np.testing.assert_allclose(head.out_of_fold[row].numpy(), expected, atol=3e-3)
+
+
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+def test_faint_head_is_scaled_to_what_its_left_out_scores_bear(monkeypatch: pytest.MonkeyPatch, link: Link) -> None:
+    given = evidence(rows=60, noise=0.3, link=link)
+    scaled = fit_convex_head(given, (100.0,))
+    monkeypatch.setattr(convex, "_SCALES", torch.ones(1, dtype=torch.float64))
+    faint = fit_convex_head(given, (100.0,))
+    assert scaled.loss < 0.5 * faint.loss
+    assert scaled.maps[0].norm() > 3 * faint.maps[0].norm()
+    assert torch.equal(scaled.out_of_fold.argmax(dim=1), faint.out_of_fold.argmax(dim=1))
+
+
+def test_scale_of_few_rows_stays_near_one() -> None:
+    # four rows that are all told right would be scaled without end, were it not for the prior: e^2 is two of its widths
+    given = evidence(rows=4, labels=2, noise=0.01)
+    unscaled = Evidence(given.blocks[:1], given.words, given.targets, given.weights, "softmax")
+    logits = 5 * unscaled.targets.double()
+    assert 1 <= convex._best_scale(logits, unscaled) < np.exp(2)
+
+
+def test_words_alone_say_what_the_words_say() -> None:
+    given = evidence()
+    given = Evidence(given.blocks, torch.randn(24, 3), given.targets, given.weights, "softmax")
+    torch.testing.assert_close(convex_logits(words_alone(given), given), given.words.double())
+
+
+def test_part_of_the_rows_weighs_one_on_average() -> None:
+    given = evidence()
+    given = Evidence(given.blocks, given.words, given.targets, torch.rand(24) + 0.5, "softmax")
+    part = part_of(given, [3, 1, 20])
+    assert part.weights.mean() == pytest.approx(1)
+    assert torch.equal(part.blocks[0], given.blocks[0][[3, 1, 20]])
+    assert torch.equal(part.targets, given.targets[[3, 1, 20]])
 
 
 def test_block_that_carries_the_label_gets_the_weight() -> None:

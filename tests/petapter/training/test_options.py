@@ -1,5 +1,9 @@
+from typing import Any
+
 import pytest
 
+from petapter.adapters import AdapterChoice
+from petapter.head import HeadChoice
 from petapter.training import TrainingOptions
 from petapter_schemas.errors import InputError
 
@@ -46,3 +50,9 @@ def test_manifest_gets_all_choices_but_seed_and_steps() -> None:
         "clip_norm",
         "order",
     }
+
+
+@pytest.mark.parametrize("nothing", [{"rank": 0}, {"adapter": AdapterChoice(kind="none")}])
+def test_run_in_which_nothing_would_train_is_refused(nothing: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="nothing would train: choose an adapter, or a head"):
+        TrainingOptions(**nothing, head=HeadChoice("mlm", "none"))

@@ -1,0 +1,200 @@
+# ruff: noqa: PLC0415 (torch is imported when a run starts, not before)
+"""What the command line may choose about a training run, and which preset and which other choice each belongs to."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from petapter_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from petapter.adapters import AdapterChoice
+    from petapter.backbone import Backbone
+    from petapter.head import HeadChoice
+    from petapter.training import PresetOptions, StrongOptions, TrainingOptions
+
+Preset = Literal["strong", "plain", "paper"]
+Adapter = Literal["lora", "ia3", "bottleneck", "bitfit", "none"]
+
+_PRESETS_OF: Mapping[str, tuple[Preset, ...]] = {
+    "seed": ("strong", "plain"),
+    "steps": ("strong", "plain"),
+    "rank": ("plain",),
+    "head": ("plain",),
+    "layers": ("plain",),
+    "head_activation": ("plain",),
+    "head_norm": ("plain",),
+    "head_trains": ("plain",),
+}
+"""Choices that the other presets make themselves."""
+
+_ADAPTERS: Mapping[Preset, tuple[Adapter, ...]] = {
+    "strong": ("lora", "ia3", "bitfit", "none"),
+    "plain": ("lora", "ia3", "bottleneck", "bitfit", "none"),
+    "paper": ("lora", "ia3", "bottleneck"),
+}
+_UPPER = "upper"
+_UPPER_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What may be chosen about a run on the command line; None leaves it to the preset.
+
+    Attributes:
+        preset: `strong`, petapter's own; `plain`, one adapter and the head together; or `paper`, the faithful one,
+            which decides all but the run itself and the kind of adapter.
+        seed: Of initial weights, order of rows and dropout.
+        adapter: What trains inside the backbone.
+        rank: Of LoRA, in preset `plain`; 0 trains the head alone.
+        layers: Which layers get the adapter, in preset `plain`: numbers from 0 joined by commas, or `upper`.
+        head: Where the head starts, in preset `plain`.
+        head_activation: Of a random head.
+        head_norm: Of a random head likewise.
+        head_trains: What trains of a head from the masked LM.
+        steps: Optimiser steps.
+        repetition: Which of the repeated runs of `paper`, from 1.
+        calibrate: Folds by which a module of `plain` or `paper` is calibrated.
+        abstain_error: The share of texts that may get a wrong label; the module is silent where it must be for that.
+    """
+
+    preset: Preset = "strong"
+    seed: int | None = None
+    adapter: Adapter | None = None
+    rank: int | None = None
+    layers: str | None = None
+    head: Literal["mlm", "random"] | None = None
+    head_activation: str | None = None
+    head_norm: Literal["layer-norm", "none"] | None = None
+    head_trains: Literal["rows", "all", "none"] | None = None
+    steps: int | None = None
+    repetition: int | None = None
+    calibrate: int | None = None
+    abstain_error: float | None = None
+
+    def __post_init__(self) -> None:
+        for check in (_check_preset, _check_calibration, _check_adapter, _check_head):
+            check(self)
+
+    def options(self, backbone: "Backbone") -> "PresetOptions":
+        """The preset's options, with what was given on the command line.
+
+        Args:
+            backbone: The backbone; the upper layers are half of its own.
+        """
+        from petapter.training import PaperOptions
+
+        if self.preset == "paper":
+            return PaperOptions(run=self.repetition or 1, **_given(adapter=self.adapter))
+        return self._strong() if self.preset == "strong" else self._plain(backbone)
+
+    def _strong(self) -> "StrongOptions":
+        from petapter.training import StrongOptions
+
+        own = _given(seed=self.seed, steps=self.steps)
+        if self.adapter == "none":
+            return StrongOptions(**own, delta="never")
+        return StrongOptions(**own, **_given(kind=self.adapter))
+
+    def _plain(self, backbone: "Backbone") -> "TrainingOptions":
+        from petapter.training import TrainingOptions
+
+        return TrainingOptions(
+            **_given(
+                seed=self.seed,
+                steps=self.steps,
+                rank=self.rank,
+                head_init=self.head,
+                adapter=self._adapter_choice(backbone),
+                head=self._head_choice(),
+            )
+        )
+
+    def _adapter_choice(self, backbone: "Backbone") -> "AdapterChoice | None":
+        """None where nothing but the rank was chosen."""
+        from petapter.adapters import AdapterChoice, top_layers
+
+        if self.adapter is None and self.layers is None:
+            return None
+        numbers = _layer_numbers(self.layers) if self.layers is not None else None
+        chosen = numbers or (top_layers(backbone.model, _UPPER_SHARE) if self.layers is not None else None)
+        return AdapterChoice(**_given(kind=self.adapter, rank=self.rank, layers=chosen))
+
+    def _head_choice(self) -> "HeadChoice | None":
+        """None where nothing but its start was chosen."""
+        from petapter.head import HeadChoice
+
+        own = _given(trains=self.head_trains, activation=self.head_activation, norm=self.head_norm)
+        return HeadChoice(**_given(init=self.head), **own) if own else None
+
+
+def _given(**options: object) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _layer_numbers(layers: str) -> tuple[int, ...]:
+    """Their numbers; empty for the upper ones.
+
+    Raises:
+        InputError: They are written in another way, or one twice.
+    """
+    if layers.strip() == _UPPER:
+        return ()
+    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", layers, re.ASCII):
+        raise InputError(f"--layers {layers!r} are no layers: write numbers from 0, such as 3,4,5, or {_UPPER}")
+    numbers = tuple(int(number) for number in layers.split(","))
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"--layers {layers!r} names a layer twice: name it once")
+    return numbers
+
+
+def _check_preset(settings: RunSettings) -> None:
+    preset = settings.preset
+    for name, presets in _PRESETS_OF.items():
+        if preset in presets or getattr(settings, name) is None:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if preset == "paper":
+            raise InputError(f"--preset paper decides {option} itself: drop it; --run chooses the seed")
+        raise InputError(f"{option} belongs to --preset plain: give that preset, or drop it")
+    if preset != "paper" and settings.repetition is not None:
+        raise InputError("--run belongs to --preset paper: give --seed instead")
+
+
+def _check_calibration(settings: RunSettings) -> None:
+    if settings.preset == "strong":
+        if settings.calibrate is not None:
+            raise InputError("--preset strong calibrates itself: drop --calibrate, or give --preset plain")
+    elif settings.abstain_error is not None and settings.calibrate is None:
+        raise InputError(
+            f"--abstain-error needs --calibrate with --preset {settings.preset}, since rows that were left out tell "
+            "how sure a module may be: give --calibrate 5"
+        )
+
+
+def _check_adapter(settings: RunSettings) -> None:
+    kind, known = settings.adapter, _ADAPTERS[settings.preset]
+    if kind is not None and kind not in known:
+        raise InputError(f"--preset {settings.preset} has no --adapter {kind}: choose {', '.join(known)}")
+    if kind not in {None, "lora"} and settings.rank is not None:
+        raise InputError(f"--rank belongs to --adapter lora, not {kind}: drop it")
+    if kind == "lora" and settings.rank == 0:
+        raise InputError("--rank 0 trains no adapter: give --adapter none, or a rank of 1 or more")
+    if settings.layers is None:
+        return
+    if kind == "none" or settings.rank == 0:
+        raise InputError("--layers says where an adapter goes, and there is none: drop it, or choose an adapter")
+    _layer_numbers(settings.layers)
+
+
+def _check_head(settings: RunSettings) -> None:
+    own = {"--head-activation": settings.head_activation, "--head-norm": settings.head_norm}
+    for option, value in own.items():
+        if value is not None and settings.head != "random":
+            raise InputError(
+                f"{option} belongs to --head random: give that too, or drop it; a masked LM brings its own"
+            )
+    if settings.head_trains is not None and settings.head == "random":
+        raise InputError("--head-trains belongs to --head mlm: drop it; a random head trains as a whole")

@@ -1,0 +1,127 @@
+"""The delta of preset `strong`: where it starts, what it may be, what two patterns owe each other, when it is tried."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import kl_div
+
+from petapter import Backbone, Engine, ModuleInfo, open_module, save_module, train
+from petapter.training import StrongOptions, trial
+from petapter.training.convex import Evidence
+from petapter.training.delta import divergence
+from petapter.training.trial import held_out_rows
+from petapter_schemas.errors import InputError
+from petapter_schemas.task import TaskSpec
+from tests.petapter.conftest import SENTIMENT, BackboneOf
+from tests.petapter.training.test_strong import ALWAYS, MANY_ROWS
+
+TWO_PATTERNS = TaskSpec.model_validate(
+    {**SENTIMENT.model_dump(), "patterns": [{"template": "{text} It was {mask}."}, {"template": "{mask} : {text}"}]}
+)
+
+
+@pytest.fixture
+def helpless_convex_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The convex head knows nothing of left-out rows, so that any delta that does ships."""
+    monkeypatch.setattr(trial, "convex_logits", lambda _, evidence: torch.zeros_like(evidence.words))
+
+
+def test_divergence_is_the_sum_of_both_kullback_leibler_divergences() -> None:
+    # reference: torch's kl_div
+    first, second = torch.randn(5, 3), torch.randn(5, 3)
+    p, q = torch.log_softmax(first, dim=-1), torch.log_softmax(second, dim=-1)
+    expected = kl_div(p, q, reduction="batchmean", log_target=True) + kl_div(
+        q, p, reduction="batchmean", log_target=True
+    )
+    torch.testing.assert_close(divergence(first, second, "softmax"), expected)
+
+
+def test_divergence_of_labels_of_their_own_is_that_of_each() -> None:
+    # reference: the same divergence of the two outcomes of each label, spelled out
+    first, second = torch.randn(5, 3), torch.randn(5, 3)
+    outcomes = [torch.stack([logits.flatten(), torch.zeros(15)], dim=-1) for logits in (first, second)]
+    expected = divergence(outcomes[0], outcomes[1], "softmax")
+    torch.testing.assert_close(divergence(first, second, "sigmoid"), expected)
+
+
+@pytest.mark.usefixtures("helpless_convex_head")
+def test_patterns_that_owe_each_other_consistency_agree_more(bert: Backbone) -> None:
+    def disagreement(consistency: float) -> float:
+        options = replace(ALWAYS, steps=40, consistency=consistency)
+        module = train(TWO_PATTERNS, MANY_ROWS, bert, options)
+        assert module.adapter.kind == "lora"
+        with Engine(bert) as engine:
+            said = []
+            for pattern in range(2):
+                alone = module.task.model_copy(update={"patterns": (module.task.patterns[pattern],)})
+                tensors = {
+                    **module.head_tensors,
+                    "labels.bias": module.head_tensors["labels.bias"][pattern : pattern + 1],
+                }
+                engine.load(replace(module, task=alone, head_tensors=tensors, calibration=None), f"m{pattern}")
+                answers = engine.predict([(f"m{pattern}", row.fields) for row in MANY_ROWS])
+                said.append(torch.tensor([list(answer.probabilities.values()) for answer in answers]).log())
+        return float(divergence(said[0], said[1], "softmax"))
+
+    assert disagreement(5.0) < disagreement(0.0)
+
+
+def test_consistency_means_nothing_with_one_pattern(bert: Backbone) -> None:
+    first, second = (train(SENTIMENT, MANY_ROWS, bert, replace(ALWAYS, consistency=value)) for value in (0.0, 1.0))
+    assert all(torch.equal(first.head_tensors[name], second.head_tensors[name]) for name in first.head_tensors)
+
+
+@pytest.mark.usefixtures("helpless_convex_head")
+@pytest.mark.parametrize("kind", ["ia3", "bitfit"])
+def test_delta_may_be_of_another_kind(bert: Backbone, tmp_path: Path, kind: str) -> None:
+    options = StrongOptions(least_rows=4, steps=40, batch_size=4, adapter_lr=0.05, kind=kind)  # type: ignore[arg-type]
+    module = train(SENTIMENT, MANY_ROWS, bert, options)
+    assert module.adapter.kind == kind
+    save_module(module, tmp_path / "m", ModuleInfo("m"))
+    assert open_module(tmp_path / "m", bert).adapter.kind == kind
+    with Engine(bert) as engine:
+        engine.load(tmp_path / "m", "m", check=True)
+
+
+def test_delta_trains_on_a_backbone_without_words(backbone_of: BackboneOf) -> None:
+    module = train(SENTIMENT, MANY_ROWS, backbone_of("encoder"), replace(ALWAYS, steps=40))
+    assert module.head.words == 0.0
+    assert module.training.hyperparameters["shipped"] in {"delta", "convex"}
+
+
+def test_delta_keeps_the_full_trust_in_words_that_it_started_with(bert: Backbone) -> None:
+    assert train(SENTIMENT, MANY_ROWS, bert, ALWAYS).head.words == 1.0
+
+
+def test_held_out_quarter_has_every_label() -> None:
+    targets = torch.eye(2)[torch.tensor([0] * 8 + [1] * 8)]
+    given = Evidence((torch.zeros(16, 1),), torch.zeros(16, 2), targets, torch.ones(16), "softmax")
+    unseen = held_out_rows(given)
+    assert len(unseen) == 4
+    assert targets[list(unseen)].sum(dim=0).tolist() == [2, 2]
+
+
+def test_no_delta_is_tried_where_its_quarter_of_the_rows_cannot_promise_the_error_rate(
+    bert: Backbone, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="petapter"):
+        module = train(SENTIMENT, MANY_ROWS, bert, ALWAYS, abstain_error_rate=0.1)  # 5 of 20 rows promise 1 / 6
+    assert module.adapter.kind == "none"
+    assert module.calibration is not None
+    assert module.calibration.abstain_error_rate == 0.1
+    assert "no delta is tried" in caplog.text
+
+
+def test_delta_abstains_by_the_rows_that_its_trial_did_not_see(bert: Backbone) -> None:
+    module = train(SENTIMENT, MANY_ROWS, bert, ALWAYS, abstain_error_rate=0.2)
+    assert module.adapter.kind == "lora"
+    assert module.calibration is not None
+    assert module.calibration.abstain_below is not None
+
+
+def test_consistency_below_zero_is_refused() -> None:
+    with pytest.raises(InputError, match="consistency must be 0 or more"):
+        StrongOptions(consistency=-0.1)
