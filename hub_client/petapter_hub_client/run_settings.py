@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from petapter_schemas.errors import InputError
+from petapter_schemas.task import TaskSpec
 
 if TYPE_CHECKING:
     from petapter.adapters import AdapterChoice
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Preset = Literal["strong", "plain", "paper"]
 Adapter = Literal["lora", "ia3", "bottleneck", "bitfit", "none"]
+Keep = Literal["auto", "head", "tail", "head+tail", "windows"]
 
 _PRESETS_OF: Mapping[str, tuple[Preset, ...]] = {
     "seed": ("strong", "plain"),
@@ -57,6 +59,8 @@ class RunSettings:
         repetition: Which of the repeated runs of `paper`, from 1.
         calibrate: Folds by which a module of `plain` or `paper` is calibrated.
         abstain_error: The share of texts that may get a wrong label; the module is silent where it must be for that.
+        keep: How every pattern keeps long texts, instead of what the task says; `auto`, in preset `strong`, lets rows
+            that are left out choose.
     """
 
     preset: Preset = "strong"
@@ -72,6 +76,7 @@ class RunSettings:
     repetition: int | None = None
     calibrate: int | None = None
     abstain_error: float | None = None
+    keep: Keep | None = None
 
     def __post_init__(self) -> None:
         for check in (_check_preset, _check_calibration, _check_adapter, _check_head):
@@ -89,10 +94,16 @@ class RunSettings:
             return PaperOptions(run=self.repetition or 1, **_given(adapter=self.adapter))
         return self._strong() if self.preset == "strong" else self._plain(backbone)
 
+    def task(self, task: TaskSpec) -> TaskSpec:
+        """A task with the way to keep long texts that was given on the command line."""
+        from petapter.training.long_texts import keeping
+
+        return task if self.keep in {None, "auto"} else keeping(task, str(self.keep))
+
     def _strong(self) -> "StrongOptions":
         from petapter.training import StrongOptions
 
-        own = _given(seed=self.seed, steps=self.steps)
+        own = _given(seed=self.seed, steps=self.steps, keep="chosen" if self.keep == "auto" else None)
         if self.adapter == "none":
             return StrongOptions(**own, delta="never")
         return StrongOptions(**own, **_given(kind=self.adapter))
@@ -159,6 +170,8 @@ def _check_preset(settings: RunSettings) -> None:
         if preset == "paper":
             raise InputError(f"--preset paper decides {option} itself: drop it; --run chooses the seed")
         raise InputError(f"{option} belongs to --preset plain: give that preset, or drop it")
+    if preset != "strong" and settings.keep == "auto":
+        raise InputError("--keep auto belongs to --preset strong: give head, tail, head+tail or windows")
     if preset != "paper" and settings.repetition is not None:
         raise InputError("--run belongs to --preset paper: give --seed instead")
 

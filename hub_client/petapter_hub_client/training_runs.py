@@ -73,7 +73,7 @@ class TrainingRun:
         def told(step: int, total: int, loss: float) -> None:
             on_step(step, total, f"loss {loss:.3f}")
 
-        task = self.task.read()
+        task = self.settings.task(self.task.read())
         examples = read_examples(self.data, task)
         held_out = read_examples(self.held_out.file, task) if self.held_out is not None else []
         unlabelled = read_texts(self.unlabelled, task.fields) if self.unlabelled is not None else []

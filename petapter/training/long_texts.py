@@ -98,7 +98,7 @@ def choose_keep(task: TaskSpec, examples: Sequence[Example], backbone: Backbone)
     if not cut_rows:
         return KeepChoice(task, written, (), 0.0, None)
     _refuse_errors(task, examples, backbone, encoded_head)
-    tasks = {written: task} | {keep: _keeping(task, keep) for keep in _COSTS if keep != written}
+    tasks = {written: task} | {keep: keeping(task, keep) for keep in _COSTS if keep != written}
     encoded = {
         keep: encoded_head if keep == "head" else encode_rows(other, backbone.tokenizer, backbone.max_tokens, examples)
         for keep, other in tasks.items()
@@ -110,6 +110,15 @@ def choose_keep(task: TaskSpec, examples: Sequence[Example], backbone: Backbone)
     ways = tuple(_way(keep, losses[keep], losses[written], encoded[keep]) for keep in tasks)
     logger.info("left-out losses: %s; kept: %s", ", ".join(f"{way.keep} {way.loss:.3f}" for way in ways), chosen)
     return KeepChoice(tasks[chosen], chosen, ways, cut_rows, readings[chosen])
+
+
+def keeping(task: TaskSpec, keep: str) -> TaskSpec:
+    """A task whose patterns all keep long texts in one way."""
+    patterns = tuple(
+        pattern.model_copy(update={"keep": keep, "windows": pattern.windows if keep == "windows" else None})
+        for pattern in task.patterns
+    )
+    return task.model_copy(update={"patterns": patterns})
 
 
 def _refuse_highest(task: TaskSpec) -> None:
@@ -126,17 +135,9 @@ def _written_way(task: TaskSpec) -> str:
     return keeps.pop() if len(keeps) == 1 else _MIXED
 
 
-def _keeping(task: TaskSpec, keep: str) -> TaskSpec:
-    patterns = tuple(
-        pattern.model_copy(update={"keep": keep, "windows": pattern.windows if keep == "windows" else None})
-        for pattern in task.patterns
-    )
-    return task.model_copy(update={"patterns": patterns})
-
-
 def _cut_by_head(task: TaskSpec, examples: Sequence[Example], backbone: Backbone) -> tuple[float, list[Windows]]:
     """Share of the rows that lose tokens in any pattern that keeps the head, and the rows encoded so."""
-    encoded = encode_rows(_keeping(task, "head"), backbone.tokenizer, backbone.max_tokens, examples)
+    encoded = encode_rows(keeping(task, "head"), backbone.tokenizer, backbone.max_tokens, examples)
     cut = {row for windows in encoded for row, lost in enumerate(windows.lost_tokens) if lost}
     return len(cut) / max(1, len(examples)), encoded
 

@@ -1,5 +1,6 @@
 """`train --preset`: what each preset lets the command line choose."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,14 @@ def test_strong_preset_without_adapter_is_its_convex_head(
             "nothing would train: choose an adapter, or a head of which something trains",
         ),
         (("--preset", "plain", "--calibrate", "5"), "5 folds need 5 rows or more, and there are 4"),
+        (
+            ("--preset", "plain", "--keep", "auto"),
+            "--keep auto belongs to --preset strong: give head, tail, head+tail or windows",
+        ),
+        (
+            ("--preset", "paper", "--keep", "tail"),
+            "the paper preset cuts long texts on the right: write keep: head, not tail",
+        ),
     ],
 )
 def test_choices_that_do_not_go_together_are_refused_in_one_line(
@@ -199,3 +208,15 @@ def test_strong_preset_is_told_only_what_was_given(
 ) -> None:
     monkeypatch.setattr("petapter.training.StrongOptions", lambda **options: options)
     assert RunSettings(**given)._strong() == expected
+
+
+def test_way_to_keep_long_texts_is_written_into_the_module(
+    petapter: Petapter, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    for keep, expected in (("tail", "tail"), ("auto", "head")):  # no text is too long, so auto leaves the task's own
+        out = tmp_path / keep
+        ran = petapter("train", data, "--out", out, *ONE_WORD, "--backbone", backbone, "--keep", keep)
+        assert ran.code == 0, ran.err
+        manifest = json.loads((out / "petapter.json").read_text(encoding="utf-8"))
+        assert [pattern["keep"] for pattern in manifest["task"]["patterns"]] == [expected]
+        assert ("none is too long" in ran.out) == (keep == "auto")

@@ -86,6 +86,10 @@ def train(  # noqa: PLR0913 (a command's options)
         float | None,
         typer.Option(metavar="RATE", help="Give no label where unsure, so that at most this share gets a wrong one."),
     ] = None,
+    keep: Annotated[
+        Literal["auto", "head", "tail", "head+tail", "windows"] | None,
+        typer.Option(help="What of a text that is too long; auto (preset strong) chooses. Default: as the task says."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a module on labelled texts."""
@@ -115,6 +119,7 @@ def train(  # noqa: PLR0913 (a command's options)
             repetition=repetition,
             calibrate=calibrate,
             abstain_error=abstain_error,
+            keep=keep,
         ),
         facts=StatedFacts.check(
             name=name or out.resolve().name,
@@ -142,6 +147,7 @@ def _report(manifest: "Manifest", out: Path, *, as_json: bool) -> None:
             ("directory", out),
             ("rows", sum(training.examples_per_class)),
             ("steps", f"{training.steps}{_folds_text(manifest)} in {training.seconds:.0f} s"),
+            *_kept(manifest),
             ("parameters", f"{manifest.adapter.parameters + manifest.head.parameters:,}"),
             ("size", size_text(sum(file.stat().st_size for file in out.iterdir()))),
             *_silence(manifest),
@@ -156,6 +162,15 @@ def _folds_text(manifest: "Manifest") -> str:
     """The further runs that the seconds include."""
     folds = manifest.training.hyperparameters.get("calibrate_folds")
     return "" if folds is None else f", and those of {folds} folds,"
+
+
+def _kept(manifest: "Manifest") -> list[tuple[str, str]]:
+    """What rows that were left out say of the ways to keep long texts."""
+    facts, start = manifest.training.hyperparameters, "left_out_loss_"
+    if "kept" not in facts:
+        return []
+    losses = ", ".join(f"{key.removeprefix(start)} {facts[key]:.3f}" for key in facts if key.startswith(start))
+    return [("long texts", f"{facts['kept']} (left-out losses: {losses})" if losses else "none is too long")]
 
 
 def _silence(manifest: "Manifest") -> list[tuple[str, str]]:

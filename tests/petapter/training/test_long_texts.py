@@ -237,7 +237,7 @@ def test_windows_are_read_as_the_task_writes_them(bert: Backbone) -> None:
     assert way(choice, "windows").seen == pytest.approx(3 * 58 / LENGTH)
     mixed = task.model_copy(update={"patterns": (*task.patterns, *keeping("head").patterns)})
     choice = choose_keep(mixed, IN_THE_MIDDLE, bert)
-    specs = [pattern.windowing for pattern in long_texts._keeping(mixed, "windows").patterns]
+    specs = [pattern.windowing for pattern in long_texts.keeping(mixed, "windows").patterns]
     assert [spec and spec.at_most for spec in specs] == [3, 16]
     assert kept(choice.task) <= {"windows", "head"}
 
