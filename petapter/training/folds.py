@@ -24,7 +24,7 @@ from petapter.training.evidence import row_weights, targets_of
 from petapter.training.options import Recipe
 from petapter.training.out_of_fold import calibration_from, check_abstention
 from petapter.training.record import peak_memory_bytes
-from petapter.training.trainer import EncodedRows, OnStep, follow, follow_encoded
+from petapter.training.trainer import EncodedRows, OnStep, as_one, follow, follow_encoded
 from petapter_schemas.errors import InputError
 from petapter_schemas.manifest import CalibrationSpec, TrainingSpec
 from petapter_schemas.task import TaskSpec
@@ -77,7 +77,7 @@ def follow_in_folds(
     fold_of = fold_of_rows(task, examples, folds)
     parts = [[row for row, own in enumerate(fold_of) if own == fold] for fold in range(folds.count)]
     recipes = [recipe_of(len(examples)), *(recipe_of(len(examples) - len(unseen)) for unseen in parts)]
-    told = _as_one(on_step, [recipe.options.steps or 0 for recipe in recipes])
+    told = as_one(on_step, [recipe.options.steps or 0 for recipe in recipes])
     module = follow(recipes[0], task, examples, backbone, on_step=told[0])
     began = time.perf_counter()
     left_out = torch.zeros(len(examples), len(task.labels))
@@ -119,18 +119,6 @@ def _weights(task: TaskSpec, examples: Sequence[Example]) -> Tensor:
     """How much each row counts, [N], of mean 1; as in `plain`."""
     own = torch.tensor([example.weight for example in examples])
     return own / own.mean() if task.class_prior is None else row_weights(task, examples, targets_of(task, examples))
-
-
-def _as_one(on_step: OnStep | None, steps: Sequence[int]) -> list[OnStep | None]:
-    """What each of several runs is to call, so that their steps are told as those of one."""
-    if on_step is None:
-        return [None] * len(steps)
-    tell, total = on_step, sum(steps)
-
-    def part(before: int) -> OnStep:
-        return lambda step, _, loss: tell(before + step, total, loss)
-
-    return [part(sum(steps[:index])) for index in range(len(steps))]
 
 
 def _score(

@@ -168,6 +168,18 @@ def checked_rows(task: TaskSpec, examples: Sequence[Example], backbone: Backbone
     return encoded
 
 
+def as_one(on_step: OnStep | None, steps: Sequence[int]) -> list[OnStep | None]:
+    """What each of several runs is to call, so that their steps are told as those of one."""
+    if on_step is None:
+        return [None] * len(steps)
+    tell, total = on_step, sum(steps)
+
+    def part(before: int) -> OnStep:
+        return lambda step, _, loss: tell(before + step, total, loss)
+
+    return [part(sum(steps[:index])) for index in range(len(steps))]
+
+
 def _attach(slots: AdapterSlots, backbone: Backbone, options: TrainingOptions) -> AdapterSpec:
     choice = options.adapter_choice
     spec = adapter_spec(choice, backbone.model)

@@ -31,7 +31,7 @@ from petapter.training.delta import DeltaOptions, DeltaTask, LabelMap, delta_log
 from petapter.training.evidence import FrozenRows, write_convex_head
 from petapter.training.objective import Loss, objective
 from petapter.training.options import ADAPTER_LR, StrongOptions
-from petapter.training.trainer import OnStep
+from petapter.training.trainer import OnStep, as_one
 from petapter.training.trunk import CachedText, Trunk, upper_layers
 from petapter_schemas.adapter_spec import AdapterSpec
 
@@ -91,8 +91,8 @@ def try_delta(run: Run, on_step: OnStep | None) -> Delta | None:
     held_out, without = part_of(rows.evidence, unseen), part_of(rows.evidence, seen)
     trunk = Trunk(rows.backbone)
     task = DeltaTask(_cache(trunk, rows), seen, _loss(rows, options), rows.evidence.link, options.seed)
-    told = _Progress(on_step, options.steps, _RUNS)
-    label_map, _ = _train(run, trunk, task, _start(without, run.head), told.part(0))
+    told = as_one(on_step, [options.steps] * _RUNS)
+    label_map, _ = _train(run, trunk, task, _start(without, run.head), told[0])
     trial = delta_logits(trunk, run.head, label_map, task, unseen).cpu()
     run.slots.remove(SLOT)
     losses = loss_of(trial, held_out), loss_of(convex_logits(fit_convex_head(without), held_out), held_out)
@@ -100,7 +100,7 @@ def try_delta(run: Run, on_step: OnStep | None) -> Delta | None:
     if losses[0] >= losses[1]:
         return None
     task = replace(task, rows=range(len(rows.examples)))
-    label_map, spec = _train(run, trunk, task, _start(rows.evidence, run.head), told.part(1))
+    label_map, spec = _train(run, trunk, task, _start(rows.evidence, run.head), told[1])
     label_map.write_to(run.head)
     tensors = {name: tensor.half() for name, tensor in run.slots.read(SLOT).items()}
     run.slots.write(SLOT, tensors)
@@ -151,19 +151,3 @@ def _loss(rows: FrozenRows, options: StrongOptions) -> Loss:
         for example, weight in zip(rows.examples, rows.evidence.weights.tolist(), strict=True)
     ]
     return objective(rows.task, weighted, options.label_smoothing, rows.backbone.device)
-
-
-@dataclass(frozen=True)
-class _Progress:
-    """Reports the steps of several runs as those of one."""
-
-    on_step: OnStep | None
-    steps: int
-    parts: int
-
-    def part(self, index: int) -> OnStep | None:
-        """What one of the runs is to call."""
-        on_step = self.on_step
-        if on_step is None:
-            return None
-        return lambda step, _, loss: on_step(index * self.steps + step, self.parts * self.steps, loss)
