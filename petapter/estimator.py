@@ -26,7 +26,7 @@ from petapter.module import ModuleInfo, open_module, save_module
 from petapter.runtime import Engine
 from petapter.task import Example
 from petapter.trained import TrainedModule
-from petapter.training import PaperOptions, StrongOptions, TrainingOptions, train, train_paper, train_strong
+from petapter.training import PaperOptions, StrongOptions, TrainingOptions, train
 from petapter_schemas.errors import BackboneError, EstimatorDataError, InputError, TaskError
 from petapter_schemas.manifest import Manifest
 from petapter_schemas.messages import first_problem
@@ -77,6 +77,8 @@ class PETapterClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         verbalizer: Mapping[Any, object] | None = None,
         preset: str = "strong",
         options: Options | None = None,
+        calibrate_folds: int | None = None,
+        abstain_error_rate: float | None = None,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
@@ -91,6 +93,8 @@ class PETapterClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             preset: How to train: "strong", "plain" (adapter and head together, always), or "paper" as the paper does.
             options: StrongOptions, TrainingOptions or PaperOptions, as the preset asks; None takes its defaults. The
                 seed comes from `random_state`; of the paper's runs it is the one after that number.
+            calibrate_folds: Runs by which a module of "plain" or "paper" is calibrated; "strong" calibrates itself.
+            abstain_error_rate: As in `train`: the module that is saved abstains, `predict` always answers.
             device: Where a directory is loaded to; None as `Backbone.load`.
             random_state: Seed of the run.
         """
@@ -99,6 +103,8 @@ class PETapterClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.verbalizer = verbalizer
         self.preset = preset
         self.options = options
+        self.calibrate_folds = calibrate_folds
+        self.abstain_error_rate = abstain_error_rate
         self.device = device
         self.random_state = random_state
 
@@ -195,21 +201,14 @@ class PETapterClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return tags
 
     def _train(self, task: TaskSpec, examples: Sequence[Example]) -> TrainedModule:
-        backbone = _resident(self.backbone, self.device)
-        seed = _seed(self.random_state)
-        match self.preset, self.options:
-            case "strong", None | StrongOptions() as options:
-                return train_strong(task, examples, backbone, replace(options or StrongOptions(), seed=seed))
-            case "plain", None | TrainingOptions() as options:
-                return train(task, examples, backbone, replace(options or TrainingOptions(), seed=seed))
-            case "paper", None | PaperOptions() as options:
-                return train_paper(task, examples, backbone, replace(options or PaperOptions(), run=seed + 1))
-            case "strong" | "plain" | "paper", _:
-                raise InputError(
-                    f"preset {self.preset!r} has no {type(self.options).__name__}: give the options of that preset"
-                )
-            case _:
-                raise InputError(f"there is no preset {self.preset!r}: choose strong, plain or paper")
+        return train(
+            task,
+            examples,
+            _resident(self.backbone, self.device),
+            _seeded(self.preset, self.options, _seed(self.random_state)),
+            calibrate_folds=self.calibrate_folds,
+            abstain_error_rate=self.abstain_error_rate,
+        )
 
     def _accept(self, module: TrainedModule, names: Mapping[Any, str]) -> None:
         """Keep what was learned; `names` maps labels to their names in the module."""
@@ -350,6 +349,21 @@ def _words(label: object, name: str, verbalizer: Mapping[Any, object] | None) ->
 
 def _fields(patterns: Sequence[PatternSpec]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for pattern in patterns for name in pattern.fields))
+
+
+def _seeded(preset: str, given: object, seed: int) -> Options:
+    """The options of a preset with the seed of this run."""
+    match preset, given:
+        case "strong", None | StrongOptions() as options:
+            return replace(options or StrongOptions(), seed=seed)
+        case "plain", None | TrainingOptions() as options:
+            return replace(options or TrainingOptions(), seed=seed)
+        case "paper", None | PaperOptions() as options:
+            return replace(options or PaperOptions(), run=seed + 1)
+        case "strong" | "plain" | "paper", _:
+            raise InputError(f"preset {preset!r} has no {type(given).__name__}: give the options of that preset")
+        case _:
+            raise InputError(f"there is no preset {preset!r}: choose strong, plain or paper")
 
 
 def _seed(random_state: object) -> int:

@@ -91,7 +91,7 @@ _HYPERPARAMETERS: dict[AdapterKind, tuple[str, ...]] = {
 
 
 def top_layers(model: PreTrainedModel, share: float) -> tuple[int, ...]:
-    """The numbers of a share of the layers, the nearest to the head, rounded to whole layers and at least one.
+    """The numbers of a share of the layers, nearest to the head, rounded to whole layers (a half up), at least one.
 
     Raises:
         InputError: The share is not above 0 and at most 1.
@@ -99,7 +99,7 @@ def top_layers(model: PreTrainedModel, share: float) -> tuple[int, ...]:
     if not 0 < share <= 1:
         raise InputError(f"the share of layers must be above 0 and at most 1, not {share}")
     count = int(model.config.num_hidden_layers)
-    return tuple(range(count - max(1, round(share * count)), count))
+    return tuple(range(count - max(1, math.floor(share * count + 0.5)), count))
 
 
 def adapter_spec(choice: AdapterChoice, model: PreTrainedModel) -> AdapterSpec:

@@ -132,8 +132,8 @@ def _lost(pattern: PatternSpec, max_tokens: int, windows: Windows) -> Iterator[F
         "warning",
         f"{seen.cut_texts} of {len(seen.shares)} texts are longer than {max_tokens} tokens in pattern "
         f"{pattern.template!r} and lose {seen.lost_tokens} tokens {where or 'between their windows'}: "
-        f"{_percent(seen.share)} of all tokens are read, of one text only {_percent(min(seen.shares))}; --keep auto "
-        "chooses by validation what is kept",
+        f"{_percent(seen.share)} of all tokens are read, of one text only {_percent(min(seen.shares))}; preset "
+        "strong chooses by validation what is kept where --keep auto asks for it",
     )
 
 

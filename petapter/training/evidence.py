@@ -67,11 +67,23 @@ def frozen_rows(
     backbone: Backbone,
     encoded: Sequence[Windows],
     unlabelled: Sequence[Fields],
+    reading: FrozenReading | None = None,
 ) -> tuple[FrozenRows, PetHead]:
-    """Read rows once, and an untrained head for them; texts without labels make the prior surer."""
+    """Read rows once, and an untrained head for them; texts without labels make the prior surer.
+
+    Args:
+        task: Labels, words and patterns.
+        examples: The rows.
+        backbone: Without an active adapter.
+        encoded: The rows by pattern.
+        unlabelled: Texts without labels.
+        reading: The rows as the backbone reads them, if it did already.
+    """
+    if not backbone.has_mlm_head:
+        logger.warning("%s comes without a masked-LM head: the text alone is read, label words are not", backbone.repo)
     verbalizer = read_verbalizer(task, backbone.tokenizer)
     head = label_head(backbone, verbalizer, task)
-    reading = read_frozen(backbone, head, encoded)
+    reading = reading or read_frozen(backbone, head, encoded)
     known = (reading.words, row_weights(task, examples, targets_of(task, examples)))
     if unlabelled:
         further = [Example(dict(text)) for text in unlabelled]
@@ -103,7 +115,6 @@ def label_head(backbone: Backbone, verbalizer: Verbalizer, task: TaskSpec) -> Pe
         head = PetHead(verbalizer, shape)
         start_at_masked_lm(head, backbone, verbalizer)
     else:
-        logger.warning("%s comes without a masked-LM head: the text alone is read, label words are not", backbone.repo)
         width = backbone.hidden_size
         shape = HeadShape(
             width, width, "gelu", "none", 1e-12,

@@ -92,7 +92,7 @@ def choose_keep(task: TaskSpec, examples: Sequence[Example], backbone: Backbone)
     Raises:
         TaskError: A pattern pools windows by the highest score, or the task and the rows cannot work.
     """
-    _refuse_highest(task)
+    refuse_highest_pool(task)
     written = _written_way(task)
     cut_rows, encoded_head = _cut_by_head(task, examples, backbone)
     if not cut_rows:
@@ -121,12 +121,17 @@ def keeping(task: TaskSpec, keep: str) -> TaskSpec:
     return task.model_copy(update={"patterns": patterns})
 
 
-def _refuse_highest(task: TaskSpec) -> None:
+def refuse_highest_pool(task: TaskSpec) -> None:
+    """Refuse patterns that take the highest score of a text's windows: features are averaged over windows.
+
+    Raises:
+        TaskError: A pattern does.
+    """
     for pattern in task.patterns:
         if pattern.windowing is not None and pattern.windowing.pool != "mean":
             raise TaskError(
-                f"pattern {pattern.template!r} takes the highest score of a text's windows, but leaving rows out "
-                "measures their mean: write pool: mean, or choose yourself how long texts are kept"
+                f"pattern {pattern.template!r} takes the highest score of a text's windows, but preset 'strong' "
+                "measures their mean: write pool: mean, or take preset 'plain'"
             )
 
 

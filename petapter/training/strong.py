@@ -27,7 +27,7 @@ from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.training.convex import ConvexHead, fit_convex_head
 from petapter.training.evidence import FrozenRows, frozen_rows, write_convex_head
-from petapter.training.long_texts import choose_keep
+from petapter.training.long_texts import KeepChoice, choose_keep, refuse_highest_pool
 from petapter.training.options import StrongOptions
 from petapter.training.out_of_fold import calibration_from, check_abstention
 from petapter.training.record import Outcome, peak_memory_bytes, training_spec
@@ -82,9 +82,11 @@ def train_strong(  # noqa: PLR0913 (a door of the library, with a default for ea
         try:
             torch.manual_seed(options.seed)
             _check_count(examples)
-            task, kept = _kept(task, examples, backbone, options)
+            refuse_highest_pool(task)
+            choice = None if options.keep == "as-written" else choose_keep(task, examples, backbone)
+            task, reading = (choice.task, choice.reading) if choice else (task, None)
             encoded = checked_rows(task, examples, backbone)
-            rows, head = frozen_rows(task, examples, backbone, encoded, unlabelled)
+            rows, head = frozen_rows(task, examples, backbone, encoded, unlabelled, reading)
             check_abstention(task, rows.evidence.weights, abstain_error_rate)
             convex = fit_convex_head(rows.evidence)
             run = Run(rows, head, slots, options)
@@ -93,7 +95,7 @@ def train_strong(  # noqa: PLR0913 (a door of the library, with a default for ea
                 write_convex_head(head, convex, rows.prior)
             seconds = time.perf_counter() - began
             calibration = _calibration(rows, convex, delta, abstain_error_rate)
-            return _collect(run, _Result(convex, delta, calibration, seconds, kept))
+            return _collect(run, _Result(convex, delta, calibration, seconds, _kept(choice)))
         finally:
             slots.close()
             backbone.model.eval()
@@ -117,15 +119,11 @@ def _check_count(examples: Sequence[Example]) -> None:
         raise TaskError(f"preset 'strong' is for at most {_MOST_EXAMPLES} rows, not {len(examples)}: take 'plain'")
 
 
-def _kept(
-    task: TaskSpec, examples: Sequence[Example], backbone: Backbone, options: StrongOptions
-) -> tuple[TaskSpec, _Facts]:
-    """The task as long texts are to be kept, and what speaks for it."""
-    if options.keep == "as-written":
-        return task, {}
-    choice = choose_keep(task, examples, backbone)
-    losses: _Facts = {f"left_out_loss_{way.keep}": round(way.loss, 6) for way in choice.ways}
-    return choice.task, {"kept": choice.keep, **losses}
+def _kept(choice: KeepChoice | None) -> _Facts:
+    """How long texts are kept where rows chose, and what speaks for it."""
+    if choice is None:
+        return {}
+    return {"kept": choice.keep} | {f"left_out_loss_{way.keep}": round(way.loss, 6) for way in choice.ways}
 
 
 def _delta_may_pay(rows: FrozenRows, options: StrongOptions, abstain_error_rate: float | None) -> bool:

@@ -204,7 +204,13 @@ def _limits(manifest: Manifest) -> Iterator[str]:
 
 
 def _calibration(calibration: CalibrationSpec | None) -> Iterator[str]:
-    if calibration is None:
+    if calibration is not None and calibration.thresholds:
+        low, high = _number(min(calibration.thresholds)), _number(max(calibration.thresholds))
+        limit = low if low == high else f"{low} to {high}"
+        yield f"It gives a text every label whose probability reaches that label's threshold, {limit}."
+    if calibration is None or (
+        calibration.thresholds and calibration.temperature == 1 and calibration.class_bias is None
+    ):
         yield "Its probabilities are not calibrated: 0.9 does not mean right nine times out of ten."
         return
     yield f"Its probabilities are calibrated (temperature {_number(calibration.temperature)}), for data like its own."

@@ -196,6 +196,21 @@ def test_a_clone_is_unfitted_and_shares_the_backbone(bert: Backbone, classifier:
     assert clone(copy.set_params(random_state=5, preset="paper")).get_params()["random_state"] == 5
 
 
+def test_folds_calibrate_the_module_and_an_error_rate_gives_it_a_threshold(
+    bert: Backbone, classifier: PETapterClassifier
+) -> None:
+    bare = clone(classifier).fit(TEXTS, LABELS).module_
+    module = classifier.set_params(calibrate_folds=2, abstain_error_rate=0.45).fit(TEXTS, LABELS).module_
+    assert bare.calibration is None
+    assert module.calibration is not None
+    assert module.calibration.abstain_error_rate == 0.45
+    assert module.training.hyperparameters["calibrate_folds"] == 2
+    assert set(classifier.predict(NEW)) <= set(LABELS)
+    strong = PETapterClassifier(bert, verbalizer=WORDS, calibrate_folds=2)
+    with pytest.raises(InputError, match="preset 'strong' calibrates itself"):
+        strong.fit(TEXTS, LABELS)
+
+
 def test_a_directory_is_loaded_once_until_its_files_change(tmp_path: Path, directories: dict[str, Path]) -> None:
     from petapter import estimator
 

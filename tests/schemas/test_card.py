@@ -237,6 +237,16 @@ def test_uncalibrated_probabilities_are_called_so() -> None:
     assert "below a probability of 0.4, so that at most 5 % of texts like its own get a wrong one." in card
 
 
+def test_thresholds_of_a_multi_label_module_are_told_and_are_no_calibration() -> None:
+    task = tiny_manifest().task.model_copy(update={"type": "multi-label"})
+    for thresholds, told in (((0.31, 0.62), "0.31 to 0.62"), ((0.5, 0.5), "0.5")):
+        manifest = _changed(tiny_manifest(), task=task, calibration=CalibrationSpec(thresholds=thresholds))
+        card = render_card(manifest)
+        assert f"every label whose probability reaches that label's threshold, {told}." in card
+        assert "probabilities are not calibrated" in card
+        assert "temperature" not in card
+
+
 def test_metrics_of_probabilities_are_explained_and_only_those() -> None:
     manifest = tiny_manifest()
     accuracy = manifest.evaluation[0]

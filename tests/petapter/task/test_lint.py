@@ -158,7 +158,7 @@ def test_warning_of_lost_tokens_names_the_remedy(bert: Backbone, keep: str) -> N
     task = SENTIMENT.model_copy(update={"patterns": (SENTIMENT.patterns[0].model_copy(update={"keep": keep}),)})
     texts = rows((" ".join(["good"] * 70), "pos"), ("b", "neg"))
     (finding,) = lint_task(task, bert.tokenizer, bert.max_tokens, texts)
-    assert finding.message.endswith("; --keep auto chooses by validation what is kept")
+    assert finding.message.endswith("; preset strong chooses by validation what is kept where --keep auto asks for it")
 
 
 def test_lost_tokens_are_reported_at_the_end_that_goes(bert: Backbone) -> None:

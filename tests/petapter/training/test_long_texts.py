@@ -11,7 +11,7 @@ import torch
 from petapter import Backbone, Engine, Example, train
 from petapter.head import PetHead
 from petapter.task import EncodedText, Windows, read_verbalizer
-from petapter.training import StrongOptions, long_texts
+from petapter.training import StrongOptions, evidence, long_texts
 from petapter.training.convex import convex_logits, fit_convex_head
 from petapter.training.evidence import FrozenReading, evidence_of, label_head, row_weights, targets_of, words_prior
 from petapter.training.long_texts import KeepChoice, Way, choose_keep
@@ -245,6 +245,31 @@ def test_windows_are_read_as_the_task_writes_them(bert: Backbone) -> None:
 def test_highest_score_of_windows_is_refused(bert: Backbone) -> None:
     with pytest.raises(TaskError, match="write pool: mean"):
         choose_keep(keeping("windows", pool="max"), AT_END, bert)
+    with pytest.raises(
+        TaskError, match="preset 'strong' measures their mean: write pool: mean, or take preset 'plain'"
+    ):
+        train(keeping("windows", pool="max"), AT_END, bert, CONVEX)
+
+
+def test_rows_that_were_read_to_choose_are_not_read_again(bert: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counting(backbone: Backbone, head: PetHead, encoded: Sequence[Windows]) -> FrozenReading:
+        read.append(sum(len(windows.text_tokens) for windows in encoded))
+        return evidence_read(backbone, head, encoded)
+
+    evidence_read = evidence.read_frozen
+    monkeypatch.setattr(evidence, "read_frozen", counting)
+    module = train(SENTIMENT, AT_END, bert, replace(CONVEX, keep="chosen"))
+    assert module.training.hyperparameters["kept"] == "tail"
+    assert max(read) < len(AT_END)  # null texts alone
+
+
+def test_encoder_without_a_masked_lm_head_says_so_once(
+    backbone_of: BackboneOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(SENTIMENT, AT_END, backbone_of("encoder"), replace(CONVEX, keep="chosen"))
+    assert caplog.text.count("comes without a masked-LM head") == 1
 
 
 def test_rows_that_cannot_be_trained_on_are_refused(bert: Backbone) -> None:
