@@ -154,6 +154,11 @@ def loss_of(logits: Tensor, evidence: Evidence) -> float:
     return float(_losses(logits, evidence))
 
 
+def scaled_loss_of(logits: Tensor, evidence: Evidence) -> float:
+    """The same at the scale that suits the logits: how well they rank texts, however loudly they say so."""
+    return loss_of(_best_scale(logits.double(), evidence) * logits.double(), evidence)
+
+
 def _losses(logits: Tensor, evidence: Evidence) -> Tensor:
     """The same of every [N, L] in logits [..., N, L], shape [...]."""
     targets = evidence.targets.double()

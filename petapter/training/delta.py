@@ -1,7 +1,7 @@
-"""A small step away from the convex head: LoRA in the upper layers and the label map, trained together for a while."""
+"""A small adapter in the upper layers and the label map, trained together for a fixed number of steps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -40,32 +40,46 @@ class DeltaOptions:
 
 
 class LabelMap(nn.Module):
-    """The label map on the scale on which the convex head was found: logits = A ((f - m) / s) + c_p."""
+    """What is said of features f [F] and label-word scores z [L] in pattern p: t z + A ((f - m) / s) + c_p.
 
-    def __init__(self, convex: ConvexHead, bias: Tensor) -> None:
+    m and s are the scales on which the convex head was found, so that one learning rate suits all features.
+    """
+
+    def __init__(self, convex: ConvexHead, prior: Tensor, *, has_words: bool) -> None:
         """Start at the convex head.
 
         Args:
-            convex: Maps, offset and scales.
-            bias: Offsets by pattern for raw features, [P, L].
+            convex: Trust, maps, offset and scales.
+            prior: What the label words score of no text in particular, [P, L]; the scores come with it.
+            has_words: Whether there are label words to trust.
         """
         super().__init__()
+        self.trust = convex.trust if has_words else 0.0
         centre = torch.cat([centre for centre, _ in convex.scales]).float()
         size = torch.cat([torch.full((len(centre),), size) for centre, size in convex.scales])
         raw = torch.cat(convex.maps, dim=1).float()  # [L, F]
         self.register_buffer("centre", centre)
         self.register_buffer("size", size)
         self.weight = nn.Parameter(raw * size)
-        self.bias = nn.Parameter(bias + raw @ centre)
+        self.bias = nn.Parameter((convex.offset - self.trust * prior).float() + raw @ centre)  # [P, L]
 
-    def forward(self, features: Tensor, pattern: int) -> Tensor:
-        """Scores [B, L] of raw features [B, F]."""
+    def forward(self, features: Tensor, words: Tensor | None, pattern: int) -> Tensor:
+        """Scores [B, L] of raw features [B, F] and label-word scores [B, L], which need not be there without trust."""
         scaled = (features - self.get_buffer("centre")) / self.get_buffer("size")
-        return nn.functional.linear(scaled, self.weight, self.bias[pattern])
+        scores = nn.functional.linear(scaled, self.weight, self.bias[pattern])
+        return scores if words is None else scores + self.trust * words
+
+    @torch.no_grad()
+    def add(self, other: "LabelMap", times: float) -> None:
+        """Say from now on what both say, the other so many times; both have the scales of the same rows."""
+        self.trust += times * other.trust
+        self.weight.add_(other.weight, alpha=times)
+        self.bias.add_(other.bias, alpha=times)
 
     def write_to(self, head: PetHead) -> None:
         """Store the map in a head, for raw features."""
         raw = self.weight.detach() / self.get_buffer("size")
+        head.shape = replace(head.shape, words=self.trust)
         with torch.no_grad():
             head.label_weight.copy_(raw)
             head.label_bias.copy_(self.bias.detach() - raw @ self.get_buffer("centre"))
@@ -121,7 +135,7 @@ def train_delta(  # noqa: PLR0913
     for step, chosen in enumerate(batches(lengths, options.batch_size, options.steps, task.seed)):
         rows = [task.rows[index] for index in chosen]
         logits = [
-            _logits(trunk, head, start, [_draw(task.cached[pattern][row], choose) for row in rows], pattern)
+            start(*_read(trunk, head, [_draw(task.cached[pattern][row], choose) for row in rows]), pattern)
             for pattern in _patterns(len(task.cached), options, choose)
         ]
         loss = _step_loss(task, logits, rows, options.consistency)
@@ -143,24 +157,27 @@ def train_delta(  # noqa: PLR0913
 
 
 @torch.no_grad()
-def delta_logits(trunk: Trunk, head: PetHead, start: LabelMap, task: DeltaTask, rows: Sequence[int]) -> Tensor:
-    """Logits [len(rows), L] of rows, averaged over patterns and windows, with the adapter that is active."""
-    total = []
+def delta_logits(
+    trunk: Trunk, head: PetHead, maps: Sequence[LabelMap], task: DeltaTask, rows: Sequence[int]
+) -> list[Tensor]:
+    """Logits [len(rows), L] of rows by each map, averaged over patterns and windows, with the active adapter."""
+    total: list[list[Tensor]] = [[] for _ in maps]
     for row in rows:
-        windows = [
-            _logits(trunk, head, start, [text], pattern)[0]
-            for pattern, texts in enumerate(task.cached)
-            for text in texts[row]
+        read = [
+            (pattern, *_read(trunk, head, [text])) for pattern, texts in enumerate(task.cached) for text in texts[row]
         ]
-        total.append(torch.stack(windows).mean(dim=0))
-    return torch.stack(total)
+        for said, label_map in zip(total, maps, strict=True):
+            windows = [label_map(features, words, pattern)[0] for pattern, features, words in read]
+            said.append(torch.stack(windows).mean(dim=0))
+    return [torch.stack(said) for said in total]
 
 
-def _logits(trunk: Trunk, head: PetHead, start: LabelMap, texts: Sequence[CachedText], pattern: int) -> Tensor:
+def _read(trunk: Trunk, head: PetHead, texts: Sequence[CachedText]) -> tuple[Tensor, Tensor | None]:
+    """Features [B, F] of texts and, where the head reads masks, label-word scores [B, L]."""
     reading = trunk.read(texts, head.shape.pool_layers)
     features = head.features(reading.at_masks) if head.shape.reads_masks else None
-    scores: Tensor = start(head.label_inputs(features, reading.pools), pattern)
-    return scores + head.shape.words * head.word_scores(features) if features is not None else scores
+    words = head.word_scores(features) if features is not None and head.has_rows else None
+    return head.label_inputs(features, reading.pools), words
 
 
 def _patterns(count: int, options: DeltaOptions, choose: torch.Generator) -> list[int]:

@@ -110,7 +110,7 @@ class StrongOptions:
         delta: Try a delta where there are enough rows, or never.
         least_rows: Rows below which no delta is tried.
         kind: What the delta is: LoRA on every linear map of the upper layers, or (IA)^3 or BitFit in them.
-        steps: Optimiser steps of the delta, and of its trial.
+        steps: Optimiser steps of the delta; its trials, which see three quarters of the rows, take as many of these.
         batch_size: Rows per step.
         rank: Of the LoRA.
         adapter_lr: Peak learning rate of the delta; None means 3e-3 for (IA)^3, 1e-3 for BitFit, and 1.92 / hidden size

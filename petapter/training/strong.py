@@ -3,8 +3,8 @@
 1. The frozen backbone reads every text once: scores of the label words, features at the mask, pools of the text.
 2. The convex head (petapter/training/convex.py) weighs them by leaving rows out. It has no seed and is the floor.
 3. With enough rows a small delta in the upper layers (petapter/training/trial.py) goes on from the label words for a
-   fixed number of steps. It ships if a trial without a quarter of the rows beats, on that quarter, the convex head of
-   the other rows.
+   fixed number of steps, and the convex head is added to what it then says. Both together ship if trials without a
+   quarter of the rows beat, on that quarter, the convex head of the other rows.
 4. The left-out scores say how sure the module may be: a temperature, with enough rows a bias per label, and for an
    error rate the probability below which it gives no label.
 """
@@ -65,8 +65,8 @@ def train_strong(  # noqa: PLR0913 (a door of the library, with a default for ea
         backbone: Without a masked-LM head the label words are not used.
         options: Defaults that were chosen on rows that no test set holds.
         unlabelled: Texts of the same kind without labels; they make the words' prior surer.
-        abstain_error_rate: As in `train`. Where the quarter of the rows that tries a delta cannot promise it, but all
-            rows can, no delta is tried.
+        abstain_error_rate: As in `train`. Where the half of the rows that tries a delta cannot promise it, but all rows
+            can, no delta is tried.
         on_step: Called after each step of the delta with the step, the number of steps and the loss.
 
     Raises:
@@ -90,7 +90,7 @@ def train_strong(  # noqa: PLR0913 (a door of the library, with a default for ea
             check_abstention(task, rows.evidence.weights, abstain_error_rate)
             convex = fit_convex_head(rows.evidence)
             run = Run(rows, head, slots, options)
-            delta = try_delta(run, on_step) if _delta_may_pay(rows, options, abstain_error_rate) else None
+            delta = try_delta(run, convex, on_step) if _delta_may_pay(rows, options, abstain_error_rate) else None
             if delta is None:
                 write_convex_head(head, convex, rows.prior)
             seconds = time.perf_counter() - began
@@ -132,7 +132,7 @@ def _delta_may_pay(rows: FrozenRows, options: StrongOptions, abstain_error_rate:
     try:
         check_abstention(rows.task, rows.evidence.weights[list(held_out_rows(rows.evidence))], abstain_error_rate)
     except InputError as error:
-        logger.warning("no delta is tried, since it is measured on a quarter of the rows: %s", error)
+        logger.warning("no delta is tried, since it is measured on half of the rows: %s", error)
         return False
     return True
 
@@ -164,6 +164,7 @@ def _collect(run: Run, result: _Result) -> TrainedModule:
         "words": round(convex.trust, 6), "words_share": round(convex.words_share, 6), **result.facts,
     }  # fmt: skip
     steps = 0 if delta is None else delta.steps
+    facts |= {} if delta is None else {"convex_times": round(delta.times, 6)}
     adapter = _NO_ADAPTER if delta is None else delta.adapter
     tensors: Mapping[str, Tensor] = {} if delta is None else delta.tensors
     return TrainedModule(
