@@ -138,10 +138,10 @@ class PetHead(nn.Module):
             for label, label_ids in enumerate(verbalizer.ids)
             for word in label_ids
         )
-        self._labels = len(verbalizer.ids)
+        self.labels = len(verbalizer.ids)
         if shape.has_labels:
-            self.label_weight = nn.Parameter(torch.zeros(self._labels, shape.label_features))
-            self.label_bias = nn.Parameter(torch.zeros(shape.patterns, self._labels))
+            self.label_weight = nn.Parameter(torch.zeros(self.labels, shape.label_features))
+            self.label_bias = nn.Parameter(torch.zeros(shape.patterns, self.labels))
         self._word_maps: dict[tuple[int, torch.device], Tensor] = {}
 
     def forward(self, reading: Reading, pattern: int = 0) -> Tensor:
@@ -149,7 +149,7 @@ class PetHead(nn.Module):
         features = self.features(reading.at_masks) if self.shape.reads_masks else None  # [B, M, E]
         logits = self.word_scores(features) * self.shape.words if features is not None and self.shape.words else None
         if not self.shape.has_labels:
-            return logits if logits is not None else torch.zeros(len(reading.at_masks), self._labels)
+            return logits if logits is not None else torch.zeros(len(reading.at_masks), self.labels)
         read = self.label_inputs(features, reading.pools)  # [B, F]
         scores = nn.functional.linear(read, self.label_weight, self.label_bias[pattern])
         return scores if logits is None else logits + scores
@@ -162,7 +162,7 @@ class PetHead(nn.Module):
     def word_scores(self, features: Tensor) -> Tensor:
         """S of every label from g at the masks [B, M, E], [B, L]."""
         scores = self.rows(features)  # [B, M, T]
-        return torch.einsum("bmt,lmt->bl", scores, self._word_map(features.shape[1], features.device))
+        return torch.einsum("bmt,lmt->bl", scores, self.word_map(features.shape[1], features.device))
 
     def label_inputs(self, features: Tensor | None, pools: Tensor | None) -> Tensor:
         """F from g at the masks [B, M, E] and the pools [B, len(pool_layers), H], whichever `reads` names, [B, F]."""
@@ -173,10 +173,10 @@ class PetHead(nn.Module):
             blocks.append(pools.flatten(start_dim=1))
         return torch.cat(blocks, dim=-1)
 
-    def _word_map(self, masks: int, device: torch.device) -> Tensor:
+    def word_map(self, masks: int, device: torch.device) -> Tensor:
         """Weight of each row at each mask in each label's score, [L, M, T]; made once per M and device."""
         if (masks, device) not in self._word_maps:
-            weights = torch.zeros(self._labels, masks, self.rows.out_features)
+            weights = torch.zeros(self.labels, masks, self.rows.out_features)
             for label, words, rows in self._words:
                 for position, row in enumerate(rows):
                     weights[label, position, row] += masks / len(rows) / words

@@ -1,12 +1,15 @@
 """Adapter kinds as peft configurations, and their place inside a backbone's model."""
 
-from petapter.adapters.choice import AdapterChoice, adapter_spec, check_places, top_layers
+from petapter.adapters.choice import AdapterChoice, adapted_modules, adapter_spec, check_places, top_layers
+from petapter.adapters.claim import Claim
 from petapter.adapters.configuration import check_config, config_values, peft_config
 from petapter.adapters.slots import AdapterSlots
 
 __all__ = [
     "AdapterChoice",
     "AdapterSlots",
+    "Claim",
+    "adapted_modules",
     "adapter_spec",
     "check_config",
     "check_places",

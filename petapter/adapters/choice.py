@@ -144,7 +144,7 @@ def check_places(spec: AdapterSpec, model: PreTrainedModel) -> int:
     _check_agrees(spec, known, model)
     if beyond := [layer for layer in spec.layers or () if layer >= model.config.num_hidden_layers]:
         raise BackboneError(f"the backbone has no layer {beyond[0]}: it has {model.config.num_hidden_layers}, from 0")
-    found = dict(_adapted(spec, model))
+    found = dict(adapted_modules(spec, model))
     for target in spec.targets:
         if not any(name == target or name.endswith(f".{target}") for name in found):
             raise BackboneError(f"the backbone has no {target!r} in such layers: name modules inside its layers")
@@ -166,7 +166,7 @@ def _check_agrees(spec: AdapterSpec, known: Places, model: PreTrainedModel) -> N
         raise BackboneError("the adapter's feedforward are not the targets of the feed-forward block")
 
 
-def _adapted(spec: AdapterSpec, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def adapted_modules(spec: AdapterSpec, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The adapted modules by their whole names, as peft will find them."""
     pattern = re.compile(module_pattern(spec.targets, spec.layers))
     for name, module in model.named_modules():

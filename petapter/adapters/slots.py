@@ -7,7 +7,6 @@ called. So an adapter computes exactly what it computes alone, and a model in wh
 """
 
 import warnings
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,10 +16,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from petapter.adapters.claim import Claim
 from petapter_schemas.errors import BackboneError, TensorFileError
-
-_OWNER = "_petapter_slots"
-"""Attribute of a claimed model: a weak reference to its owner, so that one who was dropped does not block it."""
 
 _CONFIG = "peft_config"
 """Attribute that peft leaves on a model with adapters."""
@@ -60,11 +57,12 @@ class AdapterSlots:
         self._kind_of: dict[str, str] = {}
         self._mounted: str | None = None
         self._active: str | None = None
-        self._claim()
+        self._claim = Claim(model, self)
+        self._renew()
 
     def add(self, name: str, config: PeftConfig) -> None:
         """Put a new adapter into the model and make it the active one."""
-        self._claim()
+        self._renew()
         kind = str(getattr(config.peft_type, "value", config.peft_type))
         self._mount(kind if kind in self._bays else None)
         with warnings.catch_warnings():
@@ -81,7 +79,7 @@ class AdapterSlots:
 
     def activate(self, name: str | None) -> None:
         """Make one adapter act, or none."""
-        self._claim()
+        self._renew()
         self._mount(None if name is None else self._kind_of[name])
         if name is not None:
             self._bays[self._kind_of[name]].peft.set_adapter(name)
@@ -130,8 +128,7 @@ class AdapterSlots:
         self._kind_of.clear()
         self._active = None
         self._model.requires_grad_(False)  # noqa: FBT003 (torch's signature)
-        if self._owner() is self:
-            delattr(self._model, _OWNER)
+        self._claim.release()
 
     def _parameters(self, name: str) -> dict[str, nn.Parameter]:
         """The tensors of an adapter in use, under the names peft saves them by: without the adapter's own."""
@@ -161,16 +158,11 @@ class AdapterSlots:
             setattr(self._model, _CONFIG, self._bays[kind].peft.peft_config)
         self._mounted = kind
 
-    def _claim(self) -> None:
+    def _renew(self) -> None:
         """Make sure that nobody else switches adapters: an owner whose modules have none must not see another's."""
-        foreign = self._mounted is None and getattr(self._model, _CONFIG, None)
-        if foreign or self._owner() not in {None, self}:
+        if self._mounted is None and getattr(self._model, _CONFIG, None):
             raise BackboneError("another Engine has this backbone: close it or load the backbone again")
-        setattr(self._model, _OWNER, weakref.ref(self))
-
-    def _owner(self) -> object:
-        reference = getattr(self._model, _OWNER, None)
-        return reference() if reference is not None else None
+        self._claim.renew()
 
 
 def _tuner_layers(model: nn.Module) -> dict[str, _Layer]:

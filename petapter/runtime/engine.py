@@ -7,33 +7,46 @@ from typing import Self
 
 import torch
 
-from petapter.adapters import AdapterSlots, check_places, peft_config
+from petapter.adapters import Claim, check_places
 from petapter.backbone import Backbone
 from petapter.evaluation import Answers, evaluate_label_sets, evaluate_probabilities
 from petapter.golden import check_golden
-from petapter.head import PetHead, restore_head
+from petapter.head import restore_head
 from petapter.module import open_module
 from petapter.runtime.answers import Prediction, predictions, thresholds
-from petapter.scoring import Scores, score
-from petapter.task.encoding import Fields
+from petapter.runtime.banks import Bank, Form, Places, form_of
+from petapter.runtime.heads import Features, LoadedHead, features_of, label_logits, load_head
+from petapter.runtime.packed import is_packable, run_pack
+from petapter.runtime.plan import plan
+from petapter.runtime.work import Work
+from petapter.scoring import Scores
+from petapter.task.encoding import Encoder, Fields
 from petapter.task.examples import Example
 from petapter.task.verbalizer import read_verbalizer
 from petapter.trained import TrainedModule
 from petapter_schemas.errors import BackboneError, InputError
 from petapter_schemas.manifest import EvaluationSpec
 
+TOKENS_PER_PASS = 4096
+"""Tokens per pass through the backbone: enough to fill two cores, small enough for a laptop's memory."""
+
 
 @dataclass(frozen=True)
 class _Resident:
+    """A loaded module: its number, its facts, and how its patterns are read."""
+
+    number: int
     module: TrainedModule
-    head: PetHead
+    encoders: tuple[Encoder, ...]
+    bank: int | None
 
 
 class Engine:
-    """Modules by alias on one backbone.
+    """Modules by alias on one backbone, asked in any mixture at the price of the backbone alone.
 
-    Rows are grouped by module and length, so each adapter is switched on once per call, not per row. The engine owns
-    the adapters in its backbone until `close`; it is also a context manager.
+    Encodings of all modules are packed into passes without padding; in each, the frozen layers run once for everybody
+    and every adapter adds its part to the tokens of its own module. An answer does not depend on what else is loaded or
+    asked. The engine owns its backbone until `close`; it is also a context manager.
 
     Example:
         >>> with Engine(backbone) as engine:
@@ -48,9 +61,13 @@ class Engine:
             BackboneError: Another engine or a training run has it.
         """
         self._backbone = backbone
-        self._slots = AdapterSlots(backbone.model)
+        self._claim = Claim(backbone.model, self)
+        self._places = Places(backbone.model)
+        self._banks: list[Bank] = []
+        self._bank_of: dict[Form, int] = {}
+        self._heads: dict[int, LoadedHead] = {}
+        self._own_features: Features | None = None
         self._modules: dict[str, _Resident] = {}
-        self._slot_of: dict[str, str] = {}
         self._loaded = 0
 
     @property
@@ -73,14 +90,20 @@ class Engine:
         """
         if alias in self._modules:
             raise InputError(f"a module is already loaded as {alias!r}: choose another alias or unload it")
+        self._claim.renew()
         opened = open_module(module, self._backbone) if isinstance(module, Path) else self._fitting(module)
         _check_can_run(alias, opened)
-        with torch.random.fork_rng([]):  # new layers draw numbers before they get their weights
-            head = restore_head(
-                self._backbone, opened.verbalizer, opened.head, len(opened.task.patterns), opened.head_tensors
-            )
-            self._place(alias, opened)
-        self._modules[alias] = _Resident(opened, head)
+        number = self._loaded
+        head = self._load_head(opened)
+        bank = self._place(number, opened)
+        self._loaded += 1
+        self._heads[number] = head
+        tokenization = opened.task.tokenization
+        encoders = tuple(
+            Encoder(self._backbone.tokenizer, pattern, self._backbone.max_tokens, tokenization)
+            for pattern in opened.task.patterns
+        )
+        self._modules[alias] = _Resident(number, opened, encoders, bank)
         if check:
             self._check(alias, opened)
 
@@ -90,16 +113,21 @@ class Engine:
         Raises:
             InputError: No module has this alias.
         """
-        self._resident(alias)
+        resident = self._resident(alias)
         del self._modules[alias]
-        if slot := self._slot_of.pop(alias, None):
-            self._slots.remove(slot)
+        del self._heads[resident.number]
+        if resident.bank is not None:
+            self._banks[resident.bank].remove(resident.number)
 
     def close(self) -> None:
         """Unload everything and give the backbone back."""
-        self._slots.close()
+        self._places.close()
+        self._claim.release()
         self._modules.clear()
-        self._slot_of.clear()
+        self._heads.clear()
+        self._banks.clear()
+        self._bank_of.clear()
+        self._own_features = None
 
     def __enter__(self) -> Self:
         return self
@@ -113,12 +141,13 @@ class Engine:
         Raises:
             InputError: An alias is not loaded, or a text lacks a field.
         """
+        texts = [(alias, self._fields(alias, text)) for alias, text in requests]
         answers: dict[int, Prediction] = {}
-        for alias in dict.fromkeys(alias for alias, _ in requests):
-            rows = [row for row, (name, _) in enumerate(requests) if name == alias]
-            texts = [self._fields(alias, requests[row][1]) for row in rows]
-            answers |= dict(zip(rows, self._answers(alias, self._score(alias, texts)), strict=True))
-        return [answers[row] for row in range(len(requests))]
+        for alias, (numbers, scores) in self._score(texts).items():
+            module = self._resident(alias).module
+            said = predictions(alias, module.task, module.calibration, scores)
+            answers |= dict(zip(numbers, said, strict=True))
+        return [answers[number] for number in range(len(requests))]
 
     def predict_all(self, texts: Sequence[str | Fields], aliases: Sequence[str] = ()) -> list[dict[str, Prediction]]:
         """Answer every text with every module (or the named ones): one mapping from alias to answer per text.
@@ -142,7 +171,7 @@ class Engine:
             InputError: The alias is not loaded, there are no rows, or a label is not the module's.
         """
         module = self._resident(alias).module
-        scores = self._score(alias, [example.fields for example in examples])
+        scores = self._score_all(alias, [self._fields(alias, example.fields) for example in examples])
         probabilities = torch.exp(scores.log_probabilities).tolist()
         seeds = module.training.seeds
         if module.task.type == "multi-label":
@@ -160,37 +189,79 @@ class Engine:
         self._backbone.check_fits(module.backbone, read_verbalizer(module.task, self._backbone.tokenizer))
         return module
 
-    def _place(self, alias: str, module: TrainedModule) -> None:
-        if module.adapter.kind == "none":
-            return
-        self._slots.activate(None)
-        check_places(module.adapter, self._backbone.model)
-        slot = f"m{self._loaded}"
-        self._loaded += 1
-        self._slots.add(slot, peft_config(module.adapter))
-        self._slot_of[alias] = slot
-        try:
-            self._slots.write(slot, module.adapter_tensors)
-        except Exception:
-            self._slots.remove(slot)
-            del self._slot_of[alias]
-            raise
+    def _load_head(self, module: TrainedModule) -> LoadedHead:
+        with torch.random.fork_rng([]):  # new layers draw numbers before they get their weights
+            head = restore_head(
+                self._backbone, module.verbalizer, module.head, len(module.task.patterns), module.head_tensors
+            )
+        shared = None
+        if module.head.init == "mlm" and head.shape.reads_masks and not {"dense", "norm"} & set(module.head.parts):
+            shared = self._own_features = self._own_features or features_of(head)
+        return load_head(head, [pattern.masks for pattern in module.task.patterns], shared)
+
+    def _place(self, number: int, module: TrainedModule) -> int | None:
+        """Put an adapter into the bank of its form, which is number what; None without an adapter."""
+        spec = module.adapter
+        if spec.kind == "none":
+            return None
+        form = form_of(spec)
+        if form not in self._bank_of:
+            check_places(spec, self._backbone.model)
+            bank = Bank(spec, self._backbone.model)
+            bank.add(number, spec, module.adapter_tensors, self._backbone.device)
+            self._places.adapt(tuple(bank.places))
+            self._bank_of[form] = len(self._banks)
+            self._banks.append(bank)
+        else:
+            self._banks[self._bank_of[form]].add(number, spec, module.adapter_tensors, self._backbone.device)
+        return self._bank_of[form]
 
     def _check(self, alias: str, module: TrainedModule) -> None:
         try:
-            check_golden(module.golden, self._score(alias, [probe.fields for probe in module.golden.probes]))
+            probes = [self._fields(alias, probe.fields) for probe in module.golden.probes]
+            check_golden(module.golden, self._score_all(alias, probes))
         except Exception:
             self.unload(alias)
             raise
 
-    def _score(self, alias: str, texts: Sequence[Fields]) -> Scores:
+    def _score_all(self, alias: str, texts: Sequence[Fields]) -> Scores:
+        """What one module says of texts."""
         resident = self._resident(alias)
-        self._slots.activate(self._slot_of.get(alias))
-        return score(self._backbone, resident.head, resident.module.task, texts, resident.module.calibration)
+        if not texts:
+            return Scores(torch.zeros(0, len(resident.module.task.labels)), ())
+        return self._score([(alias, text) for text in texts])[alias][1]
 
-    def _answers(self, alias: str, scores: Scores) -> list[Prediction]:
-        module = self._resident(alias).module
-        return predictions(alias, module.task, module.calibration, scores)
+    @torch.inference_mode()
+    def _score(self, requests: Sequence[tuple[str, Fields]]) -> dict[str, tuple[list[int], Scores]]:
+        """By alias, the numbers of its requests and what the module says of their texts."""
+        self._claim.renew()
+        numbers_of: dict[str, list[int]] = {}
+        for number, (alias, _) in enumerate(requests):
+            numbers_of.setdefault(alias, []).append(number)
+        work = Work()
+        for alias, numbers in numbers_of.items():
+            resident = self._resident(alias)
+            texts = [requests[number][1] for number in numbers]
+            work.add(resident.number, resident.bank, resident.encoders, texts)
+        logits = self._run(work)
+        scores = work.scores(
+            logits, {self._resident(alias).number: self._resident(alias).module for alias in numbers_of}
+        )
+        return {alias: (numbers, scores[self._resident(alias).number]) for alias, numbers in numbers_of.items()}
+
+    def _run(self, work: Work) -> torch.Tensor:
+        """Label logits of all encodings, float32 [N, L] on the CPU; minus infinity beyond a module's labels."""
+        heads = {item.module: self._heads[item.module] for item in work.items}
+        labels = max((head.labels for head in heads.values()), default=0)
+        logits = torch.zeros(len(work.items), labels)
+        apart = not is_packable(self._backbone)
+        for pack in plan(work.items, TOKENS_PER_PASS, apart=apart):
+            device = self._backbone.device
+            active = tuple(self._banks[span.bank].activate(span, device, whole=apart) for span in pack.spans)
+            pooled = frozenset(layer for group in pack.groups for layer in heads[group.module].pool_layers)
+            hidden = run_pack(self._backbone, work.encoded, pack, active, pooled)
+            logits[list(pack.order)] = label_logits(heads, pack, work.encoded, hidden, labels).float().cpu()
+        return logits
 
     def _fields(self, alias: str, text: str | Fields) -> Fields:
         fields = self._resident(alias).module.task.fields

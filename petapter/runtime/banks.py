@@ -1,0 +1,287 @@
+"""Adapters of one form side by side: one row of numbers per module, and what it adds to each place in the model.
+
+Modules whose adapters have the same kind, rank, targets and layers share a bank. In a pass, the rows of the modules
+that occur are laid under each other once; each place then takes its own columns and acts on all tokens of the bank at
+once, by grouped matrix products or by vectors looked up by token. What is loaded beside them costs nothing.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from petapter.adapters import adapted_modules
+from petapter.runtime.packed import running
+from petapter.runtime.plan import Span
+from petapter.runtime.products import grouped_product
+from petapter_schemas.adapter_spec import AdapterSpec
+from petapter_schemas.errors import BackboneError, TensorFileError
+
+Form = tuple[object, ...]
+"""What modules of one bank have in common."""
+
+_SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "lora": ("lora_A.weight", "lora_B.weight"),
+    "ia3": ("ia3_l",),
+    "bitfit": ("beft_bias",),
+    "bottleneck": (
+        "bottleneck_down.weight",
+        "bottleneck_down.bias",
+        "bottleneck_up.weight",
+        "bottleneck_up.bias",
+    ),
+}
+"""Tensors of one place by kind, as peft names them behind the place's own name."""
+
+_LINE = 8
+"""Each tensor begins at a multiple of so many numbers, as grouped products want it."""
+
+
+def form_of(spec: AdapterSpec) -> Form:
+    """What an adapter shares with those that can stand in the same bank."""
+    return (spec.kind, spec.rank, spec.reduction, spec.placement, spec.targets, spec.feedforward, spec.layers)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One tensor of a place: where it stands in a row, and its shape there."""
+
+    start: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A module of the model that the bank adapts."""
+
+    kind: str
+    columns: tuple[_Column, ...]
+    scales_input: bool
+
+
+@dataclass(frozen=True)
+class Base:
+    """A module as it is without banks."""
+
+    module: nn.Module
+    forward: Callable[[Tensor], Tensor]
+
+    @property
+    def is_norm(self) -> bool:
+        """Whether it is a LayerNorm, which goes again over what it read with the adapter's part in it."""
+        return isinstance(self.module, nn.LayerNorm)
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """What it gives."""
+        return self.forward(hidden)
+
+
+class Bank:
+    """The adapters of modules of one form."""
+
+    def __init__(self, spec: AdapterSpec, model: nn.Module) -> None:
+        """An empty bank for adapters of the form of `spec`; places are looked up in the bare model."""
+        self.form = form_of(spec)
+        self._columns: dict[str, _Column] = {}
+        self.places: dict[str, _Place] = {}
+        self._rows: dict[int, Tensor] = {}
+        self._width = 0
+        self._laid: tuple[tuple[int, ...], Tensor] | None = None
+        scaled = set(spec.feedforward)
+        for name, module in adapted_modules(spec, model):
+            shapes = list(_shapes(spec, module, name, model))
+            columns = tuple(self._column(f"{name}.{suffix}", shape) for suffix, shape in shapes)
+            inner = any(name == target or name.endswith(f".{target}") for target in scaled)
+            self.places[name] = _Place(spec.kind, columns, inner)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, module: int, spec: AdapterSpec, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        """Take a module in; what it costs does not depend on how many there are.
+
+        Raises:
+            TensorFileError: Names or shapes are not those of the bank's form.
+        """
+        row = torch.zeros(self._width)
+        given = {_bare(key): tensor for key, tensor in tensors.items()}
+        found = {key: tuple(tensor.shape) for key, tensor in given.items()}
+        expected = {key: column.shape for key, column in self._columns.items()}
+        if found != expected:
+            wrong = sorted(set(found.items()) ^ set(expected.items()))
+            raise TensorFileError(f"the adapter's tensors do not fit this backbone, for example {wrong[0][0]}")
+        for key, column in self._columns.items():
+            stop = column.start + math.prod(column.shape)
+            row[column.start : stop] = given[key].float().flatten() * _scale(spec, key)
+        self._rows[module] = row.to(device)
+
+    def remove(self, module: int) -> None:
+        """Forget a module."""
+        del self._rows[module]
+        self._laid = None
+
+    def activate(self, span: Span, device: torch.device, *, whole: bool = False) -> "Active":
+        """The bank as it acts in a pass: on a span of one or more modules, or, of a single one, on whatever is read."""
+        if self._laid is None or self._laid[0] != span.modules:
+            rows = [self._rows[module] for module in span.modules]
+            self._laid = (span.modules, rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows))
+        ends = torch.tensor(span.ends, dtype=torch.int32)
+        counts = ends.diff(prepend=ends.new_zeros(1))
+        row_of = torch.repeat_interleave(torch.arange(len(counts)), counts)  # [T']
+        tokens = slice(0, sys.maxsize) if whole else slice(span.start, span.stop)
+        return Active(self, self._laid[1], tokens, ends.to(device), row_of.to(device))
+
+    def _column(self, key: str, shape: tuple[int, ...]) -> _Column:
+        self._columns[key] = column = _Column(self._width, shape)
+        self._width += -(-math.prod(shape) // _LINE) * _LINE
+        return column
+
+
+@dataclass(frozen=True)
+class Active:
+    """A bank in a pass.
+
+    Attributes:
+        bank: The bank.
+        rows: Of the modules that occur, [K, P].
+        span: Their tokens.
+        ends: By module, where its tokens end in the span, int32 [K].
+        row_of: By token of the span, which row it takes, [T'].
+    """
+
+    bank: Bank
+    rows: Tensor
+    span: slice
+    ends: Tensor
+    row_of: Tensor
+
+    def before(self, path: str, hidden: Tensor) -> Tensor:
+        """What a module of the model is to read of hidden states [T, F]."""
+        place = self.bank.places.get(path)
+        if place is None or not place.scales_input:
+            return hidden
+        hidden = hidden.clone()
+        hidden[self.span] *= self._by_token(place, 0)
+        return hidden
+
+    def after(self, path: str, hidden: Tensor, result: Tensor, base: Base) -> Tensor:
+        """What a module that read hidden [T, F] and gave result [T, G] should give; of a linear layer, changed in place."""
+        place = self.bank.places.get(path)
+        if place is None or place.scales_input:
+            return result
+        read, given = hidden[self.span], result[self.span]
+        match place.kind:
+            case "lora":
+                self._add_product(given, self._product(read, place, 0), place, 1)
+            case "ia3":
+                given *= self._by_token(place, 0)
+            case "bitfit":
+                given += self._by_token(place, 0)
+            case _:
+                adapted = self._bottleneck(given, place)
+                changed = base(read + adapted) if base.is_norm else given + adapted  # see petapter.adapters.bottleneck
+                result = torch.cat([result[: self.span.start], changed, result[self.span.stop :]])
+        return result
+
+    def _bottleneck(self, given: Tensor, place: _Place) -> Tensor:
+        down = self._product(given, place, 0).add_(self._by_token(place, 1)).relu_()
+        return self._product(down, place, 2).add_(self._by_token(place, 3))
+
+    def _tensor(self, place: _Place, index: int) -> Tensor:
+        """A tensor of a place for all modules that occur, [K, ...]."""
+        column = place.columns[index]
+        found: Tensor = self.rows[:, column.start : column.start + math.prod(column.shape)].unflatten(1, column.shape)
+        return found
+
+    def _product(self, read: Tensor, place: _Place, index: int) -> Tensor:
+        """Tokens [T', F] by their module's weight [G, F], [T', G]."""
+        return grouped_product(read, self._tensor(place, index).transpose(1, 2), self.ends)
+
+    def _add_product(self, to: Tensor, read: Tensor, place: _Place, index: int) -> None:
+        """Add such a product in place."""
+        weights = self._tensor(place, index).transpose(1, 2)
+        if len(weights) == 1:
+            to.addmm_(read, weights[0])
+        else:
+            to += grouped_product(read, weights, self.ends)
+
+    def _by_token(self, place: _Place, index: int) -> Tensor:
+        """Vectors of a place by token, [T', F]; of one module alone [F]."""
+        vectors = self._tensor(place, index).flatten(1)
+        return vectors[0] if len(vectors) == 1 else vectors.index_select(0, self.row_of)
+
+
+class Places:
+    """The modules of a model that any bank adapts: while a pass runs, what they read and give goes through its banks.
+
+    They stay where they are under their own names and types; their `forward` alone is another until `close`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Nothing is adapted yet."""
+        self._model = model
+        self._adapted: dict[str, nn.Module] = {}
+
+    def adapt(self, paths: Sequence[str]) -> None:
+        """See to it that these modules ask the banks."""
+        for path in paths:
+            if path not in self._adapted:
+                module = self._model.get_submodule(path)
+                module.forward = partial(_adapted_forward, path, module, module.forward)
+                self._adapted[path] = module
+
+    def close(self) -> None:
+        """Give all modules their own `forward` back."""
+        for module in self._adapted.values():
+            del module.forward
+        self._adapted.clear()
+
+
+def _adapted_forward(path: str, module: nn.Module, forward: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
+    now = running.get()
+    if now is None or not now.active:
+        return forward(hidden)
+    base = Base(module, forward)
+    read = hidden.flatten(0, -2)
+    for active in now.active:
+        read = active.before(path, read)
+    given = forward(read)  # what is no linear layer may give the very tensor it read: `after` leaves that as it is
+    for active in now.active:
+        given = active.after(path, read, given, base)
+    result: Tensor = given.unflatten(0, hidden.shape[:-1])
+    return result
+
+
+def _shapes(spec: AdapterSpec, module: nn.Module, name: str, model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
+    suffixes = _SUFFIXES[spec.kind]
+    if spec.kind == "bottleneck":
+        hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        neurons = hidden // (spec.reduction or 1)
+        yield from zip(suffixes, ((neurons, hidden), (neurons,), (hidden, neurons), (hidden,)), strict=True)
+        return
+    if not isinstance(module, nn.Linear):
+        raise BackboneError(f"{name} is no linear layer: choose other targets")
+    wide, out = module.in_features, module.out_features
+    rank = spec.rank or 0
+    inner = any(name == target or name.endswith(f".{target}") for target in spec.feedforward)
+    by_kind: dict[str, tuple[tuple[int, ...], ...]] = {
+        "lora": ((rank, wide), (out, rank)),
+        "ia3": ((1, wide) if inner else (out, 1),),
+        "bitfit": ((1, out),),
+    }
+    yield from zip(suffixes, by_kind[spec.kind], strict=True)
+
+
+def _bare(key: str) -> str:
+    return key.removeprefix("base_model.model.")
+
+
+def _scale(spec: AdapterSpec, key: str) -> float:
+    """What LoRA multiplies its product by."""
+    if not key.endswith("lora_B.weight"):
+        return 1.0
+    return (spec.alpha or 0.0) / (spec.rank or 1)

@@ -1,0 +1,194 @@
+"""Which encodings run together, in which order, and where each of them then stands: pure arithmetic on the host.
+
+Encodings are packed: one after the other without padding, sorted by bank, module, pattern and length. So the tokens of
+a bank are one span and those of a module one run in it, which is what grouped matrix products ask for. Attention is the
+one place that looks across the tokens of a text: there, encodings of like length are taken together.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+_LEAST_SHARE = 0.9
+"""Share of the tokens of a bucket that are real, at least, unless it has few encodings."""
+_FEW = 8
+"""Encodings that are taken together whatever their lengths: below it a call costs more than what it pads."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One encoding to run.
+
+    Attributes:
+        bank: Number of the bank that holds its module's adapter; None for a module without.
+        module: Number of its module.
+        pattern: Number of the pattern in the module.
+        length: Tokens.
+    """
+
+    bank: int | None
+    module: int
+    pattern: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """The tokens of one bank.
+
+    Attributes:
+        bank: Its number.
+        start: First token.
+        modules: Those that occur, in order.
+        ends: By module, where its tokens end, counted from `start`; at least one token each.
+    """
+
+    bank: int
+    start: int
+    modules: tuple[int, ...]
+    ends: tuple[int, ...]
+
+    @property
+    def stop(self) -> int:
+        """Behind the last token."""
+        return self.start + self.ends[-1]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The encodings of one module in one of its patterns.
+
+    Attributes:
+        module: Its number.
+        pattern: Number of the pattern.
+        first: Its first place in the pack.
+        last: Behind its last place.
+    """
+
+    module: int
+    pattern: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What runs in one pass.
+
+    Attributes:
+        order: Numbers of the items, by place.
+        starts: First token, by place.
+        lengths: Tokens, by place.
+        spans: Banks in the order of their tokens.
+        groups: Modules and patterns in the order of their places.
+        buckets: Places that attention takes together, each in one bucket.
+    """
+
+    order: tuple[int, ...]
+    starts: tuple[int, ...]
+    lengths: tuple[int, ...]
+    spans: tuple[Span, ...]
+    groups: tuple[Group, ...]
+    buckets: tuple[tuple[int, ...], ...]
+
+    @property
+    def tokens(self) -> int:
+        """All tokens."""
+        return self.starts[-1] + self.lengths[-1]
+
+    @property
+    def modules(self) -> int:
+        """How many modules occur."""
+        return len({group.module for group in self.groups})
+
+
+def plan(items: Sequence[Item], tokens_per_pack: int, *, apart: bool = False) -> list[Pack]:
+    """Pack items for passes of at most so many tokens each, but at least one item.
+
+    Args:
+        items: In any order.
+        tokens_per_pack: Tokens of a pass, or, if `apart`, tokens when all are padded to the longest.
+        apart: A pass holds one module alone, and its items are padded to the longest: for architectures whose layers
+            have weights that do not belong to a token.
+    """
+    chosen = sorted(range(len(items)), key=lambda number: _rank(items[number]))
+    if not apart:
+        return [_pack(items, part) for part in _cut(items, chosen, tokens_per_pack)]
+    packs: list[Pack] = []
+    for _, own in groupby(chosen, key=lambda number: (items[number].module, items[number].pattern)):
+        by_length = sorted(own, key=lambda number: items[number].length)
+        packs.extend(_pack(items, part, padded=True) for part in _cut(items, by_length, tokens_per_pack, padded=True))
+    return packs
+
+
+def _rank(item: Item) -> tuple[int, int, int, int]:
+    return (-1 if item.bank is None else item.bank, item.module, item.pattern, item.length)
+
+
+def _cut(items: Sequence[Item], numbers: Sequence[int], limit: int, *, padded: bool = False) -> Iterator[list[int]]:
+    part: list[int] = []
+    tokens = 0
+    for number in numbers:
+        length = items[number].length
+        after = (len(part) + 1) * length if padded else tokens + length
+        if part and after > limit:
+            yield part
+            part, after = [], length
+        part.append(number)
+        tokens = after
+    if part:
+        yield part
+
+
+def _pack(items: Sequence[Item], order: Sequence[int], *, padded: bool = False) -> Pack:
+    longest = max(items[number].length for number in order)
+    lengths = tuple(longest if padded else items[number].length for number in order)
+    starts = tuple(sum_before(lengths))
+    return Pack(tuple(order), starts, lengths, tuple(_spans(items, order, lengths)), tuple(_groups(items, order)),
+                tuple(_buckets(lengths)))  # fmt: skip
+
+
+def sum_before(lengths: Sequence[int]) -> Iterator[int]:
+    """By place, the sum of all lengths before it."""
+    total = 0
+    for length in lengths:
+        yield total
+        total += length
+
+
+def _spans(items: Sequence[Item], order: Sequence[int], lengths: Sequence[int]) -> Iterator[Span]:
+    start = 0
+    for bank, own in groupby(zip(order, lengths, strict=True), key=lambda placed: items[placed[0]].bank):
+        modules: list[int] = []
+        ends: list[int] = []
+        end = 0
+        for module, placed in groupby(own, key=lambda placed: items[placed[0]].module):
+            end += sum(length for _, length in placed)
+            modules.append(module)
+            ends.append(end)
+        if bank is not None:
+            yield Span(bank, start, tuple(modules), tuple(ends))
+        start += end
+
+
+def _groups(items: Sequence[Item], order: Sequence[int]) -> Iterator[Group]:
+    place = 0
+    for (module, pattern), own in groupby(order, key=lambda number: (items[number].module, items[number].pattern)):
+        last = place + len(list(own))
+        yield Group(module, pattern, place, last)
+        place = last
+
+
+def _buckets(lengths: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Places by length, the longest first, as many together as leave few gaps."""
+    bucket: list[int] = []
+    tokens = 0
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        padded = (len(bucket) + 1) * lengths[bucket[0]] if bucket else lengths[place]
+        if len(bucket) >= _FEW and tokens + lengths[place] < _LEAST_SHARE * padded:
+            yield tuple(sorted(bucket))
+            bucket, tokens = [], 0
+        bucket.append(place)
+        tokens += lengths[place]
+    if bucket:
+        yield tuple(sorted(bucket))

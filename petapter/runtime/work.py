@@ -1,0 +1,74 @@
+"""What is asked of many modules, as encodings to run; and what their logits say of the texts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from petapter.runtime.plan import Item
+from petapter.scoring import Scores, calibrated
+from petapter.task import EncodedText, Encoder
+from petapter.task.encoding import Fields
+from petapter.task.windows import pool_windows
+from petapter.trained import TrainedModule
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The texts of one module in one of its patterns.
+
+    Attributes:
+        first: Number of the first encoding.
+        owner: By encoding, which of the texts it is of.
+        lost_tokens: By text.
+    """
+
+    first: int
+    owner: tuple[int, ...]
+    lost_tokens: tuple[int, ...]
+
+
+@dataclass
+class Work:
+    """Encodings of texts in every pattern of the modules they are for.
+
+    Attributes:
+        items: What the plan has to know of each.
+        encoded: The encodings.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    encoded: list[EncodedText] = field(default_factory=list)
+    _parts: dict[int, list[_Part]] = field(default_factory=dict)
+
+    def add(self, module: int, bank: int | None, encoders: Sequence[Encoder], texts: Sequence[Fields]) -> None:
+        """Take in the texts for a module, of which there are none yet."""
+        parts: list[_Part] = []
+        for pattern, encoder in enumerate(encoders):
+            windows = encoder.encode_windows(texts)
+            parts.append(_Part(len(self.items), windows.owner, windows.lost_tokens))
+            self.items += [Item(bank, module, pattern, len(item.input_ids)) for item in windows.encoded]
+            self.encoded += windows.encoded
+        self._parts[module] = parts
+
+    def scores(self, logits: Tensor, modules: Mapping[int, TrainedModule]) -> dict[int, Scores]:
+        """What each module says of its texts, from the logits of all encodings [N, L].
+
+        As `petapter.scoring.score`: the scores of a text's windows are pooled, those of the patterns averaged.
+        """
+        return {number: self._scores_of(logits, number, modules[number]) for number in self._parts}
+
+    def _scores_of(self, logits: Tensor, number: int, module: TrainedModule) -> Scores:
+        task, labels = module.task, len(module.task.labels)
+        single = task.type == "single-label"
+        parts = self._parts[number]
+        total = torch.zeros(len(parts[0].lost_tokens), labels)
+        for part, pattern in zip(parts, task.patterns, strict=True):
+            said = logits[part.first : part.first + len(part.owner), :labels]
+            said = torch.log_softmax(said, dim=-1) if single else said
+            total += said if pattern.windowing is None else pool_windows(said, part.owner, pattern.windowing.pool)
+        mean = calibrated(total / len(parts), module.calibration)
+        lost = tuple(max(of_text) for of_text in zip(*(part.lost_tokens for part in parts), strict=True))
+        return Scores(torch.log_softmax(mean, dim=-1) if single else logsigmoid(mean), lost)
