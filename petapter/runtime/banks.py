@@ -169,7 +169,7 @@ class Active:
         return hidden
 
     def after(self, path: str, hidden: Tensor, result: Tensor, base: Base) -> Tensor:
-        """What a module that read hidden [T, F] and gave result [T, G] should give; of a linear layer, changed in place."""
+        """What a module with result [T, G] of hidden [T, F] should give; linear ones are changed in place."""
         place = self.bank.places.get(path)
         if place is None or place.scales_input:
             return result
