@@ -1,6 +1,6 @@
 """Keeps several modules on one resident backbone and answers for any mixture of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,10 +14,11 @@ from petapter.golden import check_golden
 from petapter.head import restore_head
 from petapter.module import open_module
 from petapter.runtime.answers import Prediction, predictions, thresholds
-from petapter.runtime.banks import Bank, Form, Places, form_of
+from petapter.runtime.banks import Active, Bank, Form, Places, form_of
 from petapter.runtime.heads import Features, LoadedHead, features_of, label_logits, load_head
-from petapter.runtime.packed import is_packable, run_pack
-from petapter.runtime.plan import plan
+from petapter.runtime.last_layer import LastLayer, read_tokens
+from petapter.runtime.packed import Read, is_packable, run_pack
+from petapter.runtime.plan import Pack, Span, plan, spans_of
 from petapter.runtime.work import Work
 from petapter.scoring import Scores
 from petapter.task.encoding import Encoder, Fields
@@ -29,6 +30,9 @@ from petapter_schemas.manifest import EvaluationSpec
 
 TOKENS_PER_PASS = 4096
 """Tokens per pass through the backbone: enough to fill two cores, small enough for a laptop's memory."""
+
+_MOST_READ = 0.8
+"""Share of the tokens up to which the last layer leaves the others out: to pick them costs a little too."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Engine:
         self._backbone = backbone
         self._claim = Claim(backbone.model, self)
         self._places = Places(backbone.model)
+        self._last_layer = LastLayer(backbone.model)
         self._banks: list[Bank] = []
         self._bank_of: dict[Form, int] = {}
         self._heads: dict[int, LoadedHead] = {}
@@ -122,6 +127,7 @@ class Engine:
     def close(self) -> None:
         """Unload everything and give the backbone back."""
         self._places.close()
+        self._last_layer.close()
         self._claim.release()
         self._modules.clear()
         self._heads.clear()
@@ -256,12 +262,29 @@ class Engine:
         logits = torch.zeros(len(work.items), labels)
         apart = not is_packable(self._backbone)
         for pack in plan(work.items, TOKENS_PER_PASS, apart=apart):
-            device = self._backbone.device
-            active = tuple(self._banks[span.bank].activate(span, device, whole=apart) for span in pack.spans)
             pooled = frozenset(layer for group in pack.groups for layer in heads[group.module].pool_layers)
-            hidden = run_pack(self._backbone, work.encoded, pack, active, pooled)
+            active = self._active(pack.spans, whole=apart)
+            hidden = run_pack(self._backbone, work.encoded, pack, active, pooled, self._read(work, pack, heads))
             logits[list(pack.order)] = label_logits(heads, pack, work.encoded, hidden, labels).float().cpu()
         return logits
+
+    def _active(self, spans: Iterable[Span], *, whole: bool = False) -> tuple[Active, ...]:
+        return tuple(self._banks[span.bank].activate(span, self._backbone.device, whole=whole) for span in spans)
+
+    def _read(self, work: Work, pack: Pack, heads: Mapping[int, LoadedHead]) -> Read | None:
+        """What the last layer is to be narrowed to; None if it cannot be, or if little would be left out."""
+        if not self._last_layer.narrows:
+            return None
+        positions = [
+            heads[group.module].reads(work.encoded[pack.order[place]], self._backbone.layers)
+            for group in pack.groups
+            for place in range(group.first, group.last)
+        ]
+        tokens, counts = read_tokens(pack.starts, positions)
+        if len(tokens) > _MOST_READ * pack.tokens:
+            return None
+        spans = spans_of(work.items, pack.order, counts)
+        return Read(tuple(tokens), tuple(counts), self._active(spans))
 
     def _fields(self, alias: str, text: str | Fields) -> Fields:
         fields = self._resident(alias).module.task.fields

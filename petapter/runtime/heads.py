@@ -80,6 +80,11 @@ class LoadedHead:
         """How many labels it scores."""
         return len(self.scorers[0].bias)
 
+    def reads(self, encoded: EncodedText, last: int) -> list[int]:
+        """Which tokens of a text it reads in the last layer, which has this number."""
+        masks = encoded.mask_positions if self.features is not None else ()
+        return [*masks, *(encoded.text_positions if last in self.pool_layers else ())]
+
 
 def load_head(head: PetHead, masks: Sequence[int], shared: Features | None) -> LoadedHead:
     """Bring a head into that form.
@@ -136,7 +141,7 @@ def label_logits(
         labels: Of the module with the most.
     """
     logits = hidden.last.new_full((len(pack.order), labels), -torch.inf)
-    g_of = _features(heads, pack, encoded, hidden.last)
+    g_of = _features(heads, pack, encoded, hidden)
     pools_of = _pools(heads, pack, encoded, hidden)
     alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for number, group in enumerate(pack.groups):
@@ -168,7 +173,7 @@ def _scores(read: Tensor, scorers: Sequence[Scorer], counts: Sequence[int]) -> T
 
 
 def _features(
-    heads: Mapping[int, LoadedHead], pack: Pack, encoded: Sequence[EncodedText], last: Tensor
+    heads: Mapping[int, LoadedHead], pack: Pack, encoded: Sequence[EncodedText], hidden: Hidden
 ) -> dict[int, Tensor]:
     """G at the masks, by group, [n, M * E]; of groups that share how they read, at once."""
     alike: dict[int, list[int]] = defaultdict(list)
@@ -187,7 +192,7 @@ def _features(
         ]
         if features is None:  # not of these groups
             continue
-        read = features(last.index_select(0, torch.tensor(tokens, device=last.device)))  # [sum of n M, E]
+        read = features(hidden.at(tokens))  # [sum of n M, E]
         counts = [(group.last - group.first) * heads[group.module].masks[group.pattern] for group in groups]
         for number, group, part in zip(numbers, groups, read.split(counts), strict=True):
             found[number] = part.reshape(group.last - group.first, -1)
@@ -212,13 +217,9 @@ def _pools(
             positions = encoded[pack.order[place]].text_positions
             tokens += [pack.starts[place] + position for position in positions]
             rows += [row] * len(positions)
-        chosen, row_of = (
-            torch.tensor(values, device=hidden.last.device, dtype=torch.int64) for values in (tokens, rows)
-        )
+        row_of = torch.tensor(rows, device=hidden.last.device, dtype=torch.int64)
         sums = [
-            hidden.last.new_zeros(len(places), hidden.last.shape[1]).index_add_(
-                0, row_of, hidden.layers[layer].index_select(0, chosen)
-            )
+            hidden.last.new_zeros(len(places), hidden.last.shape[1]).index_add_(0, row_of, hidden.at(tokens, layer))
             for layer in layers
         ]
         pools = nn.functional.normalize(torch.stack(sums, dim=1), dim=-1).flatten(1)  # [N, P * H]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from petapter.backbone import Backbone
-from petapter.runtime.plan import Pack
+from petapter.runtime.plan import Pack, sum_before
 from petapter.task import EncodedText, pad_batch
 from petapter_schemas.errors import BackboneError
 
@@ -30,7 +30,7 @@ _WITHOUT_SEGMENTS = frozenset({"distilbert", "modernbert"})
 
 
 @dataclass(frozen=True)
-class _Bucket:
+class Bucket:
     """Texts of like length that attend in one call.
 
     Attributes:
@@ -53,10 +53,27 @@ class Running:
     Attributes:
         buckets: For attention; none where the pass is padded.
         active: Banks of adapters that act in it.
+        narrow: What the last layer may leave out; None if all of it is wanted.
     """
 
-    buckets: tuple[_Bucket, ...]
+    buckets: tuple[Bucket, ...]
     active: "tuple[Active, ...]"
+    narrow: "Narrow | None" = None
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """The tokens of the last layer that a head reads.
+
+    Attributes:
+        read: Which tokens of the pack, ascending, [R].
+        running: The pass as it is for these tokens alone; its buckets hold the same places as those of all tokens.
+        heads: Attention heads.
+    """
+
+    read: Tensor
+    running: Running
+    heads: int
 
 
 running: ContextVar[Running | None] = ContextVar("running", default=None)
@@ -69,20 +86,50 @@ def is_packable(backbone: Backbone) -> bool:
 
 
 @dataclass(frozen=True)
-class Hidden:
-    """Hidden states of a pass, by token.
+class Read:
+    """Which tokens heads read in the last layer.
 
     Attributes:
-        last: [T, H].
-        layers: By number, those of layers that are to be pooled, [T, H].
+        tokens: Tokens of the pack, ascending.
+        counts: How many of them by place, one or more.
+        active: Banks as they act on these tokens.
+    """
+
+    tokens: tuple[int, ...]
+    counts: tuple[int, ...]
+    active: "tuple[Active, ...]"
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Hidden states of a pass.
+
+    Attributes:
+        last: Of the last layer, [T, H], or [R, H] if it was narrowed.
+        layers: By number, those of lower layers that are to be pooled, [T, H].
+        row_of: By token of the pack, its row in `last`, [T]; None if there all tokens are.
     """
 
     last: Tensor
     layers: dict[int, Tensor]
+    row_of: Tensor | None
+
+    def at(self, tokens: Sequence[int], layer: int | None = None) -> Tensor:
+        """Hidden states of tokens, of the last layer or of a lower one, [N, H]."""
+        chosen = torch.tensor(tokens, dtype=torch.int64)
+        if layer in self.layers:
+            return self.layers[layer].index_select(0, chosen.to(self.last.device))
+        rows = chosen if self.row_of is None else self.row_of.index_select(0, chosen)
+        return self.last.index_select(0, rows.to(self.last.device))
 
 
 def run_pack(
-    backbone: Backbone, encoded: Sequence[EncodedText], pack: Pack, active: "tuple[Active, ...]", pooled: frozenset[int]
+    backbone: Backbone,
+    encoded: Sequence[EncodedText],
+    pack: Pack,
+    active: "tuple[Active, ...]" = (),
+    pooled: frozenset[int] = frozenset(),
+    read: Read | None = None,
 ) -> Hidden:
     """Run a pass.
 
@@ -92,33 +139,44 @@ def run_pack(
         pack: Which of them run, and where they stand; of equal lengths, padded, where the backbone is not packable.
         active: Banks of adapters.
         pooled: Hidden states to return beside the last.
+        read: What the last layer is to be narrowed to, by a `LastLayer` that can.
 
     Raises:
         BackboneError: The architecture does not give one hidden state per layer.
     """
     items = [encoded[number] for number in pack.order]
-    deep = any(layer != backbone.layers for layer in pooled)
+    lower = [layer for layer in pooled if layer != backbone.layers]
     if is_packable(backbone):
-        with _own_attention(backbone.model), _as_running(Running(_buckets(pack, backbone.device), active)):
-            output = backbone.model.base_model(**_packed_inputs(backbone, items), output_hidden_states=deep)
+        buckets = _buckets(pack.starts, pack.lengths, pack.buckets, backbone.device)
+        now = Running(buckets, active, None if read is None else _narrow(backbone, pack, read))
+        with _own_attention(backbone.model), as_running(now):
+            output = backbone.model.base_model(**_packed_inputs(backbone, items), output_hidden_states=bool(lower))
     else:
         batch = pad_batch(items, backbone.pad_id, at_least=pack.lengths[0])
-        with _as_running(Running((), active)):
+        with as_running(Running((), active)):
             output = backbone.model.base_model(
                 input_ids=batch.input_ids.to(backbone.device),
                 attention_mask=batch.attention_mask.to(backbone.device),
-                output_hidden_states=deep,
+                output_hidden_states=bool(lower),
             )
-    if deep and len(output.hidden_states) != backbone.layers + 1:
+    if lower and len(output.hidden_states) != backbone.layers + 1:
         raise BackboneError(
             f"{backbone.repo!r} gives {len(output.hidden_states)} hidden states for {backbone.layers} layers, so that "
             "a layer cannot be told: pool the last one alone"
         )
-    last = output.last_hidden_state.flatten(0, 1)
-    layers = {
-        layer: last if layer == backbone.layers else output.hidden_states[layer].flatten(0, 1) for layer in pooled
-    }
-    return Hidden(last, layers)
+    row_of = None
+    if read is not None:
+        row_of = torch.full((pack.tokens,), -1)
+        row_of[list(read.tokens)] = torch.arange(len(read.tokens))
+    layers = {layer: output.hidden_states[layer].flatten(0, 1) for layer in lower}
+    return Hidden(output.last_hidden_state.flatten(0, 1), layers, row_of)
+
+
+def _narrow(backbone: Backbone, pack: Pack, read: Read) -> Narrow:
+    starts = tuple(sum_before(read.counts))
+    buckets = _buckets(starts, read.counts, pack.buckets, backbone.device)
+    tokens = torch.tensor(read.tokens).to(backbone.device)
+    return Narrow(tokens, Running(buckets, read.active), int(backbone.model.config.num_attention_heads))
 
 
 def _packed_inputs(backbone: Backbone, items: Sequence[EncodedText]) -> dict[str, Tensor]:
@@ -133,28 +191,73 @@ def _packed_inputs(backbone: Backbone, items: Sequence[EncodedText]) -> dict[str
     return {name: tensor.to(backbone.device) for name, tensor in inputs.items()}
 
 
-def _buckets(pack: Pack, device: torch.device) -> tuple[_Bucket, ...]:
+def _buckets(
+    starts: Sequence[int], lengths: Sequence[int], places_of: Sequence[Sequence[int]], device: torch.device
+) -> tuple[Bucket, ...]:
     found = []
-    for places in pack.buckets:
-        starts = torch.tensor([pack.starts[place] for place in places]).unsqueeze(1)  # [B, 1]
-        lengths = torch.tensor([pack.lengths[place] for place in places]).unsqueeze(1)
-        longest = max(pack.lengths[place] for place in places)
+    for places in places_of:
+        start = torch.tensor([starts[place] for place in places]).unsqueeze(1)  # [B, 1]
+        length = torch.tensor([lengths[place] for place in places]).unsqueeze(1)
+        longest = max(lengths[place] for place in places)
         within = torch.arange(longest).unsqueeze(0)  # [1, S]
-        real = within < lengths  # [B, S]
-        tokens = torch.where(real, starts + within, starts).flatten()
-        whole = bool(real.all())
-        found.append(
-            _Bucket(
-                tokens.to(device),
-                (len(places), longest),
-                None if whole else real.to(device),
-                None if whole else real.flatten().nonzero().squeeze(1).to(device),
-            )
-        )
+        real = within < length  # [B, S]
+        tokens = torch.where(real, start + within, start).flatten().to(device)
+        if min(lengths[place] for place in places) == longest:
+            found.append(Bucket(tokens, (len(places), longest), None, None))
+        else:
+            kept = real.flatten().nonzero().squeeze(1).to(device)
+            found.append(Bucket(tokens, (len(places), longest), real.to(device), kept))
     return tuple(found)
 
 
-def _attend(
+def attend(  # noqa: PLR0913
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    asking: Sequence[Bucket],
+    asked: Sequence[Bucket],
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+) -> Tensor:
+    """Attention within each text.
+
+    Args:
+        query: [1, heads, R, D].
+        key: [1, heads, T, D].
+        value: Likewise.
+        asking: Which queries belong to which text.
+        asked: Keys and values, the same texts in the same buckets.
+        scaling: Of the products; None for 1 / sqrt(D).
+        sliding_window: One more than how far a token sees to either side, where queries are all tokens.
+
+    Returns:
+        [1, R, heads, D].
+    """
+    result = torch.empty_like(query[0].transpose(0, 1), memory_format=torch.contiguous_format)  # [R, heads, D]
+    for some, all_ in zip(asking, asked, strict=True):
+        said = nn.functional.scaled_dot_product_attention(
+            _taken(query, some),
+            _taken(key, all_),
+            _taken(value, all_),
+            attn_mask=_seen(all_, sliding_window, query.device),
+            scale=scaling,
+        )
+        flat = said.transpose(1, 2).flatten(0, 1)  # [B * S, heads, D]
+        if some.kept is None:
+            result.index_copy_(0, some.tokens, flat)
+        else:
+            result.index_copy_(0, some.tokens.index_select(0, some.kept), flat.index_select(0, some.kept))
+    return result.unsqueeze(0)
+
+
+def _taken(states: Tensor, bucket: Bucket) -> Tensor:
+    """States [1, heads, T, D] of the texts of a bucket, [B, heads, S, D]."""
+    taken: Tensor = states[0].transpose(0, 1).index_select(0, bucket.tokens).unflatten(0, bucket.shape)
+    return taken.transpose(1, 2)
+
+
+def _attention(
     _module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -165,31 +268,16 @@ def _attend(
     sliding_window: int | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Attention of packed query, key and value [1, heads, T, D] within each text; [1, T, heads, D].
-
-    `sliding_window` is one more than how far a token sees to either side.
-    """
-    now = cast("Running", running.get())
-    result = torch.empty_like(query[0].transpose(0, 1), memory_format=torch.contiguous_format)  # [T, heads, D]
-    for bucket in now.buckets:
-        queries, keys, values = (
-            states[0].transpose(0, 1).index_select(0, bucket.tokens).unflatten(0, bucket.shape).transpose(1, 2)
-            for states in (query, key, value)
-        )  # [B, heads, S, D]
-        seen = _seen(bucket, sliding_window, query.device)
-        said = nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=scaling)
-        flat = said.transpose(1, 2).flatten(0, 1)  # [B * S, heads, D]
-        if bucket.kept is None:
-            result.index_copy_(0, bucket.tokens, flat)
-        else:
-            result.index_copy_(0, bucket.tokens.index_select(0, bucket.kept), flat.index_select(0, bucket.kept))
-    return result.unsqueeze(0), None
+    """What transformers asks for instead of its own attention."""
+    buckets = cast("Running", running.get()).buckets
+    said = attend(query, key, value, asking=buckets, asked=buckets, scaling=scaling, sliding_window=sliding_window)
+    return said, None
 
 
-AttentionInterface.register(_ATTENTION, _attend)
+AttentionInterface.register(_ATTENTION, _attention)
 
 
-def _seen(bucket: _Bucket, sliding_window: int | None, device: torch.device) -> Tensor | None:
+def _seen(bucket: Bucket, sliding_window: int | None, device: torch.device) -> Tensor | None:
     """Which tokens each may look at, bool [B or 1, 1, S or 1, S]; None for all."""
     real = None if bucket.real is None else bucket.real[:, None, None, :]
     longest = bucket.shape[1]
@@ -212,7 +300,8 @@ def _own_attention(model: PreTrainedModel) -> Iterator[None]:
 
 
 @contextmanager
-def _as_running(now: Running) -> Iterator[None]:
+def as_running(now: Running) -> Iterator[None]:
+    """Make a pass the one that runs."""
     token = running.set(now)
     try:
         yield

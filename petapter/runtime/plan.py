@@ -144,7 +144,7 @@ def _pack(items: Sequence[Item], order: Sequence[int], *, padded: bool = False) 
     longest = max(items[number].length for number in order)
     lengths = tuple(longest if padded else items[number].length for number in order)
     starts = tuple(sum_before(lengths))
-    return Pack(tuple(order), starts, lengths, tuple(_spans(items, order, lengths)), tuple(_groups(items, order)),
+    return Pack(tuple(order), starts, lengths, tuple(spans_of(items, order, lengths)), tuple(_groups(items, order)),
                 tuple(_buckets(lengths)))  # fmt: skip
 
 
@@ -156,7 +156,8 @@ def sum_before(lengths: Sequence[int]) -> Iterator[int]:
         total += length
 
 
-def _spans(items: Sequence[Item], order: Sequence[int], lengths: Sequence[int]) -> Iterator[Span]:
+def spans_of(items: Sequence[Item], order: Sequence[int], lengths: Sequence[int]) -> Iterator[Span]:
+    """The banks of items that stand one after the other with so many tokens each."""
     start = 0
     for bank, own in groupby(zip(order, lengths, strict=True), key=lambda placed: items[placed[0]].bank):
         modules: list[int] = []

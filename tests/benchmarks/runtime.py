@@ -1,0 +1,260 @@
+"""What many modules on one backbone cost, side by side in one run: ratios of processor seconds, not seconds.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/runtime.py [--shape 6x384 --shape 12x768] [--rounds 5] [--only mixed ...]
+
+Models and modules are random; what is timed does not depend on what they say. Every figure is the least of the rounds,
+and the rounds of all variants of a table are interleaved, since a shared machine changes its pace.
+
+    mixed   rows of K modules in one call, by the packed bare backbone, and by peft's `adapter_names`
+    host    a pass through a model of almost no arithmetic: what is left is the work of the host
+    load    loading and unloading one module beside K others
+    head    the heads of all rows by the encoder
+"""
+
+import argparse
+import gc
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import BertConfig, BertForMaskedLM
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from petapter import Backbone, Engine, TrainedModule, TrainingOptions, train
+from petapter.adapters import AdapterChoice, adapter_spec
+from petapter.runtime.heads import label_logits
+from petapter.runtime.packed import run_pack
+from petapter.runtime.plan import Item, plan
+from petapter.runtime.work import Work
+from petapter.task import EncodedText, pad_batch
+from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
+from tests.petapter.tiny_backbones import build_backbone
+
+LOADED = (1, 4, 16, 32, 128, 1000)
+TOKENS_PER_PASS = 4096
+
+
+def backbone_of(layers: int, hidden: int) -> Backbone:
+    """A BERT of random weights with the tokenizer of the tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        small = Backbone.load(build_backbone("bert", Path(folder) / "bert"), device="cpu")
+    config = BertConfig(
+        vocab_size=small.model.config.vocab_size, hidden_size=hidden, num_hidden_layers=layers,
+        num_attention_heads=max(1, hidden // 64 if hidden >= 768 else hidden // 32), intermediate_size=4 * hidden,
+        max_position_embeddings=512,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = BertForMaskedLM(config).eval().requires_grad_(False)
+    return replace(small, model=model, max_tokens=512)
+
+
+def module_of(backbone: Backbone, base: TrainedModule, seed: int) -> TrainedModule:
+    """A module with a random LoRA of rank 8 on queries and values."""
+    spec = adapter_spec(AdapterChoice(rank=8, alpha=16.0), backbone.model)
+    hidden = backbone.hidden_size
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {
+        f"base_model.model.bert.encoder.layer.{layer}.attention.self.{target}.lora_{side}.weight": torch.randn(
+            shape, generator=generator
+        )
+        * 0.02
+        for layer in range(backbone.layers)
+        for target in ("query", "value")
+        for side, shape in (("A", (8, hidden)), ("B", (hidden, 8)))
+    }
+    return replace(base, adapter=spec, adapter_tensors=tensors)
+
+
+def rows_of(count: int, *, equal: bool) -> list[EncodedText]:
+    """Encodings of random tokens; lengths of 45 on average and 128 at most, or all of 128."""
+    draw = random.Random(1)  # noqa: S311
+    lengths = [128 if equal else min(128, max(6, round(draw.lognormvariate(3.55, 0.65)))) for _ in range(count)]
+    return [
+        EncodedText(tuple(draw.randrange(5, 60) for _ in range(length)), (length - 2,), 0, tuple(range(1, length - 4)))
+        for length in lengths
+    ]
+
+
+def work_of(engine: Engine, aliases: Sequence[str], rows: Sequence[EncodedText]) -> Work:
+    """Rows dealt to modules in turn."""
+    work = Work()
+    for number, row in enumerate(rows):
+        resident = engine._modules[aliases[number % len(aliases)]]
+        work.items.append(Item(resident.bank, resident.number, 0, len(row.input_ids)))
+        work.encoded.append(row)
+    return work
+
+
+def bare(backbone: Backbone, rows: Sequence[EncodedText]) -> None:
+    """The packed backbone alone: no adapter, no head."""
+    for pack in plan([Item(None, 0, 0, len(row.input_ids)) for row in rows], TOKENS_PER_PASS):
+        run_pack(backbone, rows, pack, (), frozenset())
+
+
+def least(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Least processor seconds of each variant, all interleaved."""
+    best = dict.fromkeys(variants, float("inf"))
+    for turn in range(rounds + 1):
+        for name, run in variants.items():
+            gc.collect()
+            began = time.process_time()
+            run()
+            if turn:
+                best[name] = min(best[name], time.process_time() - began)
+    return best
+
+
+def mixed(shape: tuple[int, int], rounds: int, texts: int, peft_to: int) -> None:
+    """Rows of K modules by the bare backbone, and peft on the same rows, K up to a limit."""
+    for equal in (False, True):
+        backbone = backbone_of(*shape)
+        rows = rows_of(texts, equal=equal)
+        base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
+        with torch.inference_mode(), Engine(backbone) as engine:
+            for number in range(max(LOADED)):
+                engine.load(module_of(backbone, base, number % 50), f"m{number}")
+            variants: dict[str, Callable[[], object]] = {
+                "bare": lambda rows=rows, backbone=backbone: bare(backbone, rows)
+            }  # type: ignore[misc]
+            for count in LOADED:
+                work = work_of(engine, [f"m{number}" for number in range(count)], rows)
+                variants[f"K={count}"] = lambda work=work, engine=engine: engine._run(work)  # type: ignore[misc]
+            ours = least(variants, rounds)
+        theirs = {count: peft_seconds(shape, rows, count, rounds) for count in LOADED if count <= peft_to}
+        lengths = "equal lengths" if equal else "mixed lengths"
+        print(f"\n{shape[0]}x{shape[1]}, {texts} texts, {sum(len(row.input_ids) for row in rows)} tokens, {lengths}\n")
+        print("| K | distinct | of bare packed | peft adapter_names / ours |\n| ---: | ---: | ---: | ---: |")
+        for count in LOADED:
+            against = f"{theirs[count] / ours[f'K={count}']:.2f}x" if count in theirs else "-"
+            share = ours["bare"] / ours[f"K={count}"]
+            print(f"| {count} | {min(count, texts)} | {share:.3f} | {against} |", flush=True)
+        shares = [ours["bare"] / ours[f"K={count}"] for count in LOADED]
+        print(f"\nworst K / best K: {min(shares) / max(shares):.3f}", flush=True)
+
+
+def peft_seconds(shape: tuple[int, int], rows: Sequence[EncodedText], count: int, rounds: int) -> float:
+    """peft's mixed batches of 32 rows in the order in which they come, encoder alone."""
+    backbone = backbone_of(*shape)
+    config = LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"])
+    model = get_peft_model(backbone.model.base_model, config, adapter_name="m0")
+    for number in range(1, count):
+        model.add_adapter(f"m{number}", config)
+    model.eval()
+
+    def run() -> None:
+        for start in range(0, len(rows), 32):
+            part = rows[start : start + 32]
+            batch = pad_batch(part, 0)
+            names = [f"m{number % count}" for number in range(start, start + len(part))]
+            model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, adapter_names=names)
+
+    with torch.inference_mode():
+        return least({"peft": run}, rounds)["peft"]
+
+
+def host(rounds: int) -> None:
+    """Slopes of a pass's seconds over loaded and over distinct modules, where arithmetic is next to nothing."""
+    backbone = backbone_of(12, 64)
+    base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
+    rows = rows_of(128, equal=False)
+    found: dict[tuple[int, int], float] = {}
+    with torch.inference_mode():
+        for loaded in (1, 128, 1000):
+            with Engine(backbone) as engine:
+                for number in range(loaded):
+                    engine.load(module_of(backbone, base, number % 50), f"m{number}")
+                works = {
+                    distinct: work_of(engine, [f"m{number}" for number in range(distinct)], rows)
+                    for distinct in (1, 8, 32, 128)
+                    if distinct <= loaded
+                }
+                variants = {
+                    str(distinct): (lambda work=work, engine=engine: engine._run(work))
+                    for distinct, work in works.items()
+                }
+                for distinct, seconds in least(variants, rounds).items():  # type: ignore[arg-type]
+                    found[loaded, int(distinct)] = seconds
+    print("\n12x64, 128 texts: milliseconds of a call\n\n| loaded | distinct | ms |\n| ---: | ---: | ---: |")
+    for (loaded, distinct), seconds in found.items():
+        print(f"| {loaded} | {distinct} | {1e3 * seconds:.1f} |")
+    per_loaded = 1e3 * (found[1000, 128] - found[128, 128]) / (1000 - 128)
+    per_distinct = 1e3 * (found[1000, 128] - found[1000, 1]) / 127
+    print(f"\nper loaded module: {per_loaded:.4f} ms; per distinct module: {per_distinct:.4f} ms", flush=True)
+
+
+def load(rounds: int) -> None:
+    """Loading and unloading one module beside none and beside 1000."""
+    backbone = backbone_of(6, 384)
+    base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
+    modules = [module_of(backbone, base, seed) for seed in range(20)]
+    found = {}
+    for beside in (0, 1000):
+        with Engine(backbone) as engine:
+            for number in range(beside):
+                engine.load(modules[number % 20], f"m{number}")
+
+            def run(engine: Engine = engine) -> None:
+                for number, module in enumerate(modules):
+                    engine.load(module, f"new{number}")
+                for number in range(len(modules)):
+                    engine.unload(f"new{number}")
+
+            found[beside] = least({"load": run}, rounds)["load"] / len(modules)
+    print(
+        f"\nload and unload: {1e3 * found[0]:.2f} ms beside none, {found[1000] / found[0]:.2f}x beside 1000", flush=True
+    )
+
+
+def head(rounds: int) -> None:
+    """The heads of 64 rows of 16 modules by the encoder."""
+    backbone = backbone_of(6, 384)
+    base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
+    rows = rows_of(64, equal=False)
+    with torch.inference_mode(), Engine(backbone) as engine:
+        for number in range(16):
+            engine.load(module_of(backbone, base, number), f"m{number}")
+        work = work_of(engine, [f"m{number}" for number in range(16)], rows)
+        (pack,) = plan(work.items, 10**6)
+        hidden = run_pack(backbone, rows, pack, (), frozenset())
+        heads = engine._heads
+        found = least(
+            {
+                "encoder": lambda: run_pack(backbone, rows, pack, (), frozenset()),
+                "heads": lambda: label_logits(heads, pack, rows, hidden, 2),
+            },
+            rounds,
+        )
+    print(f"\nheads by encoder, 16 modules: {found['heads'] / found['encoder']:.4f}", flush=True)
+
+
+def main() -> None:
+    """Print every table that was asked for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shape", action="append", default=[])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=64)
+    parser.add_argument("--peft-to", type=int, default=32)
+    parser.add_argument("--only", action="append", default=[], choices=["mixed", "host", "load", "head"])
+    given = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.rounds} rounds")
+    chosen = given.only or ["mixed", "host", "load", "head"]
+    for shape in given.shape or ["6x384"]:
+        if "mixed" in chosen:
+            layers, hidden = map(int, shape.split("x"))
+            mixed((layers, hidden), given.rounds, given.texts, given.peft_to)
+    if "host" in chosen:
+        host(given.rounds)
+    if "load" in chosen:
+        load(given.rounds)
+    if "head" in chosen:
+        head(given.rounds)
+
+
+if __name__ == "__main__":
+    main()
