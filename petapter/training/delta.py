@@ -18,6 +18,7 @@ from petapter.training.trunk import CachedText, Trunk
 
 _WARMUP = 0.1
 _CLIP_NORM = 1.0
+_TEMPERATURE = 0.1
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class DeltaOptions:
         adapter_lr: Peak learning rate of the LoRA.
         head_lr: Peak learning rate of the label map, for features of mean square norm 1.
         consistency: Weight of the divergence between two patterns; 0, or a single pattern, reads one per step.
+        contrast: Weight of the contrastive loss of the pooled texts.
     """
 
     steps: int
@@ -37,6 +39,7 @@ class DeltaOptions:
     adapter_lr: float
     head_lr: float
     consistency: float = 0.0
+    contrast: float = 0.0
 
 
 class LabelMap(nn.Module):
@@ -93,6 +96,7 @@ class DeltaTask:
         cached: By pattern, row and window.
         rows: The rows to train on.
         loss: Of logits [B, L] and row numbers.
+        targets: 1 where a row has a label, [N, L], of all rows.
         link: How logits become probabilities.
         seed: Of order, patterns, windows and dropout.
     """
@@ -100,6 +104,7 @@ class DeltaTask:
     cached: Sequence[Sequence[Sequence[CachedText]]]
     rows: Sequence[int]
     loss: Loss
+    targets: Tensor
     link: Link
     seed: int
 
@@ -134,11 +139,13 @@ def train_delta(  # noqa: PLR0913
     backbone.model.train()
     for step, chosen in enumerate(batches(lengths, options.batch_size, options.steps, task.seed)):
         rows = [task.rows[index] for index in chosen]
-        logits = [
-            start(*_read(trunk, head, [_draw(task.cached[pattern][row], choose) for row in rows]), pattern)
-            for pattern in _patterns(len(task.cached), options, choose)
-        ]
+        patterns = _patterns(len(task.cached), options, choose)
+        read = [_read(trunk, head, [_draw(task.cached[pattern][row], choose) for row in rows]) for pattern in patterns]
+        logits = [start(*said, pattern) for said, pattern in zip(read, patterns, strict=True)]
         loss = _step_loss(task, logits, rows, options.consistency)
+        if options.contrast:
+            pools = [features[:, -backbone.hidden_size :] for features, _ in read]  # of the last layer
+            loss = loss + options.contrast * torch.stack([contrast(pool, task.targets[rows]) for pool in pools]).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, _CLIP_NORM)
@@ -199,6 +206,33 @@ def divergence(first: Tensor, second: Tensor, link: Link) -> Tensor:
         return ((torch.sigmoid(first) - torch.sigmoid(second)) * (first - second)).mean()
     p, q = torch.log_softmax(first, dim=-1), torch.log_softmax(second, dim=-1)
     return ((p.exp() - q.exp()) * (p - q)).sum(dim=-1).mean()
+
+
+def contrast(features: Tensor, targets: Tensor) -> Tensor:
+    """How far texts stand from those of their own labels, by the others: the supervised contrastive loss.
+
+    Khosla et al. 2020 (arXiv 2004.11362), L_out: mean over texts of -log of the share that a text of the same labels
+    has among all others, by exp(cosine / 0.1). Where texts have several labels, another counts as far as the label sets
+    overlap (intersection by union). Texts that share no label with another are left out; 0 if all are.
+
+    Args:
+        features: [B, H], not yet of length 1.
+        targets: 1 where a text has a label, [B, L].
+    """
+    targets = targets.to(features)
+    common = targets @ targets.T  # [B, B]
+    sizes = targets.sum(dim=1)
+    alike = common / (sizes[:, None] + sizes[None, :] - common).clamp_min(1.0)
+    others = ~torch.eye(len(features), dtype=torch.bool, device=features.device)
+    alike = alike * others
+    near = nn.functional.normalize(features, dim=-1)
+    closeness = (near @ near.T / _TEMPERATURE).masked_fill(~others, -torch.inf)
+    shares = torch.log_softmax(closeness, dim=-1).masked_fill(~others, 0.0)
+    total = alike.sum(dim=1)
+    has = total > 0
+    if not bool(has.any()):
+        return features.sum() * 0.0
+    return -((shares * alike).sum(dim=1)[has] / total[has]).mean()
 
 
 def _draw(windows: Sequence[CachedText], choose: torch.Generator) -> CachedText:

@@ -118,6 +118,8 @@ class StrongOptions:
         label_smoothing: Of the delta's cross-entropy.
         consistency: Weight of the divergence between what two patterns say of the same texts. Above 0, and with two
             patterns or more, each step reads its rows twice.
+        contrast: Weight of the supervised contrastive loss of the texts as the last layer pools them, which brings
+            texts of one label together.
         keep: Keep long texts as each pattern writes it, or in the way that leaving rows out prefers.
     """
 
@@ -131,6 +133,7 @@ class StrongOptions:
     adapter_lr: float | None = None
     label_smoothing: float = 0.05
     consistency: float = 0.0
+    contrast: float = 0.3
     keep: Literal["as-written", "chosen"] = "as-written"
 
     def hyperparameters(self) -> dict[str, bool | int | float | str]:
@@ -140,8 +143,8 @@ class StrongOptions:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.rank, self.least_rows) < 1:
             raise InputError("steps, batch size, rank and least rows must be 1 or more")
-        if self.consistency < 0:
-            raise InputError("consistency must be 0 or more")
+        if min(self.consistency, self.contrast) < 0:
+            raise InputError("consistency and contrast must be 0 or more")
 
 
 @dataclass(frozen=True)

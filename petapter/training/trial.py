@@ -12,6 +12,9 @@ On two such samples the delta alone, the delta with the convex head once, and th
 
     SNIPS 0.925 0.952 0.925   AG News 0.842 0.854 0.840   Subj  0.878 0.887 0.884
     TREC  0.790 0.768 0.625   SST-2   0.727 0.723 0.710   Yahoo 0.624 0.617 0.620
+
+A contrastive loss of weight 0.3 beside it (petapter/training/delta.py) added 0.8 points on eleven such samples, from -0.7
+to +3.3.
 """
 
 import logging
@@ -106,7 +109,7 @@ def try_delta(run: Run, convex: ConvexHead, on_step: OnStep | None) -> Delta | N
     rows, options = run.rows, run.options
     trunk = Trunk(rows.backbone)
     every = range(len(rows.examples))
-    task = DeltaTask(_cache(trunk, rows), every, _loss(rows, options), rows.evidence.link, options.seed)
+    task = DeltaTask(_cache(trunk, rows), every, _loss(rows, options), _targets(rows), rows.evidence.link, options.seed)
     unseen = _left_out_by_trial(rows.evidence)
     steps = [_steps(options, len(every) - len(left_out), len(every)) for left_out in unseen] + [options.steps]
     tell = as_one(on_step, steps)
@@ -213,7 +216,7 @@ def _train(
     label_map = _map(run, words_alone(evidence) if run.head.has_rows else fit_convex_head(evidence, _STIFF))
     lr = options.adapter_lr or ADAPTER_LR.get(options.kind) or _ADAPTER_LR_TIMES_WIDTH / backbone.hidden_size
     steps = _steps(options, len(task.rows), len(run.rows.examples))
-    choices = DeltaOptions(steps, options.batch_size, lr, _HEAD_LR, options.consistency)
+    choices = DeltaOptions(steps, options.batch_size, lr, _HEAD_LR, options.consistency, options.contrast)
     train_delta(trunk, backbone, run.head, label_map, task, choices, on_step=on_step)
     return label_map, spec
 
@@ -235,6 +238,10 @@ def _cache(trunk: Trunk, rows: FrozenRows) -> list[list[list[CachedText]]]:
             texts[owner].append(item)
         cached.append(texts)
     return cached
+
+
+def _targets(rows: FrozenRows) -> Tensor:
+    return rows.evidence.targets.to(rows.backbone.device)
 
 
 def _loss(rows: FrozenRows, options: StrongOptions) -> Loss:

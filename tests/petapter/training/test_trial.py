@@ -9,9 +9,11 @@ import torch
 from torch.nn.functional import kl_div
 
 from petapter import Backbone, Engine, ModuleInfo, TrainedModule, open_module, save_module, train
+from petapter.adapters import AdapterSlots, peft_config
+from petapter.task import encode_rows, pad_batch
 from petapter.training import StrongOptions, trial
 from petapter.training.convex import Evidence
-from petapter.training.delta import divergence
+from petapter.training.delta import contrast, divergence
 from petapter.training.trial import held_out_rows
 from petapter_schemas.errors import InputError
 from petapter_schemas.task import TaskSpec
@@ -190,6 +192,53 @@ def test_delta_abstains_by_the_rows_that_its_trials_did_not_see(bert: Backbone) 
     assert module.calibration.abstain_below is not None
 
 
-def test_consistency_below_zero_is_refused() -> None:
-    with pytest.raises(InputError, match="consistency must be 0 or more"):
-        StrongOptions(consistency=-0.1)
+@pytest.mark.parametrize("name", ["consistency", "contrast"])
+def test_weights_of_losses_below_zero_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="consistency and contrast must be 0 or more"):
+        StrongOptions(**{name: -0.1})
+
+
+def test_contrast_is_the_supervised_contrastive_loss() -> None:
+    # reference: the sums of the paper, one text after the other
+    torch.manual_seed(0)
+    features, labels = torch.randn(6, 5), [0, 1, 0, 1, 1, 2]
+    near = torch.nn.functional.normalize(features, dim=-1).double()
+    expected = []
+    for i, label in enumerate(labels):
+        own = [j for j in range(6) if j != i and labels[j] == label]
+        among = sum(float(torch.exp(near[i] @ near[j] / 0.1)) for j in range(6) if j != i)
+        if own:
+            logs = [float(torch.log(torch.exp(near[i] @ near[j] / 0.1) / among)) for j in own]
+            expected.append(-sum(logs) / len(logs))
+    found = contrast(features, torch.eye(3)[torch.tensor(labels)])
+    assert float(found) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+
+
+def test_contrast_counts_texts_of_several_labels_as_far_as_these_overlap() -> None:
+    targets = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    features = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], requires_grad=True)
+    loss = contrast(features, targets)
+    (gradient,) = torch.autograd.grad(loss, features)
+    assert bool(torch.isfinite(gradient).all())
+    assert float(contrast(features.detach()[:1], targets[:1])) == 0.0
+    assert float(contrast(features.detach()[1:], targets[1:])) == 0.0  # no label in common
+
+
+@pytest.mark.usefixtures("helpless_convex_head")
+def test_contrast_brings_texts_of_one_label_together(bert: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_TIMES", (0.0,))
+
+    def apart(weight: float) -> float:
+        module = train(SENTIMENT, MANY_ROWS, bert, replace(ALWAYS, contrast=weight))
+        slots = AdapterSlots(bert.model)
+        slots.add("a", peft_config(module.adapter))
+        slots.write("a", module.adapter_tensors)
+        (windows,) = encode_rows(SENTIMENT, bert.tokenizer, bert.max_tokens, MANY_ROWS)
+        with torch.no_grad():
+            pools = bert.read(pad_batch(windows.encoded, bert.pad_id), (bert.layers,)).pools
+        slots.close()
+        assert pools is not None
+        targets = torch.eye(2)[torch.tensor([int(row.label == "neg") for row in MANY_ROWS])]
+        return float(contrast(pools[:, 0], targets))
+
+    assert apart(1.0) < apart(0.0)
