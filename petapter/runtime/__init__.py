@@ -1,6 +1,6 @@
 """Many modules on one resident backbone."""
 
 from petapter.runtime.answers import Prediction
-from petapter.runtime.engine import Engine
+from petapter.runtime.engine import Engine, EngineStats
 
-__all__ = ["Engine", "Prediction"]
+__all__ = ["Engine", "EngineStats", "Prediction"]

@@ -101,8 +101,8 @@ class Bank:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, module: int, spec: AdapterSpec, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        """Take a module in; what it costs does not depend on how many there are.
+    def add(self, module: int, spec: AdapterSpec, tensors: Mapping[str, Tensor], device: torch.device) -> int:
+        """Take a module in, and say how many bytes that takes; the cost does not depend on how many there are.
 
         Raises:
             TensorFileError: Names or shapes are not those of the bank's form.
@@ -118,11 +118,12 @@ class Bank:
             stop = column.start + math.prod(column.shape)
             row[column.start : stop] = given[key].float().flatten() * _scale(spec, key)
         self._rows[module] = row.to(device)
+        return row.nbytes
 
     def remove(self, module: int) -> None:
-        """Forget a module."""
-        del self._rows[module]
-        self._laid = None
+        """Forget a module, if it is here."""
+        if self._rows.pop(module, None) is not None:
+            self._laid = None
 
     def activate(self, span: Span, device: torch.device, *, whole: bool = False) -> "Active":
         """The bank as it acts in a pass: on a span of one or more modules, or, of a single one, on whatever is read."""

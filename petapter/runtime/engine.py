@@ -1,24 +1,21 @@
 """Keeps several modules on one resident backbone and answers for any mixture of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import torch
+from torch import Tensor
 
-from petapter.adapters import Claim, check_places
 from petapter.backbone import Backbone
 from petapter.evaluation import Answers, evaluate_label_sets, evaluate_probabilities
 from petapter.golden import check_golden
-from petapter.head import restore_head
 from petapter.module import open_module
 from petapter.runtime.answers import Prediction, predictions, thresholds
-from petapter.runtime.banks import Active, Bank, Form, Places, form_of
-from petapter.runtime.heads import Features, LoadedHead, features_of, label_logits, load_head
-from petapter.runtime.last_layer import LastLayer, read_tokens
-from petapter.runtime.packed import Read, is_packable, run_pack
-from petapter.runtime.plan import Pack, Span, plan, spans_of
+from petapter.runtime.residency import Residency
+from petapter.runtime.runner import Runner
 from petapter.runtime.work import Work
 from petapter.scoring import Scores
 from petapter.task.encoding import Encoder, Fields
@@ -28,21 +25,50 @@ from petapter.trained import TrainedModule
 from petapter_schemas.errors import BackboneError, InputError
 from petapter_schemas.manifest import EvaluationSpec
 
-TOKENS_PER_PASS = 4096
-"""Tokens per pass through the backbone: enough to fill two cores, small enough for a laptop's memory."""
-
-_MOST_READ = 0.8
-"""Share of the tokens up to which the last layer leaves the others out: to pick them costs a little too."""
-
 
 @dataclass(frozen=True)
-class _Resident:
-    """A loaded module: its number, its facts, and how its patterns are read."""
+class _Loaded:
+    """A loaded module: its number, what it is, and how its patterns are read.
+
+    Without a limit of bytes its tensors are not kept beside those on the device.
+    """
 
     number: int
     module: TrainedModule
     encoders: tuple[Encoder, ...]
     bank: int | None
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """What an engine holds and has done.
+
+    Attributes:
+        modules: Loaded modules.
+        resident: Those whose weights are on the device.
+        resident_bytes: What these take there.
+        host_bytes: What modules take in host memory to come back from.
+        hits: How often a pass found a module on the device.
+        misses: How often it had to be brought.
+        encodings: Texts that were run, each pattern and window counted.
+        tokens: Their tokens.
+        seconds: What the passes took.
+    """
+
+    modules: int
+    resident: int
+    resident_bytes: int
+    host_bytes: int
+    hits: int
+    misses: int
+    encodings: int
+    tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens by seconds; 0 before anything ran."""
+        return self.tokens / self.seconds if self.seconds else 0.0
 
 
 class Engine:
@@ -58,22 +84,29 @@ class Engine:
         ...     engine.predict([("intents", "book a table for two")])
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, module_bytes: int | None = None) -> None:
         """Claim a backbone.
+
+        Args:
+            backbone: Whose device everything runs on.
+            module_bytes: What the weights of modules may take on the device. The least recently used beyond it wait in
+                host memory and come back when they are asked; the modules of one pass are always there together. None
+                keeps all on the device.
 
         Raises:
             BackboneError: Another engine or a training run has it.
+            InputError: The limit is below 0.
         """
+        if module_bytes is not None and module_bytes < 0:
+            raise InputError(f"module_bytes must be 0 or more, not {module_bytes}")
         self._backbone = backbone
-        self._claim = Claim(backbone.model, self)
-        self._places = Places(backbone.model)
-        self._last_layer = LastLayer(backbone.model)
-        self._banks: list[Bank] = []
-        self._bank_of: dict[Form, int] = {}
-        self._heads: dict[int, LoadedHead] = {}
-        self._own_features: Features | None = None
-        self._modules: dict[str, _Resident] = {}
-        self._loaded = 0
+        self._runner = Runner(backbone)
+        self._modules: dict[str, _Loaded] = {}
+        self._waiting: dict[int, TrainedModule] = {}
+        self._residency = Residency(module_bytes, self._bring, self._runner.forget)
+        self._numbers = 0
+        self._encodings = self._tokens = 0
+        self._seconds = 0.0
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -95,20 +128,25 @@ class Engine:
         """
         if alias in self._modules:
             raise InputError(f"a module is already loaded as {alias!r}: choose another alias or unload it")
-        self._claim.renew()
         opened = open_module(module, self._backbone) if isinstance(module, Path) else self._fitting(module)
         _check_can_run(alias, opened)
-        number = self._loaded
-        head = self._load_head(opened)
-        bank = self._place(number, opened)
-        self._loaded += 1
-        self._heads[number] = head
+        bank = self._runner.bank_of(opened)
+        number, self._numbers = self._numbers, self._numbers + 1
+        self._waiting[number] = opened
+        try:
+            self._residency.add(number)
+        except Exception:
+            del self._waiting[number]
+            raise
+        if self._residency.budget is None:
+            del self._waiting[number]
+            opened = replace(opened, adapter_tensors={}, head_tensors={})
         tokenization = opened.task.tokenization
         encoders = tuple(
             Encoder(self._backbone.tokenizer, pattern, self._backbone.max_tokens, tokenization)
             for pattern in opened.task.patterns
         )
-        self._modules[alias] = _Resident(number, opened, encoders, bank)
+        self._modules[alias] = _Loaded(number, opened, encoders, bank)
         if check:
             self._check(alias, opened)
 
@@ -118,22 +156,35 @@ class Engine:
         Raises:
             InputError: No module has this alias.
         """
-        resident = self._resident(alias)
+        number = self._named(alias).number
         del self._modules[alias]
-        del self._heads[resident.number]
-        if resident.bank is not None:
-            self._banks[resident.bank].remove(resident.number)
+        self._residency.drop(number)
+        self._waiting.pop(number, None)
 
     def close(self) -> None:
         """Unload everything and give the backbone back."""
-        self._places.close()
-        self._last_layer.close()
-        self._claim.release()
-        self._modules.clear()
-        self._heads.clear()
-        self._banks.clear()
-        self._bank_of.clear()
-        self._own_features = None
+        for alias in self.aliases:
+            self.unload(alias)
+        self._runner.close()
+
+    def stats(self) -> EngineStats:
+        """What the engine holds and has done."""
+        host = sum(
+            tensor.nbytes
+            for module in self._waiting.values()
+            for tensor in (*module.adapter_tensors.values(), *module.head_tensors.values())
+        )
+        return EngineStats(
+            modules=len(self._modules),
+            resident=len(self._residency),
+            resident_bytes=self._residency.bytes,
+            host_bytes=host,
+            hits=self._residency.hits,
+            misses=self._residency.misses,
+            encodings=self._encodings,
+            tokens=self._tokens,
+            seconds=self._seconds,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +201,7 @@ class Engine:
         texts = [(alias, self._fields(alias, text)) for alias, text in requests]
         answers: dict[int, Prediction] = {}
         for alias, (numbers, scores) in self._score(texts).items():
-            module = self._resident(alias).module
+            module = self._named(alias).module
             said = predictions(alias, module.task, module.calibration, scores)
             answers |= dict(zip(numbers, said, strict=True))
         return [answers[number] for number in range(len(requests))]
@@ -176,7 +227,7 @@ class Engine:
         Raises:
             InputError: The alias is not loaded, there are no rows, or a label is not the module's.
         """
-        module = self._resident(alias).module
+        module = self._named(alias).module
         scores = self._score_all(alias, [self._fields(alias, example.fields) for example in examples])
         probabilities = torch.exp(scores.log_probabilities).tolist()
         seeds = module.training.seeds
@@ -195,32 +246,8 @@ class Engine:
         self._backbone.check_fits(module.backbone, read_verbalizer(module.task, self._backbone.tokenizer))
         return module
 
-    def _load_head(self, module: TrainedModule) -> LoadedHead:
-        with torch.random.fork_rng([]):  # new layers draw numbers before they get their weights
-            head = restore_head(
-                self._backbone, module.verbalizer, module.head, len(module.task.patterns), module.head_tensors
-            )
-        shared = None
-        if module.head.init == "mlm" and head.shape.reads_masks and not {"dense", "norm"} & set(module.head.parts):
-            shared = self._own_features = self._own_features or features_of(head)
-        return load_head(head, [pattern.masks for pattern in module.task.patterns], shared)
-
-    def _place(self, number: int, module: TrainedModule) -> int | None:
-        """Put an adapter into the bank of its form, which is number what; None without an adapter."""
-        spec = module.adapter
-        if spec.kind == "none":
-            return None
-        form = form_of(spec)
-        if form not in self._bank_of:
-            check_places(spec, self._backbone.model)
-            bank = Bank(spec, self._backbone.model)
-            bank.add(number, spec, module.adapter_tensors, self._backbone.device)
-            self._places.adapt(tuple(bank.places))
-            self._bank_of[form] = len(self._banks)
-            self._banks.append(bank)
-        else:
-            self._banks[self._bank_of[form]].add(number, spec, module.adapter_tensors, self._backbone.device)
-        return self._bank_of[form]
+    def _bring(self, number: int) -> int:
+        return self._runner.bring(number, self._waiting[number])
 
     def _check(self, alias: str, module: TrainedModule) -> None:
         try:
@@ -232,7 +259,7 @@ class Engine:
 
     def _score_all(self, alias: str, texts: Sequence[Fields]) -> Scores:
         """What one module says of texts."""
-        resident = self._resident(alias)
+        resident = self._named(alias)
         if not texts:
             return Scores(torch.zeros(0, len(resident.module.task.labels)), ())
         return self._score([(alias, text) for text in texts])[alias][1]
@@ -240,60 +267,36 @@ class Engine:
     @torch.inference_mode()
     def _score(self, requests: Sequence[tuple[str, Fields]]) -> dict[str, tuple[list[int], Scores]]:
         """By alias, the numbers of its requests and what the module says of their texts."""
-        self._claim.renew()
         numbers_of: dict[str, list[int]] = {}
         for number, (alias, _) in enumerate(requests):
             numbers_of.setdefault(alias, []).append(number)
         work = Work()
         for alias, numbers in numbers_of.items():
-            resident = self._resident(alias)
+            loaded = self._named(alias)
             texts = [requests[number][1] for number in numbers]
-            work.add(resident.number, resident.bank, resident.encoders, texts)
+            work.add(loaded.number, loaded.bank, len(loaded.module.task.labels), loaded.encoders, texts)
         logits = self._run(work)
-        scores = work.scores(
-            logits, {self._resident(alias).number: self._resident(alias).module for alias in numbers_of}
-        )
-        return {alias: (numbers, scores[self._resident(alias).number]) for alias, numbers in numbers_of.items()}
+        return {
+            alias: (numbers, work.scores(logits, self._named(alias).number, self._named(alias).module))
+            for alias, numbers in numbers_of.items()
+        }
 
-    def _run(self, work: Work) -> torch.Tensor:
-        """Label logits of all encodings, float32 [N, L] on the CPU; minus infinity beyond a module's labels."""
-        heads = {item.module: self._heads[item.module] for item in work.items}
-        labels = max((head.labels for head in heads.values()), default=0)
-        logits = torch.zeros(len(work.items), labels)
-        apart = not is_packable(self._backbone)
-        for pack in plan(work.items, TOKENS_PER_PASS, apart=apart):
-            pooled = frozenset(layer for group in pack.groups for layer in heads[group.module].pool_layers)
-            active = self._active(pack.spans, whole=apart)
-            hidden = run_pack(self._backbone, work.encoded, pack, active, pooled, self._read(work, pack, heads))
-            logits[list(pack.order)] = label_logits(heads, pack, work.encoded, hidden, labels).float().cpu()
+    def _run(self, work: Work) -> Tensor:
+        began = time.perf_counter()
+        logits = self._runner.run(work, self._residency.use)
+        self._seconds += time.perf_counter() - began
+        self._encodings += len(work.items)
+        self._tokens += sum(item.length for item in work.items)
         return logits
 
-    def _active(self, spans: Iterable[Span], *, whole: bool = False) -> tuple[Active, ...]:
-        return tuple(self._banks[span.bank].activate(span, self._backbone.device, whole=whole) for span in spans)
-
-    def _read(self, work: Work, pack: Pack, heads: Mapping[int, LoadedHead]) -> Read | None:
-        """What the last layer is to be narrowed to; None if it cannot be, or if little would be left out."""
-        if not self._last_layer.narrows:
-            return None
-        positions = [
-            heads[group.module].reads(work.encoded[pack.order[place]], self._backbone.layers)
-            for group in pack.groups
-            for place in range(group.first, group.last)
-        ]
-        tokens, counts = read_tokens(pack.starts, positions)
-        if len(tokens) > _MOST_READ * pack.tokens:
-            return None
-        spans = spans_of(work.items, pack.order, counts)
-        return Read(tuple(tokens), tuple(counts), self._active(spans))
-
     def _fields(self, alias: str, text: str | Fields) -> Fields:
-        fields = self._resident(alias).module.task.fields
+        fields = self._named(alias).module.task.fields
         given: Mapping[str, str] = {fields[0]: text} if isinstance(text, str) else text
         if missing := [name for name in fields if name not in given]:
             raise InputError(f"module {alias!r} needs the text fields {', '.join(fields)}: {missing[0]!r} is missing")
         return given
 
-    def _resident(self, alias: str) -> _Resident:
+    def _named(self, alias: str) -> _Loaded:
         if alias not in self._modules:
             loaded = ", ".join(self._modules) or "none"
             raise InputError(f"no module is loaded as {alias!r} (loaded: {loaded})")

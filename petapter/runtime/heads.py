@@ -80,6 +80,13 @@ class LoadedHead:
         """How many labels it scores."""
         return len(self.scorers[0].bias)
 
+    def nbytes(self, shared: Features | None) -> int:
+        """Bytes of its own weights: not those of the dense layer and norm that it shares."""
+        own = [tensor for scorer in self.scorers for tensor in (scorer.weight, scorer.bias)]
+        if self.features is not None and self.features is not shared:
+            own += [*self.features.dense, *(self.features.norm[:2] if self.features.norm else ())]
+        return sum(tensor.nbytes for tensor in own)
+
     def reads(self, encoded: EncodedText, last: int) -> list[int]:
         """Which tokens of a text it reads in the last layer, which has this number."""
         masks = encoded.mask_positions if self.features is not None else ()

@@ -1,6 +1,6 @@
 """What is asked of many modules, as encodings to run; and what their logits say of the texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -37,14 +37,27 @@ class Work:
     Attributes:
         items: What the plan has to know of each.
         encoded: The encodings.
+        labels_of: Labels by module.
     """
 
     items: list[Item] = field(default_factory=list)
     encoded: list[EncodedText] = field(default_factory=list)
+    labels_of: dict[int, int] = field(default_factory=dict)
     _parts: dict[int, list[_Part]] = field(default_factory=dict)
 
-    def add(self, module: int, bank: int | None, encoders: Sequence[Encoder], texts: Sequence[Fields]) -> None:
-        """Take in the texts for a module, of which there are none yet."""
+    def add(
+        self, module: int, bank: int | None, labels: int, encoders: Sequence[Encoder], texts: Sequence[Fields]
+    ) -> None:
+        """Take in the texts for a module, of which there are none yet.
+
+        Args:
+            module: Its number.
+            bank: Number of the bank of its adapter.
+            labels: How many it has.
+            encoders: By pattern.
+            texts: One or more.
+        """
+        self.labels_of[module] = labels
         parts: list[_Part] = []
         for pattern, encoder in enumerate(encoders):
             windows = encoder.encode_windows(texts)
@@ -53,14 +66,16 @@ class Work:
             self.encoded += windows.encoded
         self._parts[module] = parts
 
-    def scores(self, logits: Tensor, modules: Mapping[int, TrainedModule]) -> dict[int, Scores]:
-        """What each module says of its texts, from the logits of all encodings [N, L].
+    @property
+    def labels(self) -> int:
+        """Labels of the module with the most."""
+        return max(self.labels_of.values(), default=0)
+
+    def scores(self, logits: Tensor, number: int, module: TrainedModule) -> Scores:
+        """What a module says of its texts, from the logits of all encodings [N, L].
 
         As `petapter.scoring.score`: the scores of a text's windows are pooled, those of the patterns averaged.
         """
-        return {number: self._scores_of(logits, number, modules[number]) for number in self._parts}
-
-    def _scores_of(self, logits: Tensor, number: int, module: TrainedModule) -> Scores:
         task, labels = module.task, len(module.task.labels)
         single = task.type == "single-label"
         parts = self._parts[number]

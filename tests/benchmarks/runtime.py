@@ -88,6 +88,7 @@ def work_of(engine: Engine, aliases: Sequence[str], rows: Sequence[EncodedText])
         resident = engine._modules[aliases[number % len(aliases)]]
         work.items.append(Item(resident.bank, resident.number, 0, len(row.input_ids)))
         work.encoded.append(row)
+        work.labels_of[resident.number] = 2
     return work
 
 
@@ -222,7 +223,7 @@ def head(rounds: int) -> None:
         work = work_of(engine, [f"m{number}" for number in range(16)], rows)
         (pack,) = plan(work.items, 10**6)
         hidden = run_pack(backbone, rows, pack, (), frozenset())
-        heads = engine._heads
+        heads = engine._runner._heads
         found = least(
             {
                 "encoder": lambda: run_pack(backbone, rows, pack, (), frozenset()),

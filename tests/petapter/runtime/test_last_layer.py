@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from petapter import Backbone, Engine, StrongOptions, TrainedModule, TrainingOptions, train
-from petapter.runtime import engine as engine_room
+from petapter.runtime import runner
 from petapter.runtime.last_layer import LastLayer, read_tokens
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS, BackboneOf
 
@@ -60,7 +60,7 @@ def test_answers_are_those_of_the_whole_layer(
     asked = [(alias, text) for text in (LONG, "fine", "a bad game", LONG) for alias in ("masks", "pools")]
     said = {}
     for most in (0.0, 0.8):  # whole, narrow
-        monkeypatch.setattr(engine_room, "_MOST_READ", most)
+        monkeypatch.setattr(runner, "_MOST_READ", most)
         with Engine(backbone) as engine:
             engine.load(masks, "masks")
             engine.load(pools, "pools")
