@@ -6,6 +6,7 @@ once, by grouped matrix products or by vectors looked up by token. What is loade
 """
 
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,6 +101,12 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def lowest(self) -> int:
+        """The lowest layer that it adapts, from 0; 0 also where a place is in none."""
+        numbers = [re.search(r"\.(\d+)\.", path) for path in self.places]
+        return min((int(found[1]) if found else 0 for found in numbers), default=0)
 
     def add(self, module: int, spec: AdapterSpec, tensors: Mapping[str, Tensor], device: torch.device) -> int:
         """Take a module in, and say how many bytes that takes; the cost does not depend on how many there are.

@@ -16,7 +16,7 @@ from petapter.module import open_module
 from petapter.runtime.answers import Prediction, predictions, thresholds
 from petapter.runtime.residency import Residency
 from petapter.runtime.runner import Runner
-from petapter.runtime.work import Work
+from petapter.runtime.work import Formed, Work
 from petapter.scoring import Scores
 from petapter.task.encoding import Encoder, Fields
 from petapter.task.examples import Example
@@ -36,7 +36,7 @@ class _Loaded:
     number: int
     module: TrainedModule
     encoders: tuple[Encoder, ...]
-    bank: int | None
+    form: Formed
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Engine:
             Encoder(self._backbone.tokenizer, pattern, self._backbone.max_tokens, tokenization)
             for pattern in opened.task.patterns
         )
-        self._modules[alias] = _Loaded(number, opened, encoders, bank)
+        self._modules[alias] = _Loaded(number, opened, encoders, Formed(bank, self._runner.lowest_of(bank)))
         if check:
             self._check(alias, opened)
 
@@ -274,7 +274,7 @@ class Engine:
         for alias, numbers in numbers_of.items():
             loaded = self._named(alias)
             texts = [requests[number][1] for number in numbers]
-            work.add(loaded.number, loaded.bank, len(loaded.module.task.labels), loaded.encoders, texts)
+            work.add(loaded.number, loaded.form, len(loaded.module.task.labels), loaded.encoders, texts)
         logits = self._run(work)
         return {
             alias: (numbers, work.scores(logits, self._named(alias).number, self._named(alias).module))

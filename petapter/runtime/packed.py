@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from petapter.backbone import Backbone
-from petapter.runtime.plan import Pack, sum_before
+from petapter.runtime.plan import Pack, Trunk, sum_before
 from petapter.task import EncodedText, pad_batch
 from petapter_schemas.errors import BackboneError
 
@@ -54,11 +54,28 @@ class Running:
         buckets: For attention; none where the pass is padded.
         active: Banks of adapters that act in it.
         narrow: What the last layer may leave out; None if all of it is wanted.
+        above: How the pass goes on above its trunk; None without one.
     """
 
     buckets: tuple[Bucket, ...]
     active: "tuple[Active, ...]"
     narrow: "Narrow | None" = None
+    above: "Above | None" = None
+
+
+@dataclass(frozen=True)
+class Above:
+    """How a pass goes on where encodings that were the same part.
+
+    Attributes:
+        layer: Number of the first layer above the trunk.
+        tokens: By token of the pack, where it stands in the trunk, [T].
+        running: The pass from there on.
+    """
+
+    layer: int
+    tokens: Tensor
+    running: Running
 
 
 @dataclass(frozen=True)
@@ -139,7 +156,7 @@ def run_pack(
         pack: Which of them run, and where they stand; of equal lengths, padded, where the backbone is not packable.
         active: Banks of adapters.
         pooled: Hidden states to return beside the last.
-        read: What the last layer is to be narrowed to, by a `LastLayer` that can.
+        read: What the last layer is to be narrowed to, where `Layers` can.
 
     Raises:
         BackboneError: The architecture does not give one hidden state per layer.
@@ -149,11 +166,15 @@ def run_pack(
     if is_packable(backbone):
         buckets = _buckets(pack.starts, pack.lengths, pack.buckets, backbone.device)
         now = Running(buckets, active, None if read is None else _narrow(backbone, pack, read))
+        if pack.trunk is not None:
+            items = [encoded[number] for number in pack.trunk.order]
+            now = _from_trunk(pack, pack.trunk, now, backbone.device)
         with _own_attention(backbone.model), as_running(now):
             output = backbone.model.base_model(**_packed_inputs(backbone, items), output_hidden_states=bool(lower))
     else:
         batch = pad_batch(items, backbone.pad_id, at_least=pack.lengths[0])
-        with as_running(Running((), active)):
+        now = Running((), active)
+        with as_running(now):
             output = backbone.model.base_model(
                 input_ids=batch.input_ids.to(backbone.device),
                 attention_mask=batch.attention_mask.to(backbone.device),
@@ -169,7 +190,21 @@ def run_pack(
         row_of = torch.full((pack.tokens,), -1)
         row_of[list(read.tokens)] = torch.arange(len(read.tokens))
     layers = {layer: output.hidden_states[layer].flatten(0, 1) for layer in lower}
+    if now.above is not None:  # the states that enter a layer are numbered as it is
+        low = [layer for layer in lower if layer <= now.above.layer]
+        layers |= {layer: layers[layer].index_select(0, now.above.tokens) for layer in low}
     return Hidden(output.last_hidden_state.flatten(0, 1), layers, row_of)
+
+
+def _from_trunk(pack: Pack, trunk: Trunk, above: Running, device: torch.device) -> Running:
+    """The pass from its trunk on, which runs without adapters."""
+    tokens = [
+        token
+        for place, length in zip(trunk.place_of, pack.lengths, strict=True)
+        for token in range(trunk.starts[place], trunk.starts[place] + length)
+    ]
+    buckets = _buckets(trunk.starts, trunk.lengths, trunk.buckets, device)
+    return Running(buckets, (), above=Above(trunk.layers, torch.tensor(tokens).to(device), above))
 
 
 def _narrow(backbone: Backbone, pack: Pack, read: Read) -> Narrow:

@@ -3,8 +3,12 @@
 Encodings are packed: one after the other without padding, sorted by bank, module, pattern and length. So the tokens of
 a bank are one span and those of a module one run in it, which is what grouped matrix products ask for. Attention is the
 one place that looks across the tokens of a text: there, encodings of like length are taken together.
+
+Where several modules read the same tokens and adapt upper layers alone, the layers below run once for all of them: a
+pass has a trunk then, of each encoding one, and is packed by text first, so that those who share it go together.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,12 +28,16 @@ class Item:
         module: Number of its module.
         pattern: Number of the pattern in the module.
         length: Tokens.
+        text: Items of the same number have the same tokens.
+        lowest: The lowest layer that its adapter changes; 0 where the layers below are not to be shared.
     """
 
     bank: int | None
     module: int
     pattern: int
     length: int
+    text: int = -1
+    lowest: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,27 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Trunk:
+    """The part of a pass in which no adapter acts yet, and encodings that are the same run once.
+
+    Attributes:
+        layers: How many layers it has.
+        order: Numbers of the items that stand for their like, by place in the trunk.
+        starts: First token, by place in the trunk.
+        lengths: Tokens, by place in the trunk.
+        buckets: Places in the trunk that attention takes together.
+        place_of: By place of the pack, where its like stands in the trunk.
+    """
+
+    layers: int
+    order: tuple[int, ...]
+    starts: tuple[int, ...]
+    lengths: tuple[int, ...]
+    buckets: tuple[tuple[int, ...], ...]
+    place_of: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Pack:
     """What runs in one pass.
 
@@ -82,6 +111,7 @@ class Pack:
         spans: Banks in the order of their tokens.
         groups: Modules and patterns in the order of their places.
         buckets: Places that attention takes together, each in one bucket.
+        trunk: Layers that run once for encodings that are the same; None where all layers run for each.
     """
 
     order: tuple[int, ...]
@@ -90,6 +120,7 @@ class Pack:
     spans: tuple[Span, ...]
     groups: tuple[Group, ...]
     buckets: tuple[tuple[int, ...], ...]
+    trunk: Trunk | None = None
 
     @property
     def tokens(self) -> int:
@@ -111,14 +142,37 @@ def plan(items: Sequence[Item], tokens_per_pack: int, *, apart: bool = False) ->
         apart: A pass holds one module alone, and its items are padded to the longest: for architectures whose layers
             have weights that do not belong to a token.
     """
-    chosen = sorted(range(len(items)), key=lambda number: _rank(items[number]))
-    if not apart:
-        return [_pack(items, part) for part in _cut(items, chosen, tokens_per_pack)]
+    if apart:
+        return list(_apart(items, tokens_per_pack))
     packs: list[Pack] = []
+    sharing, others = _sharing(items)
+    for lowest in sorted({items[number].lowest for number in sharing}):
+        own = [number for number in sharing if items[number].lowest == lowest]
+        own.sort(key=lambda number: items[number].text)
+        packs += [
+            _pack(items, sorted(part, key=lambda number: _rank(items[number])), share=lowest)
+            for part in _cut(items, own, tokens_per_pack)
+        ]
+    others.sort(key=lambda number: _rank(items[number]))
+    return packs + [_pack(items, part) for part in _cut(items, others, tokens_per_pack)]
+
+
+def _apart(items: Sequence[Item], tokens_per_pack: int) -> Iterator[Pack]:
+    chosen = sorted(range(len(items)), key=lambda number: _rank(items[number]))
     for _, own in groupby(chosen, key=lambda number: (items[number].module, items[number].pattern)):
         by_length = sorted(own, key=lambda number: items[number].length)
-        packs.extend(_pack(items, part, padded=True) for part in _cut(items, by_length, tokens_per_pack, padded=True))
-    return packs
+        for part in _cut(items, by_length, tokens_per_pack, padded=True):
+            yield _pack(items, part, padded=True)
+
+
+def _sharing(items: Sequence[Item]) -> tuple[list[int], list[int]]:
+    """Items that others are the same as, up to the same layer, and the rest."""
+    count = Counter((item.lowest, item.text) for item in items if item.lowest and item.text >= 0)
+    sharing: list[int] = []
+    others: list[int] = []
+    for number, item in enumerate(items):
+        (sharing if count[item.lowest, item.text] > 1 else others).append(number)
+    return sharing, others
 
 
 def _rank(item: Item) -> tuple[int, int, int, int]:
@@ -140,12 +194,39 @@ def _cut(items: Sequence[Item], numbers: Sequence[int], limit: int, *, padded: b
         yield part
 
 
-def _pack(items: Sequence[Item], order: Sequence[int], *, padded: bool = False) -> Pack:
+def _pack(items: Sequence[Item], order: Sequence[int], *, padded: bool = False, share: int = 0) -> Pack:
     longest = max(items[number].length for number in order)
     lengths = tuple(longest if padded else items[number].length for number in order)
     starts = tuple(sum_before(lengths))
-    return Pack(tuple(order), starts, lengths, tuple(spans_of(items, order, lengths)), tuple(_groups(items, order)),
-                tuple(_buckets(lengths)))  # fmt: skip
+    return Pack(
+        tuple(order),
+        starts,
+        lengths,
+        tuple(spans_of(items, order, lengths)),
+        tuple(_groups(items, order)),
+        tuple(_buckets(lengths)),
+        _trunk(items, order, share) if share else None,
+    )
+
+
+def _trunk(items: Sequence[Item], order: Sequence[int], layers: int) -> Trunk | None:
+    """The trunk of a pass; None where no two of its items are the same."""
+    first_of: dict[int, int] = {}
+    for number in order:
+        first_of.setdefault(items[number].text, number)
+    if len(first_of) == len(order):
+        return None
+    own = tuple(first_of.values())
+    place = {items[number].text: place for place, number in enumerate(own)}
+    lengths = tuple(items[number].length for number in own)
+    return Trunk(
+        layers,
+        own,
+        tuple(sum_before(lengths)),
+        lengths,
+        tuple(_buckets(lengths)),
+        tuple(place[items[number].text] for number in order),
+    )
 
 
 def sum_before(lengths: Sequence[int]) -> Iterator[int]:

@@ -10,7 +10,7 @@ from petapter.backbone import Backbone
 from petapter.head import restore_head
 from petapter.runtime.banks import Active, Bank, Form, Places, form_of
 from petapter.runtime.heads import Features, LoadedHead, features_of, label_logits, load_head
-from petapter.runtime.last_layer import LastLayer, read_tokens
+from petapter.runtime.layers import Layers, read_tokens
 from petapter.runtime.packed import Read, is_packable, run_pack
 from petapter.runtime.plan import Pack, Span, plan, spans_of
 from petapter.runtime.work import Work
@@ -35,7 +35,7 @@ class Runner:
         self._backbone = backbone
         self._claim = Claim(backbone.model, self)
         self._places = Places(backbone.model)
-        self._last_layer = LastLayer(backbone.model)
+        self._layers = Layers(backbone.model)
         self._banks: list[Bank] = []
         self._bank_of: dict[Form, int] = {}
         self._heads: dict[int, LoadedHead] = {}
@@ -81,6 +81,13 @@ class Runner:
             self._banks.append(bank)
         return self._bank_of[form]
 
+    def lowest_of(self, bank: int | None) -> int:
+        """The lowest layer that adapters of a bank change, the last without one; 0 where layers cannot be shared."""
+        if not self._layers.known:
+            return 0
+        last = self._backbone.layers - 1
+        return last if bank is None else min(self._banks[bank].lowest, last)
+
     def run(self, work: Work, before_pass: Callable[[Iterable[int]], None]) -> Tensor:
         """Label logits of all encodings, float32 [N, L] on the CPU; minus infinity beyond a module's labels.
 
@@ -103,7 +110,7 @@ class Runner:
     def close(self) -> None:
         """Forget everything and give the model back."""
         self._places.close()
-        self._last_layer.close()
+        self._layers.close()
         self._claim.release()
         self._heads.clear()
         self._banks.clear()
@@ -125,7 +132,7 @@ class Runner:
 
     def _read(self, work: Work, pack: Pack, heads: Mapping[int, LoadedHead]) -> Read | None:
         """What the last layer is to be narrowed to; None if it cannot be, or if little would be left out."""
-        if not self._last_layer.narrows:
+        if not self._layers.known:
             return None
         positions = [
             heads[group.module].reads(work.encoded[pack.order[place]], self._backbone.layers)

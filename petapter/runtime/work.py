@@ -30,6 +30,19 @@ class _Part:
     lost_tokens: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Formed:
+    """What the plan has to know of a module's adapter.
+
+    Attributes:
+        bank: Number of its bank; None without an adapter.
+        lowest: The lowest layer that it changes; 0 where the layers below are not to be shared.
+    """
+
+    bank: int | None
+    lowest: int
+
+
 @dataclass
 class Work:
     """Encodings of texts in every pattern of the modules they are for.
@@ -44,15 +57,21 @@ class Work:
     encoded: list[EncodedText] = field(default_factory=list)
     labels_of: dict[int, int] = field(default_factory=dict)
     _parts: dict[int, list[_Part]] = field(default_factory=dict)
+    _numbers: dict[tuple[int, ...], int] = field(default_factory=dict)
 
     def add(
-        self, module: int, bank: int | None, labels: int, encoders: Sequence[Encoder], texts: Sequence[Fields]
+        self,
+        module: int,
+        form: Formed,
+        labels: int,
+        encoders: Sequence[Encoder],
+        texts: Sequence[Fields],
     ) -> None:
         """Take in the texts for a module, of which there are none yet.
 
         Args:
             module: Its number.
-            bank: Number of the bank of its adapter.
+            form: Of its adapter.
             labels: How many it has.
             encoders: By pattern.
             texts: One or more.
@@ -62,9 +81,16 @@ class Work:
         for pattern, encoder in enumerate(encoders):
             windows = encoder.encode_windows(texts)
             parts.append(_Part(len(self.items), windows.owner, windows.lost_tokens))
-            self.items += [Item(bank, module, pattern, len(item.input_ids)) for item in windows.encoded]
+            self.items += [
+                Item(form.bank, module, pattern, len(item.input_ids), self._number_of(item), form.lowest)
+                for item in windows.encoded
+            ]
             self.encoded += windows.encoded
         self._parts[module] = parts
+
+    def _number_of(self, item: EncodedText) -> int:
+        """The same for encodings of the same tokens."""
+        return self._numbers.setdefault(item.input_ids, len(self._numbers))
 
     @property
     def labels(self) -> int:

@@ -86,7 +86,7 @@ def work_of(engine: Engine, aliases: Sequence[str], rows: Sequence[EncodedText])
     work = Work()
     for number, row in enumerate(rows):
         resident = engine._modules[aliases[number % len(aliases)]]
-        work.items.append(Item(resident.bank, resident.number, 0, len(row.input_ids)))
+        work.items.append(Item(resident.form.bank, resident.number, 0, len(row.input_ids)))
         work.encoded.append(row)
         work.labels_of[resident.number] = 2
     return work

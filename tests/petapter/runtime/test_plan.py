@@ -1,6 +1,7 @@
 """The plan alone: every item runs once, tokens of a module stand together, and nothing is larger than it may be."""
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -102,3 +103,33 @@ def test_nothing_to_run_is_no_pass() -> None:
 @pytest.mark.parametrize("limit", [1, 10])
 def test_item_that_is_larger_than_a_pass_runs_alone(limit: int) -> None:
     assert [pack.order for pack in plan([Item(None, 0, 0, 30), Item(None, 0, 0, 40)], limit)] == [(0,), (1,)]
+
+
+@given(items, st.lists(st.integers(0, 4), min_size=40, max_size=40), st.integers(30, 300))
+def test_trunk_holds_each_text_once_and_only_of_items_that_may_share_it(
+    found: list[Item], texts: list[int], limit: int
+) -> None:
+    chosen = [
+        replace(item, text=text, length=10 + text, lowest=item.bank or 0)
+        for item, text in zip(found, texts, strict=False)
+    ]
+    packs = plan(chosen, limit)
+    assert sorted(number for pack in packs for number in pack.order) == list(range(len(chosen)))
+    for pack in packs:
+        own = [chosen[number] for number in pack.order]
+        if pack.trunk is None:
+            continue
+        assert {item.lowest for item in own} == {pack.trunk.layers}
+        like = [chosen[number] for number in pack.trunk.order]
+        assert len({item.text for item in like}) == len(like) < len(own)
+        assert pack.trunk.lengths == tuple(item.length for item in like)
+        assert pack.trunk.starts == tuple(sum_before(pack.trunk.lengths))
+        for item, place in zip(own, pack.trunk.place_of, strict=True):
+            assert like[place].text == item.text
+
+
+def test_texts_of_many_modules_go_together() -> None:
+    chosen = [Item(0, module, 0, 10, text=text, lowest=3) for module in range(4) for text in range(6)]
+    packs = plan(chosen, 80)
+    assert all(pack.trunk is not None and len(pack.trunk.order) == 2 for pack in packs)
+    assert len(packs) == 3

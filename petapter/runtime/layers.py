@@ -1,7 +1,10 @@
-"""The last layer where a head reads, and nowhere else: keys and values of all tokens, the rest of the read ones.
+"""A model's layers while a pass runs: where the trunk ends, and the last of them for the tokens that are read alone.
 
-A head reads masks, and of texts that it pools at the last layer their own tokens. What the layer would say of the other
-tokens nobody asks; in the layers below, every token is read by the others.
+Below the end of a trunk, encodings that are the same stand once; the layer above it begins by laying the states of each
+out for all that share them.
+
+A head reads masks, and of texts that it pools at the last layer their own tokens. What the last layer would say of the
+other tokens nobody asks; there, keys and values alone are computed of all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,50 +17,58 @@ from transformers import PreTrainedModel
 from petapter.runtime.packed import Narrow, Running, as_running, attend, running
 
 _Forward = Callable[..., Any]
+_Narrowed = Callable[[Any, Tensor, Running, Narrow], Tensor]
 _BERT = frozenset({"bert", "camembert", "electra", "roberta", "xlm-roberta"})
 
 
-class LastLayer:
-    """A model's last layer, which asks while a pass runs whether all tokens are to be computed; until `close`."""
+class Layers:
+    """The layers of a model, which ask while a pass runs what they may leave out; until `close`."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Architectures whose last layer is not known here compute all of it."""
-        self._layer: nn.Module | None = None
+        """Architectures whose layers are not known here compute all of everything."""
+        self._layers: list[nn.Module] = []
         model_type = str(model.config.model_type)
         base: Any = model.base_model
         if model_type in _BERT:
-            self._patch(base.encoder.layer[-1], _bert)
+            self._patch(base.encoder.layer, _bert)
         elif model_type == "distilbert":
-            self._patch(base.transformer.layer[-1], _distilbert)
+            self._patch(base.transformer.layer, _distilbert)
 
     @property
-    def narrows(self) -> bool:
-        """Whether it can leave tokens out."""
-        return self._layer is not None
+    def known(self) -> bool:
+        """Whether they can leave anything out."""
+        return bool(self._layers)
 
     def close(self) -> None:
-        """Give the layer its own `forward` back."""
-        if self._layer is not None:
-            del self._layer.forward
-            self._layer = None
+        """Give the layers their own `forward` back."""
+        for layer in self._layers:
+            del layer.forward
+        self._layers.clear()
 
-    def _patch(self, layer: nn.Module, narrow: Callable[[Any, Tensor, Running, Narrow], Tensor]) -> None:
-        self._layer = layer
-        layer.forward = partial(_forward, layer, layer.forward, narrow)
+    def _patch(self, layers: nn.ModuleList, narrowed: _Narrowed) -> None:
+        for number, layer in enumerate(layers):
+            last = narrowed if number == len(layers) - 1 else None
+            layer.forward = partial(_forward, number, layer, layer.forward, last)
+            self._layers.append(layer)
 
 
 def _forward(
+    number: int,
     layer: nn.Module,
     whole: _Forward,
-    narrow: Callable[[Any, Tensor, Running, Narrow], Tensor],
+    narrowed: _Narrowed | None,
     hidden: Tensor,
     *further: object,
     **named: object,
 ) -> object:
     now = running.get()
-    if now is None or now.narrow is None:
+    if now is not None and now.above is not None and now.above.layer == number:
+        hidden = hidden.index_select(1, now.above.tokens)
+        now = now.above.running
+        running.set(now)  # until the pass ends
+    if narrowed is None or now is None or now.narrow is None:
         return whole(hidden, *further, **named)
-    return narrow(layer, hidden, now, now.narrow)
+    return narrowed(layer, hidden, now, now.narrow)
 
 
 def _bert(layer: Any, hidden: Tensor, now: Running, narrow: Narrow) -> Tensor:  # noqa: ANN401 (a layer of transformers)

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from petapter import Backbone, Engine, StrongOptions, TrainedModule, TrainingOptions, train
+from petapter import Backbone, Engine, Prediction, StrongOptions, TrainedModule, TrainingOptions, train
+from petapter.adapters import AdapterChoice
 from petapter.runtime import runner
-from petapter.runtime.last_layer import LastLayer, read_tokens
+from petapter.runtime.layers import Layers, read_tokens
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS, BackboneOf
+from tests.petapter.runtime.test_equality import alone, assert_equal, with_adapter
 
 LONG = " ".join(["good"] * 40)
 MIDDLE: dict[str, Callable[[nn.Module], nn.Module]] = {
@@ -68,6 +70,63 @@ def test_answers_are_those_of_the_whole_layer(
     torch.testing.assert_close(torch.tensor(said[0.8]), torch.tensor(said[0.0]), rtol=0, atol=1e-6)
 
 
+def upper_only(backbone: Backbone) -> dict[str, TrainedModule]:
+    """Modules of one pattern that change the upper layer alone, or nothing, under heads of masks and of pools."""
+    masks = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
+    pools = train(SENTIMENT, SENTIMENT_ROWS, backbone, StrongOptions(delta="never"))
+    top = AdapterChoice(rank=2, layers=(1,))
+    ia3 = AdapterChoice(kind="ia3", layers=(1,))
+    return {
+        "masks": with_adapter(masks, backbone, top, 0),
+        "pools": with_adapter(pools, backbone, top, 1),
+        "ia3": with_adapter(pools, backbone, ia3, 2),
+        "head": masks,
+    }
+
+
+def lower_tokens(backbone: Backbone, family: str, ask: Callable[[], object]) -> int:
+    """Tokens for which the feed-forward block of the lowest layer runs."""
+    path = "transformer.layer.0.ffn.lin1" if family == "distilbert" else "encoder.layer.0.intermediate.dense"
+    counted: list[int] = []
+    handle = backbone.model.base_model.get_submodule(path).register_forward_pre_hook(
+        lambda _module, given: counted.append(given[0].numel() // backbone.hidden_size)
+    )
+    ask()
+    handle.remove()
+    return sum(counted)
+
+
+@pytest.mark.parametrize("family", list(MIDDLE))
+def test_modules_of_the_upper_layers_share_the_lower_ones_and_answer_the_same(
+    backbone_of: BackboneOf, family: str
+) -> None:
+    backbone = backbone_of(family)
+    modules = upper_only(backbone)
+    texts = ["a good game", LONG, "a bad game"]
+    expected = {alias: alone(backbone, module, [{"text": text} for text in texts]) for alias, module in modules.items()}
+    with Engine(backbone) as engine:
+        for alias, module in modules.items():
+            engine.load(module, alias)
+        one = lower_tokens(backbone, family, lambda: engine.predict([("masks", text) for text in texts]))
+        found: list[dict[str, Prediction]] = []
+        assert lower_tokens(backbone, family, lambda: found.extend(engine.predict_all(texts))) == one
+        for alias in modules:
+            assert_equal([answers[alias] for answers in found], expected[alias])
+
+
+def test_module_of_all_layers_shares_none(bert: Backbone) -> None:
+    modules = upper_only(bert)
+    whole = with_adapter(modules["head"], bert, AdapterChoice(rank=2), 5)
+    texts = ["a good game", "a bad game"]
+    with Engine(bert) as engine:
+        for alias, module in {**modules, "whole": whole, "twin": whole}.items():
+            engine.load(module, alias)
+        one = lower_tokens(bert, "bert", lambda: engine.predict([("masks", text) for text in texts]))
+        found: list[dict[str, Prediction]] = []
+        assert lower_tokens(bert, "bert", lambda: found.extend(engine.predict_all(texts))) == 3 * one
+    assert_equal([answers["twin"] for answers in found], alone(bert, whole, [{"text": text} for text in texts]))
+
+
 def test_model_is_as_before_when_the_engine_is_closed(bert: Backbone) -> None:
     layer = bert.model.base_model.encoder.layer[-1]  # type: ignore[union-attr, index]
     with Engine(bert):
@@ -76,8 +135,8 @@ def test_model_is_as_before_when_the_engine_is_closed(bert: Backbone) -> None:
 
 
 def test_architectures_that_are_not_known_here_compute_the_whole_layer(backbone_of: BackboneOf) -> None:
-    assert not LastLayer(backbone_of("albert").model).narrows
-    assert not LastLayer(backbone_of("modernbert").model).narrows
+    assert not Layers(backbone_of("albert").model).known
+    assert not Layers(backbone_of("modernbert").model).known
 
 
 def test_place_of_which_nothing_is_read_keeps_its_first_token() -> None:
