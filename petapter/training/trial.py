@@ -13,8 +13,8 @@ On two such samples the delta alone, the delta with the convex head once, and th
     SNIPS 0.925 0.952 0.925   AG News 0.842 0.854 0.840   Subj  0.878 0.887 0.884
     TREC  0.790 0.768 0.625   SST-2   0.727 0.723 0.710   Yahoo 0.624 0.617 0.620
 
-A contrastive loss of weight 0.3 beside it (petapter/training/delta.py) added 0.8 points on eleven such samples, from -0.7
-to +3.3.
+A contrastive loss of weight 0.3 beside it (petapter/training/delta.py) added 0.8 points on eleven such samples, from
+-0.7 to +3.3.
 """
 
 import logging
