@@ -133,7 +133,9 @@ class Pack:
         return len({group.module for group in self.groups})
 
 
-def plan(items: Sequence[Item], tokens_per_pack: int, *, apart: bool = False) -> list[Pack]:
+def plan(
+    items: Sequence[Item], tokens_per_pack: int, *, apart: bool = False, only: Sequence[int] | None = None
+) -> list[Pack]:
     """Pack items for passes of at most so many tokens each, but at least one item.
 
     Args:
@@ -141,11 +143,13 @@ def plan(items: Sequence[Item], tokens_per_pack: int, *, apart: bool = False) ->
         tokens_per_pack: Tokens of a pass, or, if `apart`, tokens when all are padded to the longest.
         apart: A pass holds one module alone, and its items are padded to the longest: for architectures whose layers
             have weights that do not belong to a token.
+        only: Numbers of the items to pack; all by default.
     """
+    chosen = range(len(items)) if only is None else only
     if apart:
-        return list(_apart(items, tokens_per_pack))
+        return list(_apart(items, chosen, tokens_per_pack))
     packs: list[Pack] = []
-    sharing, others = _sharing(items)
+    sharing, others = _sharing(items, chosen)
     for lowest in sorted({items[number].lowest for number in sharing}):
         own = [number for number in sharing if items[number].lowest == lowest]
         own.sort(key=lambda number: items[number].text)
@@ -157,21 +161,22 @@ def plan(items: Sequence[Item], tokens_per_pack: int, *, apart: bool = False) ->
     return packs + [_pack(items, part) for part in _cut(items, others, tokens_per_pack)]
 
 
-def _apart(items: Sequence[Item], tokens_per_pack: int) -> Iterator[Pack]:
-    chosen = sorted(range(len(items)), key=lambda number: _rank(items[number]))
-    for _, own in groupby(chosen, key=lambda number: (items[number].module, items[number].pattern)):
+def _apart(items: Sequence[Item], chosen: Sequence[int], tokens_per_pack: int) -> Iterator[Pack]:
+    ranked = sorted(chosen, key=lambda number: _rank(items[number]))
+    for _, own in groupby(ranked, key=lambda number: (items[number].module, items[number].pattern)):
         by_length = sorted(own, key=lambda number: items[number].length)
         for part in _cut(items, by_length, tokens_per_pack, padded=True):
             yield _pack(items, part, padded=True)
 
 
-def _sharing(items: Sequence[Item]) -> tuple[list[int], list[int]]:
-    """Items that others are the same as, up to the same layer, and the rest."""
-    count = Counter((item.lowest, item.text) for item in items if item.lowest and item.text >= 0)
+def _sharing(items: Sequence[Item], chosen: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Of the chosen items those that others are the same as, up to the same layer, and the rest."""
+    shared_at = {number: (items[number].lowest, items[number].text) for number in chosen}
+    count = Counter((lowest, text) for lowest, text in shared_at.values() if lowest and text >= 0)
     sharing: list[int] = []
     others: list[int] = []
-    for number, item in enumerate(items):
-        (sharing if count[item.lowest, item.text] > 1 else others).append(number)
+    for number, key in shared_at.items():
+        (sharing if count[key] > 1 else others).append(number)
     return sharing, others
 
 

@@ -1,5 +1,6 @@
 """The weights of modules beside their backbone, and the passes through all of it."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
@@ -15,12 +16,18 @@ from petapter.runtime.packed import Read, is_packable, run_pack
 from petapter.runtime.plan import Pack, Span, plan, spans_of
 from petapter.runtime.work import Work
 from petapter.trained import TrainedModule
+from petapter_schemas.errors import BackboneError
 
 TOKENS_PER_PASS = 4096
 """Tokens per pass through the backbone: enough to fill two cores, small enough for a laptop's memory."""
 
 _MOST_READ = 0.8
 """Share of the tokens up to which the last layer leaves the others out: to pick them costs a little too."""
+_NO_MEMORY = (
+    "the device is out of memory for a single text of {tokens} tokens: free some, lower module_bytes, or use the CPU"
+)
+
+logger = logging.getLogger(__name__)
 
 
 class Runner:
@@ -91,21 +98,41 @@ class Runner:
     def run(self, work: Work, before_pass: Callable[[Iterable[int]], None]) -> Tensor:
         """Label logits of all encodings, float32 [N, L] on the CPU; minus infinity beyond a module's labels.
 
+        A pass for which the device has no memory is halved.
+
         Args:
             work: The encodings.
             before_pass: Called with the modules of each pass before it runs; they must be there after.
+
+        Raises:
+            BackboneError: The device has no memory for a single text.
         """
         self._claim.renew()
         logits = torch.full((len(work.items), work.labels), -torch.inf)
         apart = not is_packable(self._backbone)
-        for pack in plan(work.items, TOKENS_PER_PASS, apart=apart):
+        packs = [(pack, TOKENS_PER_PASS) for pack in reversed(plan(work.items, TOKENS_PER_PASS, apart=apart))]
+        while packs:
+            pack, limit = packs.pop()
             before_pass({group.module for group in pack.groups})
-            heads = self._heads
-            pooled = frozenset(layer for group in pack.groups for layer in heads[group.module].pool_layers)
-            active = self._active(pack.spans, whole=apart)
-            hidden = run_pack(self._backbone, work.encoded, pack, active, pooled, self._read(work, pack, heads))
-            logits[list(pack.order)] = label_logits(heads, pack, work.encoded, hidden, work.labels).float().cpu()
+            try:
+                said = self._run_pass(work, pack, whole=apart)
+            except torch.OutOfMemoryError as error:
+                if len(pack.order) == 1:
+                    raise BackboneError(_NO_MEMORY.format(tokens=pack.tokens)) from error
+                torch.cuda.empty_cache()
+                half = min(limit, pack.tokens) // 2
+                logger.warning("the device is out of memory for %d tokens: going on with %d", pack.tokens, half)
+                packs += [(part, half) for part in reversed(plan(work.items, half, apart=apart, only=pack.order))]
+            else:
+                logits[list(pack.order)] = said.float().cpu()
         return logits
+
+    def _run_pass(self, work: Work, pack: Pack, *, whole: bool) -> Tensor:
+        """Label logits of a pass by place; banks act on spans, or, of a single module, on whatever is read."""
+        pooled = frozenset(layer for group in pack.groups for layer in self._heads[group.module].pool_layers)
+        active = self._active(pack.spans, whole=whole)
+        hidden = run_pack(self._backbone, work.encoded, pack, active, pooled, self._read(work, pack, self._heads))
+        return label_logits(self._heads, pack, work.encoded, hidden, work.labels)
 
     def close(self) -> None:
         """Forget everything and give the model back."""

@@ -9,6 +9,8 @@ and the rounds of all variants of a table are interleaved, since a shared machin
     host    a pass through a model of almost no arithmetic: what is left is the work of the host
     load    loading and unloading one module beside K others
     head    the heads of all rows by the encoder
+    layers  the last layer for masks alone, by all of it; a trunk that 16 modules of upper layers share, by none
+    memory  1000 modules resident, and half of them, under requests of Zipf's law
 """
 
 import argparse
@@ -19,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,6 +31,7 @@ from transformers import BertConfig, BertForMaskedLM
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from petapter import Backbone, Engine, TrainedModule, TrainingOptions, train
 from petapter.adapters import AdapterChoice, adapter_spec
+from petapter.runtime import runner
 from petapter.runtime.heads import label_logits
 from petapter.runtime.packed import run_pack
 from petapter.runtime.plan import Item, plan
@@ -54,9 +58,11 @@ def backbone_of(layers: int, hidden: int) -> Backbone:
     return replace(small, model=model, max_tokens=512)
 
 
-def module_of(backbone: Backbone, base: TrainedModule, seed: int) -> TrainedModule:
+def module_of(
+    backbone: Backbone, base: TrainedModule, seed: int, layers: tuple[int, ...] | None = None
+) -> TrainedModule:
     """A module with a random LoRA of rank 8 on queries and values."""
-    spec = adapter_spec(AdapterChoice(rank=8, alpha=16.0), backbone.model)
+    spec = adapter_spec(AdapterChoice(rank=8, alpha=16.0, layers=layers), backbone.model)
     hidden = backbone.hidden_size
     generator = torch.Generator().manual_seed(seed)
     tensors = {
@@ -64,7 +70,7 @@ def module_of(backbone: Backbone, base: TrainedModule, seed: int) -> TrainedModu
             shape, generator=generator
         )
         * 0.02
-        for layer in range(backbone.layers)
+        for layer in layers or range(backbone.layers)
         for target in ("query", "value")
         for side, shape in (("A", (8, hidden)), ("B", (hidden, 8)))
     }
@@ -234,6 +240,97 @@ def head(rounds: int) -> None:
     print(f"\nheads by encoder, 16 modules: {found['heads'] / found['encoder']:.4f}", flush=True)
 
 
+def layers(rounds: int) -> None:
+    """The last layer narrowed or whole, on 12 layers; 16 modules per text with and without a trunk in common."""
+    backbone = backbone_of(12, 384)
+    base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
+    rows = rows_of(64, equal=False)
+    with torch.inference_mode(), Engine(backbone) as engine:
+        engine.load(base, "m0")
+        work = work_of(engine, ["m0"], rows)
+
+        def whole() -> None:
+            runner._MOST_READ = 0.0
+            engine._run(work)
+            runner._MOST_READ = 0.8
+
+        found = least({"narrow": partial(engine._run, work), "whole": whole}, rounds)
+    print(f"\nlast layer of 12 for masks alone: {found['whole'] / found['narrow']:.3f}x", flush=True)
+    texts = rows_of(12, equal=False)
+    for share in (2, 3):
+        backbone = backbone_of(6, 384)
+        base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
+        upper = tuple(range(6 - 6 // share, 6))
+        with torch.inference_mode(), Engine(backbone) as engine:
+            for number in range(16):
+                engine.load(module_of(backbone, base, number, upper), f"m{number}")
+                engine.load(module_of(backbone, base, number), f"full{number}")
+            variants: dict[str, Callable[[], object]] = {}
+            for name in ("m", "full"):
+                work = Work()
+                for number in range(16):
+                    loaded = engine._modules[f"{name}{number}"]
+                    work.labels_of[loaded.number] = 2
+                    for text, row in enumerate(texts):
+                        form = loaded.form
+                        item = Item(form.bank, loaded.number, 0, len(row.input_ids), text, form.lowest)
+                        work.items.append(item)
+                        work.encoded.append(row)
+                variants[name] = partial(engine._run, work)
+            found = least(variants, rounds)
+        print(f"16 modules of the upper 1/{share}, by full depth: {found['full'] / found['m']:.2f}x", flush=True)
+
+
+def memory(rounds: int) -> None:
+    """Resident bytes of 1000 modules by what the process grew, and the price of keeping half of them."""
+    backbone = backbone_of(6, 384)
+    base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
+    rows = rows_of(64, equal=False)
+    draw = random.Random(2)  # noqa: S311
+    weights = [1 / (rank + 1) for rank in range(1000)]
+    asked = [draw.choices(range(1000), weights, k=len(rows)) for _ in range(40)]
+    seconds: dict[str, float] = {}
+    total = 0
+    for name in ("all", "half"):
+        with torch.inference_mode(), Engine(backbone, module_bytes=None if name == "all" else total // 2) as engine:
+            gc.collect()
+            before = rss()
+            for number in range(1000):
+                engine.load(module_of(backbone, base, number), f"m{number}")
+            gc.collect()
+            found = engine.stats()
+            if name == "all":
+                total = found.resident_bytes
+                print(f"\n1000 modules: {total / 2**20:.0f} MiB, the process grew by {(rss() - before) / total:.2f}x")
+            works = [work_of(engine, [f"m{number}" for number in numbers], rows) for numbers in asked]
+            for work in works[:20]:
+                engine._run(work)
+            warm = engine.stats()
+            later = [partial(engine._run, work) for work in works[20:]]
+            seconds[name] = least({"zipf": partial(_each, later)}, rounds)["zipf"]
+            last = engine.stats()
+            asked_for = last.hits + last.misses - warm.hits - warm.misses
+            print(f"{name}: {last.resident} resident, {(last.misses - warm.misses) / asked_for:.3f} of requests missed")
+    print(f"half resident, by all: {seconds['all'] / seconds['half']:.3f} of the throughput", flush=True)
+
+
+def _each(calls: Sequence[Callable[[], object]]) -> None:
+    for call in calls:
+        call()
+
+
+def rss() -> int:
+    """Bytes of the process in memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096
+
+
+TABLES: dict[str, Callable[[int], None]] = {
+    "mixed": lambda _: None,  # of its own arguments
+    "host": host, "load": load, "head": head, "layers": layers, "memory": memory,
+}  # fmt: skip
+
+
 def main() -> None:
     """Print every table that was asked for."""
     parser = argparse.ArgumentParser()
@@ -241,20 +338,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--texts", type=int, default=64)
     parser.add_argument("--peft-to", type=int, default=32)
-    parser.add_argument("--only", action="append", default=[], choices=["mixed", "host", "load", "head"])
+    parser.add_argument("--only", action="append", default=[], choices=list(TABLES))
     given = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.rounds} rounds")
-    chosen = given.only or ["mixed", "host", "load", "head"]
+    chosen = given.only or list(TABLES)
     for shape in given.shape or ["6x384"]:
         if "mixed" in chosen:
             layers, hidden = map(int, shape.split("x"))
             mixed((layers, hidden), given.rounds, given.texts, given.peft_to)
-    if "host" in chosen:
-        host(given.rounds)
-    if "load" in chosen:
-        load(given.rounds)
-    if "head" in chosen:
-        head(given.rounds)
+    for name in chosen:
+        if name != "mixed":
+            TABLES[name](given.rounds)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 from petapter import Backbone, Engine, Example, ModuleInfo, Prediction, TrainedModule, save_module, train
 from petapter.evaluation import Answers, evaluate_predictions, evaluate_probabilities
 from petapter.head import restore_head
+from petapter.runtime import runner
 from petapter.task import Encoder, pad_batch
 from petapter_schemas.errors import BackboneError, BackboneMismatchError, InputError, TensorFileError
 from petapter_schemas.manifest import CalibrationSpec
@@ -398,3 +399,36 @@ def test_module_that_does_not_fit_leaves_the_engine_as_it_was(
     assert engine.stats() == before
     assert engine.aliases == ("mood",)
     assert_same(engine.predict([("mood", text) for text in TEXTS]), alone["mood"])
+
+
+def test_pass_that_finds_no_memory_is_halved(
+    engine: Engine,
+    modules: dict[str, TrainedModule],
+    alone: dict[str, list[Prediction]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    load_all(engine, modules)
+    whole = runner.run_pack
+    tokens: list[int] = []
+
+    def small(*given: object) -> object:
+        pack = given[2]
+        tokens.append(pack.tokens)  # type: ignore[attr-defined]
+        if tokens[-1] > 40:
+            raise torch.OutOfMemoryError
+        return whole(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "run_pack", small)
+    with caplog.at_level("WARNING", logger="petapter"):
+        found = engine.predict([(alias, text) for alias in modules for text in inputs(alias)])
+    assert_same(found, [answer for alias in modules for answer in alone[alias]])
+    assert max(tokens) > 40
+    assert "the device is out of memory for" in caplog.text
+
+    def none(*_: object) -> object:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(runner, "run_pack", none)
+    with pytest.raises(BackboneError, match="out of memory for a single text of 9 tokens"):
+        engine.predict([("mood", "a good game")])
