@@ -172,11 +172,17 @@ def label_logits(
 def _scores(read: Tensor, scorers: Sequence[Scorer], counts: Sequence[int]) -> Tensor:
     """Scores of rows [N, F], so many per scorer; minus infinity beyond a scorer's labels."""
     most = max(len(scorer.bias) for scorer in scorers)
-    biases = torch.stack([nn.functional.pad(s.bias, (0, most - len(s.bias)), value=-torch.inf) for s in scorers])
+    biases = torch.stack([_widened(s.bias, most, -torch.inf) for s in scorers])
     repeats = torch.tensor(counts)
     by_row = biases.index_select(0, torch.repeat_interleave(torch.arange(len(counts)), repeats).to(read.device))
-    weights = torch.stack([nn.functional.pad(s.weight, (0, most - s.weight.shape[1])) for s in scorers])  # [K, F, L]
+    weights = torch.stack([_widened(s.weight, most, 0.0) for s in scorers])  # [K, F, L]
     return grouped_product(read, weights, ends_of(repeats).to(read.device)) + by_row
+
+
+def _widened(values: Tensor, most: int, by: float) -> Tensor:
+    """Values [..., L] up to so many labels."""
+    more = most - values.shape[-1]
+    return nn.functional.pad(values, (0, more), value=by) if more else values
 
 
 def _features(

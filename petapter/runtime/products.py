@@ -22,10 +22,11 @@ def grouped_product(read: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
         return read @ weights[0]
     line = _BYTES // read.element_size()
     wide, out = weights.shape[1:]
-    weights = _in_lines(pad(weights, (0, -out % line, 0, -wide % line)), line)
-    read = _in_lines(pad(read, (0, -wide % line)), line)
-    product: Tensor = grouped_mm(read, weights, offs=ends)
-    return product[:, :out]
+    more_out, more_wide = -out % line, -wide % line
+    if more_out or more_wide:  # to pad by nothing would copy all the same
+        weights, read = pad(weights, (0, more_out, 0, more_wide)), pad(read, (0, more_wide))
+    product: Tensor = grouped_mm(_in_lines(read, line), _in_lines(weights, line), offs=ends)
+    return product[:, :out] if more_out else product
 
 
 def _in_lines(values: Tensor, line: int) -> Tensor:
