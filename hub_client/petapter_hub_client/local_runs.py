@@ -1,20 +1,23 @@
 # ruff: noqa: PLC0415 (torch is imported when a run starts, not before)
 """Runs modules on this machine: finds the one backbone they share, measures them, and asks them about texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petapter_hub_client.backbones import ResolvedBackbone, resolve_backbone
 from petapter_hub_client.fetching import locate_module
+from petapter_schemas.digests import sha256_file
 from petapter_schemas.errors import BackboneError, InputError
-from petapter_schemas.manifest import EvaluationSpec, Manifest, read_manifest
+from petapter_schemas.manifest import MANIFEST_FILE, EvaluationSpec, Manifest, read_manifest
 from petapter_schemas.references import Reference
 
 if TYPE_CHECKING:
     from petapter.backbone import Backbone
-    from petapter.runtime import Prediction
+    from petapter.runtime import Engine, Prediction
+    from petapter.runtime.files import FileModule, FileReport, FileRun, OnProgress
     from petapter.task import Example
     from petapter.trained import TrainedModule
 
@@ -95,12 +98,42 @@ def predict_all(
     Raises:
         PetapterError: A module must not be used or does not fit the backbone.
     """
+    with _loaded(backbone, modules, check=check) as engine:
+        return engine.predict_all(texts)
+
+
+def file_modules(modules: Sequence[LocalModule]) -> "tuple[FileModule, ...]":
+    """Modules as a run over a file knows them."""
+    from petapter.runtime.files import FileModule
+
+    return tuple(
+        FileModule(module.alias, module.manifest.task, sha256_file(module.directory / MANIFEST_FILE))
+        for module in modules
+    )
+
+
+def predict_file(
+    backbone: "Backbone", modules: Sequence[LocalModule], run: "FileRun", on_progress: "OnProgress", *, check: bool
+) -> "FileReport":
+    """Answer a file with every module, or go on where an earlier run was stopped.
+
+    Raises:
+        PetapterError: A module must not be used or does not fit the backbone, or the files will not do.
+    """
+    from petapter.runtime.files import predict_file
+
+    with _loaded(backbone, modules, check=check) as engine:
+        return predict_file(engine, run, on_progress=on_progress)
+
+
+@contextmanager
+def _loaded(backbone: "Backbone", modules: Sequence[LocalModule], *, check: bool) -> "Iterator[Engine]":
     from petapter.runtime import Engine
 
     with Engine(backbone) as engine:
         for module in modules:
             engine.load(module.directory, module.alias, check=check)
-        return engine.predict_all(texts)
+        yield engine
 
 
 def _short_name(name: str, directory: Path) -> str:

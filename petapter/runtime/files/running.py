@@ -20,6 +20,7 @@ from petapter.runtime.files.parquet import check_installed
 from petapter.runtime.files.rows import Format, format_of, open_rows
 from petapter.runtime.files.sinks import AnswersPart, GrowingFile, ParquetAnswers, TextAnswers, writing
 from petapter_schemas.digests import sha256_file
+from petapter_schemas.durable import sync_directory
 from petapter_schemas.errors import DataError, InputError
 
 
@@ -209,6 +210,7 @@ class _Files:
         """Remove everything but results; the checkpoint first, since without it nobody takes the rest for a run."""
         with writing(self._checkpoint):
             self._checkpoint.unlink(missing_ok=True)
+            sync_directory(self._checkpoint.parent)
         self.errors(state).discard()
         self.answers(state).discard()
 

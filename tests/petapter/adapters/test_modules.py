@@ -5,14 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from petapter import Backbone, Engine, ModuleInfo, TrainedModule, TrainingOptions, save_module, train
 from petapter.adapters import AdapterChoice
+from petapter.backbone import read_hidden
+from petapter.head import restore_head
+from petapter.task import Encoder, pad_batch
 from petapter_schemas.errors import BackboneError
 from petapter_schemas.manifest import read_manifest
-from tests.petapter.adapters.kinds import CHOICES, adapted, hidden
+from tests.petapter.adapters.kinds import CHOICES, adapted
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
+from tests.petapter.runtime.conftest import assert_same
 
 _CHOICES = CHOICES | {"none": AdapterChoice(kind="none"), "top": AdapterChoice(kind="ia3", layers=(1,))}
 _TEXTS = ["the match was very good", "no business in that market", "a fine game"]
@@ -72,24 +77,35 @@ def test_modules_of_all_kinds_together_answer_as_each_alone(saved: dict[str, Pat
             engine.load(directory, name)
         mixed = engine.predict([(name, text) for text in _TEXTS for name in saved])
         for name in saved:
-            assert [answer for answer in mixed if answer.alias == name] == alone[name]
+            assert_same([answer for answer in mixed if answer.alias == name], alone[name])
         assert len({str(answers[0].probabilities) for answers in alone.values()}) == len(saved)
         engine.unload("houlsby")
-        assert engine.predict([("pfeiffer", text) for text in _TEXTS]) == alone["pfeiffer"]
+        assert_same(engine.predict([("pfeiffer", text) for text in _TEXTS]), alone["pfeiffer"])
 
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_peft_opens_a_module_of_each_kind(
     saved: dict[str, Path], trained: dict[str, TrainedModule], bert: Backbone, directories: dict[str, Path], name: str
 ) -> None:
-    # reference: peft.PeftModel.from_pretrained on a model that petapter never touched
+    # reference: peft.PeftModel.from_pretrained on a model that petapter never touched, under the module's head
+    module = trained[name]
     fresh = AutoModelForMaskedLM.from_pretrained(directories["bert"]).eval()
-    bare = hidden(fresh)
-    theirs = hidden(PeftModel.from_pretrained(fresh, saved[name]).eval().base_model.model)
+    head = restore_head(bert, module.verbalizer, module.head, 1, module.head_tensors)
+    encoded = Encoder(bert.tokenizer, SENTIMENT.patterns[0], bert.max_tokens).encode([{"text": t} for t in _TEXTS])
+    batch = pad_batch(encoded, bert.pad_id)
+
+    def said() -> Tensor:
+        with torch.no_grad():
+            states = fresh.base_model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+            return torch.softmax(head(read_hidden(batch, states, ())), dim=-1)
+
+    bare = said()
+    PeftModel.from_pretrained(fresh, saved[name]).eval()
+    theirs = said()
     with Engine(bert) as engine:
-        engine.load(trained[name], "it")
-        engine.predict([("it", "a fine game")])
-        ours = hidden(bert.model)
+        engine.load(module, "it")
+        answers = engine.predict([("it", text) for text in _TEXTS])
+    ours = torch.tensor([list(answer.probabilities.values()) for answer in answers])
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
     assert float((ours - bare).abs().max()) > 1e-3
 

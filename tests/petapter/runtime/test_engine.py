@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,57 +7,13 @@ import torch
 from petapter import Backbone, Engine, Example, ModuleInfo, Prediction, TrainedModule, save_module, train
 from petapter.evaluation import Answers, evaluate_predictions, evaluate_probabilities
 from petapter.head import restore_head
-from petapter.runtime import runner
 from petapter.task import Encoder, pad_batch
 from petapter_schemas.errors import BackboneError, BackboneMismatchError, InputError, TensorFileError
 from petapter_schemas.manifest import CalibrationSpec
-from tests.petapter.conftest import QUICK, SENTIMENT, SENTIMENT_ROWS, TOPIC_ROWS, BackboneOf
+from tests.petapter.conftest import QUICK, SENTIMENT, SENTIMENT_ROWS, BackboneOf
+from tests.petapter.runtime.conftest import ARTICLES, TEXTS, assert_same, inputs, load_all
 
 Request = tuple[str, str | dict[str, str]]
-
-TEXTS = [row.fields["text"] for row in SENTIMENT_ROWS]
-ARTICLES = [row.fields for row in TOPIC_ROWS]
-
-
-@pytest.fixture
-def engine(bert: Backbone) -> Iterator[Engine]:
-    with Engine(bert) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="session")
-def modules(
-    sentiment: TrainedModule, topic: TrainedModule, head_only: TrainedModule, bert: Backbone
-) -> dict[str, TrainedModule]:
-    """Two LoRA modules of different tasks, one without adapter, and a second of the same shape as the first."""
-    twin = train(SENTIMENT, SENTIMENT_ROWS[::-1], bert, replace(QUICK, rank=8, alpha=16.0, adapter_lr=0.05, seed=5))
-    return {"mood": sentiment, "topic": topic, "plain": head_only, "twin": twin}
-
-
-@pytest.fixture(scope="session")
-def alone(modules: dict[str, TrainedModule], bert: Backbone) -> dict[str, list[Prediction]]:
-    """What each module answers when no other is loaded."""
-    answers: dict[str, list[Prediction]] = {}
-    for alias, module in modules.items():
-        with Engine(bert) as engine:
-            engine.load(module, alias)
-            answers[alias] = engine.predict([(alias, text) for text in inputs(alias)])
-    return answers
-
-
-def inputs(alias: str) -> list[str] | list[dict[str, str]]:
-    return ARTICLES if alias == "topic" else TEXTS
-
-
-def load_all(engine: Engine, modules: dict[str, TrainedModule]) -> None:
-    for alias, module in modules.items():
-        engine.load(module, alias)
-
-
-def assert_same(found: list[Prediction], expected: list[Prediction]) -> None:
-    assert [(answer.alias, answer.label) for answer in found] == [(answer.alias, answer.label) for answer in expected]
-    for here, there in zip(found, expected, strict=True):
-        assert here.probabilities == pytest.approx(there.probabilities, abs=1e-5)
 
 
 def test_modules_answer_differently_from_each_other(alone: dict[str, list[Prediction]]) -> None:
@@ -345,90 +300,3 @@ def test_more_texts_than_one_pass_holds_are_answered_alike(engine: Engine, senti
 def test_rows_with_labels_are_not_needed_to_ask(engine: Engine, sentiment: TrainedModule) -> None:
     engine.load(sentiment, "mood")
     assert engine.predict([("mood", Example({"text": "good"}, "pos").fields)])[0].label in {"pos", "neg"}
-
-
-def test_modules_beyond_the_limit_of_bytes_come_back_and_answer_the_same(
-    bert: Backbone, modules: dict[str, TrainedModule], alone: dict[str, list[Prediction]]
-) -> None:
-    with Engine(bert) as engine:
-        load_all(engine, modules)
-        whole = engine.stats()
-    assert (whole.modules, whole.resident, whole.host_bytes, whole.misses) == (4, 4, 0, 0)
-    limit = whole.resident_bytes // 2
-    with Engine(bert, module_bytes=limit) as engine:
-        load_all(engine, modules)
-        for alias in (*modules, *reversed(modules)):
-            assert_same(engine.predict([(alias, text) for text in inputs(alias)]), alone[alias])
-            assert engine.stats().resident_bytes <= limit
-        found = engine.stats()
-        assert found.resident < found.modules == 4
-        assert found.misses > 0
-        assert found.host_bytes > 0
-        mixed = [(alias, text) for alias in modules for text in inputs(alias)]
-        expected = [answer for alias in modules for answer in alone[alias]]
-        assert_same(engine.predict(mixed), expected)  # one pass with more modules than the limit holds
-        engine.unload("mood")
-        assert engine.stats().modules == 3
-        assert_same(engine.predict([("twin", text) for text in TEXTS]), alone["twin"])
-
-
-def test_stats_count_what_ran(engine: Engine, modules: dict[str, TrainedModule]) -> None:
-    load_all(engine, modules)
-    assert engine.stats().tokens_per_second == 0.0
-    engine.predict([("mood", "a good game"), ("topic", {"title": "a", "body": "b"})])
-    found = engine.stats()
-    assert found.encodings == 3  # two patterns of the second
-    assert found.tokens == 9 + 8 + 8
-    assert found.hits == 2
-    assert found.tokens_per_second > 0
-
-
-def test_limit_below_zero_is_refused(bert: Backbone) -> None:
-    with pytest.raises(InputError, match="module_bytes must be 0 or more"):
-        Engine(bert, module_bytes=-1)
-
-
-def test_module_that_does_not_fit_leaves_the_engine_as_it_was(
-    engine: Engine, modules: dict[str, TrainedModule], alone: dict[str, list[Prediction]]
-) -> None:
-    engine.load(modules["mood"], "mood")
-    broken = {name: tensor[..., :1] for name, tensor in modules["topic"].adapter_tensors.items()}
-    before = engine.stats()
-    with pytest.raises(TensorFileError, match="do not fit this backbone"):
-        engine.load(replace(modules["topic"], adapter_tensors=broken), "topic")
-    assert engine.stats() == before
-    assert engine.aliases == ("mood",)
-    assert_same(engine.predict([("mood", text) for text in TEXTS]), alone["mood"])
-
-
-def test_pass_that_finds_no_memory_is_halved(
-    engine: Engine,
-    modules: dict[str, TrainedModule],
-    alone: dict[str, list[Prediction]],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    load_all(engine, modules)
-    whole = runner.run_pack
-    tokens: list[int] = []
-
-    def small(*given: object) -> object:
-        pack = given[2]
-        tokens.append(pack.tokens)  # type: ignore[attr-defined]
-        if tokens[-1] > 40:
-            raise torch.OutOfMemoryError
-        return whole(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(runner, "run_pack", small)
-    with caplog.at_level("WARNING", logger="petapter"):
-        found = engine.predict([(alias, text) for alias in modules for text in inputs(alias)])
-    assert_same(found, [answer for alias in modules for answer in alone[alias]])
-    assert max(tokens) > 40
-    assert "the device is out of memory for" in caplog.text
-
-    def none(*_: object) -> object:
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(runner, "run_pack", none)
-    with pytest.raises(BackboneError, match="out of memory for a single text of 9 tokens"):
-        engine.predict([("mood", "a good game")])
