@@ -1,6 +1,6 @@
 """A frozen masked language model with its tokenizer and the fingerprint that modules are bound to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,20 +141,26 @@ class Backbone:
         Raises:
             BackboneError: The architecture does not give one hidden state per layer, as ALBERT with inner groups.
         """
-        deep = any(layer != self.layers for layer in pool_layers)
-        output = self.model.base_model(
-            input_ids=batch.input_ids.to(self.device),
-            attention_mask=batch.attention_mask.to(self.device),
-            output_hidden_states=deep,
-        )
-        last = output.last_hidden_state  # [B, S, H]
-        if deep and len(output.hidden_states) != self.layers + 1:
+        last, lower = self.run({"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}, pool_layers)
+        return read_hidden(batch, last, [lower.get(layer, last) for layer in pool_layers])
+
+    def run(
+        self, inputs: Mapping[str, torch.Tensor], pool_layers: Iterable[int]
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        """The last hidden states [B, S, H] of inputs, wherever these are, and by number those of lower layers.
+
+        Raises:
+            BackboneError: As `read`.
+        """
+        lower = [layer for layer in pool_layers if layer != self.layers]
+        given = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        output = self.model.base_model(**given, output_hidden_states=bool(lower))
+        if lower and len(output.hidden_states) != self.layers + 1:
             raise BackboneError(
                 f"{self.repo!r} gives {len(output.hidden_states)} hidden states for {self.layers} layers, so that a "
                 "layer cannot be told: pool the last one alone"
             )
-        hidden = [last if layer == self.layers else output.hidden_states[layer] for layer in pool_layers]
-        return read_hidden(batch, last, hidden)
+        return output.last_hidden_state, {layer: output.hidden_states[layer] for layer in lower}
 
     def spec(self, verbalizer: Verbalizer) -> BackboneSpec:
         """What a manifest records of this backbone for a verbalizer."""

@@ -1,6 +1,6 @@
 """Runs texts through the backbone, whatever adapter is active in it, and one head: label log-probabilities."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 
 from petapter.backbone import Backbone
 from petapter.head import PetHead
-from petapter.task.encoding import EncodedText, Encoder, Fields, pad_batch
+from petapter.task.encoding import Encoder, Fields, length_batches, pad_batch
 from petapter.task.windows import pool_windows
 from petapter_schemas.manifest import CalibrationSpec
 from petapter_schemas.task import TaskSpec
@@ -40,22 +40,44 @@ def score(
 
     In a multi-label task the logits are averaged. The scores of a text's windows are pooled before.
     """
-    total = torch.zeros(len(texts), len(task.labels))
-    lost = [0] * len(texts)
+    said: list[PatternLogits] = []
     for index, pattern in enumerate(task.patterns):
         windows = Encoder(backbone.tokenizer, pattern, backbone.max_tokens, task.tokenization).encode_windows(texts)
         logits = torch.zeros(len(windows.encoded), len(task.labels))  # [W, L]
-        for rows in _buckets(windows.encoded):
+        for rows in length_batches([len(item.input_ids) for item in windows.encoded], TOKENS_PER_BATCH):
             batch = pad_batch([windows.encoded[row] for row in rows], backbone.pad_id)
             logits[rows] = head(backbone.read(batch, head.shape.pool_layers), index).float().cpu()
-        scores = torch.log_softmax(logits, dim=-1) if task.type == "single-label" else logits
-        if pattern.windowing is not None:
-            scores = pool_windows(scores, windows.owner, pattern.windowing.pool)
-        total += scores  # [N, L]
-        lost = [max(before, now) for before, now in zip(lost, windows.lost_tokens, strict=True)]
-    logits = calibrated(total / len(task.patterns), calibration)
+        said.append(PatternLogits(logits, windows.owner, windows.lost_tokens))
+    return combined(task, said, calibration)
+
+
+@dataclass(frozen=True)
+class PatternLogits:
+    """What a head says of texts in one pattern.
+
+    Attributes:
+        logits: By window, [W, L].
+        owner: By window, which of the texts it is of.
+        lost_tokens: By text.
+    """
+
+    logits: Tensor
+    owner: tuple[int, ...]
+    lost_tokens: tuple[int, ...]
+
+
+def combined(task: TaskSpec, said: Sequence[PatternLogits], calibration: CalibrationSpec | None) -> Scores:
+    """Scores of texts from the logits of their windows in every pattern of the task."""
     single = task.type == "single-label"
-    return Scores(torch.log_softmax(logits, dim=-1) if single else logsigmoid(logits), tuple(lost))
+    total = torch.zeros(len(said[0].lost_tokens), len(task.labels))
+    for part, pattern in zip(said, task.patterns, strict=True):
+        scores = torch.log_softmax(part.logits, dim=-1) if single else part.logits
+        if pattern.windowing is not None:
+            scores = pool_windows(scores, part.owner, pattern.windowing.pool)
+        total += scores  # [N, L]
+    logits = calibrated(total / len(said), calibration)
+    lost = tuple(max(of_text) for of_text in zip(*(part.lost_tokens for part in said), strict=True))
+    return Scores(torch.log_softmax(logits, dim=-1) if single else logsigmoid(logits), lost)
 
 
 def calibrated(logits: Tensor, calibration: CalibrationSpec | None) -> Tensor:
@@ -65,15 +87,3 @@ def calibrated(logits: Tensor, calibration: CalibrationSpec | None) -> Tensor:
         if calibration.class_bias is not None:
             logits = logits + torch.tensor(calibration.class_bias)
     return logits
-
-
-def _buckets(encoded: Sequence[EncodedText]) -> Iterator[list[int]]:
-    """Rows by length, in batches of at most TOKENS_PER_BATCH padded tokens."""
-    rows: list[int] = []
-    for row in sorted(range(len(encoded)), key=lambda i: len(encoded[i].input_ids)):
-        if rows and (len(rows) + 1) * len(encoded[row].input_ids) > TOKENS_PER_BATCH:
-            yield rows
-            rows = []
-        rows.append(row)
-    if rows:
-        yield rows

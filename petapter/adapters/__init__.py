@@ -1,6 +1,15 @@
 """Adapter kinds as peft configurations, and their place inside a backbone's model."""
 
-from petapter.adapters.choice import AdapterChoice, adapted_modules, adapter_spec, check_places, top_layers
+from petapter.adapters.choice import (
+    AdapterChoice,
+    adapted_modules,
+    adapter_spec,
+    check_places,
+    layer_number,
+    scales_input,
+    tensor_shapes,
+    top_layers,
+)
 from petapter.adapters.claim import Claim
 from petapter.adapters.configuration import check_config, config_values, peft_config
 from petapter.adapters.slots import AdapterSlots
@@ -14,6 +23,9 @@ __all__ = [
     "check_config",
     "check_places",
     "config_values",
+    "layer_number",
     "peft_config",
+    "scales_input",
+    "tensor_shapes",
     "top_layers",
 ]

@@ -148,10 +148,11 @@ def check_places(spec: AdapterSpec, model: PreTrainedModel) -> int:
     for target in spec.targets:
         if not any(name == target or name.endswith(f".{target}") for name in found):
             raise BackboneError(f"the backbone has no {target!r} in such layers: name modules inside its layers")
-    numbers = {int(match[1]) for name in found if (match := _LAYER_NUMBER.search(name))}
+    numbers = {layer_number(name) for name in found}
     if lost := set(spec.layers or ()) - numbers:
         raise BackboneError(f"the backbone has no layer {min(lost)}: it has {model.config.num_hidden_layers}, from 0")
-    return sum(_parameters(spec, name, module, model) for name, module in found.items())
+    shapes = (tensor_shapes(spec, name, module, model) for name, module in found.items())
+    return sum(math.prod(shape) for of_place in shapes for shape in of_place.values())
 
 
 def _check_agrees(spec: AdapterSpec, known: Places, model: PreTrainedModel) -> None:
@@ -173,23 +174,47 @@ def adapted_modules(spec: AdapterSpec, model: nn.Module) -> Iterator[tuple[str, 
         if spec.kind != "lora":
             if pattern.fullmatch(name):
                 yield name, module
-        elif any(name == target or name.endswith(f".{target}") for target in spec.targets):
-            number = _LAYER_NUMBER.search(name)
-            if spec.layers is None or (number and int(number[1]) in spec.layers):
-                yield name, module
+        elif any(name == target or name.endswith(f".{target}") for target in spec.targets) and (
+            spec.layers is None or layer_number(name) in spec.layers
+        ):
+            yield name, module
 
 
-def _parameters(spec: AdapterSpec, name: str, module: nn.Module, model: PreTrainedModel) -> int:
+def tensor_shapes(
+    spec: AdapterSpec, name: str, module: nn.Module, model: PreTrainedModel
+) -> dict[str, tuple[int, ...]]:
+    """The tensors that an adapter has at one of its places, under the names that peft gives them behind the place's.
+
+    Raises:
+        BackboneError: The module cannot be adapted so.
+    """
     if spec.kind == "bottleneck":
-        hidden, neurons = model.config.hidden_size, model.config.hidden_size // (spec.reduction or 1)
-        return int(2 * hidden * neurons + neurons + hidden)
+        hidden, neurons = int(model.config.hidden_size), int(model.config.hidden_size) // (spec.reduction or 1)
+        return {
+            "bottleneck_down.weight": (neurons, hidden),
+            "bottleneck_down.bias": (neurons,),
+            "bottleneck_up.weight": (hidden, neurons),
+            "bottleneck_up.bias": (hidden,),
+        }
     if not isinstance(module, nn.Linear):
         raise BackboneError(f"{name} is no linear layer: choose other targets")
     if spec.kind == "lora":
-        return (spec.rank or 0) * (module.in_features + module.out_features)
+        rank = spec.rank or 0
+        return {"lora_A.weight": (rank, module.in_features), "lora_B.weight": (module.out_features, rank)}
     if spec.kind == "bitfit":
         if module.bias is None:
             raise BackboneError(f"{name} has no bias that could be trained: choose other targets")
-        return module.out_features
-    scales_input = bool(spec.feedforward) and re.fullmatch(module_pattern(spec.feedforward, spec.layers), name)
-    return module.in_features if scales_input else module.out_features
+        return {"beft_bias": (1, module.out_features)}
+    return {"ia3_l": (1, module.in_features) if scales_input(spec, name) else (module.out_features, 1)}
+
+
+def scales_input(spec: AdapterSpec, name: str) -> bool:
+    """Whether an (IA)^3 scales what a module of this name reads, not what it gives."""
+    pattern = module_pattern(spec.feedforward, spec.layers) if spec.feedforward else None
+    return pattern is not None and re.fullmatch(pattern, name) is not None
+
+
+def layer_number(name: str) -> int | None:
+    """The number of the layer that a module of this name stands in."""
+    found = _LAYER_NUMBER.search(name)
+    return int(found[1]) if found else None

@@ -6,37 +6,24 @@ once, by grouped matrix products or by vectors looked up by token. What is loade
 """
 
 import math
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from petapter.adapters import adapted_modules
+from petapter.adapters import adapted_modules, layer_number, scales_input, tensor_shapes
 from petapter.runtime.packed import running
 from petapter.runtime.plan import Span
 from petapter.runtime.products import grouped_product
 from petapter_schemas.adapter_spec import AdapterSpec
-from petapter_schemas.errors import BackboneError, TensorFileError
+from petapter_schemas.errors import TensorFileError
 
 Form = tuple[object, ...]
 """What modules of one bank have in common."""
-
-_SUFFIXES: Mapping[str, tuple[str, ...]] = {
-    "lora": ("lora_A.weight", "lora_B.weight"),
-    "ia3": ("ia3_l",),
-    "bitfit": ("beft_bias",),
-    "bottleneck": (
-        "bottleneck_down.weight",
-        "bottleneck_down.bias",
-        "bottleneck_up.weight",
-        "bottleneck_up.bias",
-    ),
-}
-"""Tensors of one place by kind, as peft names them behind the place's own name."""
 
 _LINE = 8
 """Each tensor begins at a multiple of so many numbers, as grouped products want it."""
@@ -84,29 +71,22 @@ class Base:
 class Bank:
     """The adapters of modules of one form."""
 
-    def __init__(self, spec: AdapterSpec, model: nn.Module) -> None:
+    def __init__(self, spec: AdapterSpec, model: PreTrainedModel) -> None:
         """An empty bank for adapters of the form of `spec`; places are looked up in the bare model."""
-        self.form = form_of(spec)
         self._columns: dict[str, _Column] = {}
         self.places: dict[str, _Place] = {}
         self._rows: dict[int, Tensor] = {}
         self._width = 0
         self._laid: tuple[tuple[int, ...], Tensor] | None = None
-        scaled = set(spec.feedforward)
         for name, module in adapted_modules(spec, model):
-            shapes = list(_shapes(spec, module, name, model))
-            columns = tuple(self._column(f"{name}.{suffix}", shape) for suffix, shape in shapes)
-            inner = any(name == target or name.endswith(f".{target}") for target in scaled)
-            self.places[name] = _Place(spec.kind, columns, inner)
-
-    def __len__(self) -> int:
-        return len(self._rows)
+            shapes = tensor_shapes(spec, name, module, model)
+            columns = tuple(self._column(f"{name}.{suffix}", shape) for suffix, shape in shapes.items())
+            self.places[name] = _Place(spec.kind, columns, scales_input(spec, name))
 
     @property
     def lowest(self) -> int:
         """The lowest layer that it adapts, from 0; 0 also where a place is in none."""
-        numbers = [re.search(r"\.(\d+)\.", path) for path in self.places]
-        return min((int(found[1]) if found else 0 for found in numbers), default=0)
+        return min((layer_number(path) or 0 for path in self.places), default=0)
 
     def add(self, module: int, spec: AdapterSpec, tensors: Mapping[str, Tensor], device: torch.device) -> int:
         """Take a module in, and say how many bytes that takes; the cost does not depend on how many there are.
@@ -262,26 +242,6 @@ def _adapted_forward(path: str, module: nn.Module, forward: Callable[[Tensor], T
         given = active.after(path, read, given, base)
     result: Tensor = given.unflatten(0, hidden.shape[:-1])
     return result
-
-
-def _shapes(spec: AdapterSpec, module: nn.Module, name: str, model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
-    suffixes = _SUFFIXES[spec.kind]
-    if spec.kind == "bottleneck":
-        hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        neurons = hidden // (spec.reduction or 1)
-        yield from zip(suffixes, ((neurons, hidden), (neurons,), (hidden, neurons), (hidden,)), strict=True)
-        return
-    if not isinstance(module, nn.Linear):
-        raise BackboneError(f"{name} is no linear layer: choose other targets")
-    wide, out = module.in_features, module.out_features
-    rank = spec.rank or 0
-    inner = any(name == target or name.endswith(f".{target}") for target in spec.feedforward)
-    by_kind: dict[str, tuple[tuple[int, ...], ...]] = {
-        "lora": ((rank, wide), (out, rank)),
-        "ia3": ((1, wide) if inner else (out, 1),),
-        "bitfit": ((1, out),),
-    }
-    yield from zip(suffixes, by_kind[spec.kind], strict=True)
 
 
 def _bare(key: str) -> str:

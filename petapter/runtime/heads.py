@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
 
 from petapter.head import PetHead
 from petapter.runtime.packed import Hidden
@@ -25,25 +24,21 @@ from petapter.task import EncodedText
 
 @dataclass(frozen=True)
 class Features:
-    """How hidden states at masks become g: dense layer, activation, norm.
+    """How hidden states at masks become g: the modules of a head that do so, without the rest of it."""
 
-    Attributes:
-        dense: [E, H] and [E].
-        activation: Its name.
-        norm: LayerNorm's weight and bias, [E] each, and epsilon; None without.
-    """
-
-    dense: tuple[Tensor, Tensor]
-    activation: str
-    norm: tuple[Tensor, Tensor, float] | None
+    dense: nn.Module
+    activation: nn.Module
+    norm: nn.Module
 
     def __call__(self, at_masks: Tensor) -> Tensor:
         """G of hidden states [N, H], [N, E]."""
-        activated: Tensor = ACT2FN[self.activation](nn.functional.linear(at_masks, *self.dense))
-        if self.norm is None:
-            return activated
-        weight, bias, eps = self.norm
-        return nn.functional.layer_norm(activated, weight.shape, weight, bias, eps)
+        features: Tensor = self.norm(self.activation(self.dense(at_masks)))
+        return features
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return sum(weight.nbytes for part in (self.dense, self.norm) for weight in part.parameters())
 
 
 @dataclass(frozen=True)
@@ -75,17 +70,10 @@ class LoadedHead:
     masks: tuple[int, ...]
     scorers: tuple[Scorer, ...]
 
-    @property
-    def labels(self) -> int:
-        """How many labels it scores."""
-        return len(self.scorers[0].bias)
-
     def nbytes(self, shared: Features | None) -> int:
         """Bytes of its own weights: not those of the dense layer and norm that it shares."""
-        own = [tensor for scorer in self.scorers for tensor in (scorer.weight, scorer.bias)]
-        if self.features is not None and self.features is not shared:
-            own += [*self.features.dense, *(self.features.norm[:2] if self.features.norm else ())]
-        return sum(tensor.nbytes for tensor in own)
+        own = 0 if self.features is None or self.features is shared else self.features.nbytes
+        return own + sum(scorer.weight.nbytes + scorer.bias.nbytes for scorer in self.scorers)
 
     def reads(self, encoded: EncodedText, last: int) -> list[int]:
         """Which tokens of a text it reads in the last layer, which has this number."""
@@ -108,9 +96,7 @@ def load_head(head: PetHead, masks: Sequence[int], shared: Features | None) -> L
 
 def features_of(head: PetHead) -> Features:
     """How a head that reads masks does so."""
-    norm = head.norm
-    found = (norm.weight, norm.bias, norm.eps) if isinstance(norm, nn.LayerNorm) else None
-    return Features((head.dense.weight, head.dense.bias), head.shape.activation, found)
+    return Features(head.dense, head.activation, head.norm)
 
 
 def _scorer(head: PetHead, pattern: int, masks: int) -> Scorer:

@@ -17,7 +17,6 @@ from transformers import AttentionInterface, PreTrainedModel
 from petapter.backbone import Backbone
 from petapter.runtime.plan import Pack, Trunk, sum_before
 from petapter.task import EncodedText, pad_batch
-from petapter_schemas.errors import BackboneError
 
 if TYPE_CHECKING:
     from petapter.runtime.banks import Active
@@ -162,7 +161,6 @@ def run_pack(
         BackboneError: The architecture does not give one hidden state per layer.
     """
     items = [encoded[number] for number in pack.order]
-    lower = [layer for layer in pooled if layer != backbone.layers]
     if is_packable(backbone):
         buckets = _buckets(pack.starts, pack.lengths, pack.buckets, backbone.device)
         now = Running(buckets, active, None if read is None else _narrow(backbone, pack, read))
@@ -170,30 +168,21 @@ def run_pack(
             items = [encoded[number] for number in pack.trunk.order]
             now = _from_trunk(pack, pack.trunk, now, backbone.device)
         with _own_attention(backbone.model), as_running(now):
-            output = backbone.model.base_model(**_packed_inputs(backbone, items), output_hidden_states=bool(lower))
+            last, lower = backbone.run(_packed_inputs(backbone, items), pooled)
     else:
         batch = pad_batch(items, backbone.pad_id, at_least=pack.lengths[0])
         now = Running((), active)
         with as_running(now):
-            output = backbone.model.base_model(
-                input_ids=batch.input_ids.to(backbone.device),
-                attention_mask=batch.attention_mask.to(backbone.device),
-                output_hidden_states=bool(lower),
-            )
-    if lower and len(output.hidden_states) != backbone.layers + 1:
-        raise BackboneError(
-            f"{backbone.repo!r} gives {len(output.hidden_states)} hidden states for {backbone.layers} layers, so that "
-            "a layer cannot be told: pool the last one alone"
-        )
+            last, lower = backbone.run({"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}, pooled)
     row_of = None
     if read is not None:
         row_of = torch.full((pack.tokens,), -1)
         row_of[list(read.tokens)] = torch.arange(len(read.tokens))
-    layers = {layer: output.hidden_states[layer].flatten(0, 1) for layer in lower}
+    layers = {layer: states.flatten(0, 1) for layer, states in lower.items()}
     if now.above is not None:  # the states that enter a layer are numbered as it is
         low = [layer for layer in lower if layer <= now.above.layer]
         layers |= {layer: layers[layer].index_select(0, now.above.tokens) for layer in low}
-    return Hidden(output.last_hidden_state.flatten(0, 1), layers, row_of)
+    return Hidden(last.flatten(0, 1), layers, row_of)
 
 
 def _from_trunk(pack: Pack, trunk: Trunk, above: Running, device: torch.device) -> Running:
@@ -223,7 +212,7 @@ def _packed_inputs(backbone: Backbone, items: Sequence[EncodedText]) -> dict[str
     inputs = {"input_ids": ids, "position_ids": positions}
     if model_type not in _WITHOUT_SEGMENTS:
         inputs["token_type_ids"] = torch.zeros_like(ids)
-    return {name: tensor.to(backbone.device) for name, tensor in inputs.items()}
+    return inputs
 
 
 def _buckets(

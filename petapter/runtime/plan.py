@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from petapter.task.encoding import length_batches
+
 _LEAST_SHARE = 0.9
 """Share of the tokens of a bucket that are real, at least, unless it has few encodings."""
 _FEW = 8
@@ -127,11 +129,6 @@ class Pack:
         """All tokens."""
         return self.starts[-1] + self.lengths[-1]
 
-    @property
-    def modules(self) -> int:
-        """How many modules occur."""
-        return len({group.module for group in self.groups})
-
 
 def plan(
     items: Sequence[Item], tokens_per_pack: int, *, apart: bool = False, only: Sequence[int] | None = None
@@ -164,9 +161,9 @@ def plan(
 def _apart(items: Sequence[Item], chosen: Sequence[int], tokens_per_pack: int) -> Iterator[Pack]:
     ranked = sorted(chosen, key=lambda number: _rank(items[number]))
     for _, own in groupby(ranked, key=lambda number: (items[number].module, items[number].pattern)):
-        by_length = sorted(own, key=lambda number: items[number].length)
-        for part in _cut(items, by_length, tokens_per_pack, padded=True):
-            yield _pack(items, part, padded=True)
+        numbers = list(own)
+        for part in length_batches([items[number].length for number in numbers], tokens_per_pack):
+            yield _pack(items, [numbers[row] for row in part], padded=True)
 
 
 def _sharing(items: Sequence[Item], chosen: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -184,17 +181,16 @@ def _rank(item: Item) -> tuple[int, int, int, int]:
     return (-1 if item.bank is None else item.bank, item.module, item.pattern, item.length)
 
 
-def _cut(items: Sequence[Item], numbers: Sequence[int], limit: int, *, padded: bool = False) -> Iterator[list[int]]:
+def _cut(items: Sequence[Item], numbers: Sequence[int], limit: int) -> Iterator[list[int]]:
     part: list[int] = []
     tokens = 0
     for number in numbers:
         length = items[number].length
-        after = (len(part) + 1) * length if padded else tokens + length
-        if part and after > limit:
+        if part and tokens + length > limit:
             yield part
-            part, after = [], length
+            part, tokens = [], 0
         part.append(number)
-        tokens = after
+        tokens += length
     if part:
         yield part
 

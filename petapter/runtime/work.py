@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from petapter.runtime.plan import Item
-from petapter.scoring import Scores, calibrated
+from petapter.scoring import PatternLogits, Scores, combined
 from petapter.task import EncodedText, Encoder
 from petapter.task.encoding import Fields
-from petapter.task.windows import pool_windows
 from petapter.trained import TrainedModule
 
 
@@ -98,18 +95,10 @@ class Work:
         return max(self.labels_of.values(), default=0)
 
     def scores(self, logits: Tensor, number: int, module: TrainedModule) -> Scores:
-        """What a module says of its texts, from the logits of all encodings [N, L].
-
-        As `petapter.scoring.score`: the scores of a text's windows are pooled, those of the patterns averaged.
-        """
-        task, labels = module.task, len(module.task.labels)
-        single = task.type == "single-label"
-        parts = self._parts[number]
-        total = torch.zeros(len(parts[0].lost_tokens), labels)
-        for part, pattern in zip(parts, task.patterns, strict=True):
-            said = logits[part.first : part.first + len(part.owner), :labels]
-            said = torch.log_softmax(said, dim=-1) if single else said
-            total += said if pattern.windowing is None else pool_windows(said, part.owner, pattern.windowing.pool)
-        mean = calibrated(total / len(parts), module.calibration)
-        lost = tuple(max(of_text) for of_text in zip(*(part.lost_tokens for part in parts), strict=True))
-        return Scores(torch.log_softmax(mean, dim=-1) if single else logsigmoid(mean), lost)
+        """What a module says of its texts, from the logits of all encodings [N, L]."""
+        labels = len(module.task.labels)
+        said = [
+            PatternLogits(logits[part.first : part.first + len(part.owner), :labels], part.owner, part.lost_tokens)
+            for part in self._parts[number]
+        ]
+        return combined(module.task, said, module.calibration)

@@ -270,6 +270,18 @@ def pad_batch(encoded: Sequence[EncodedText], pad_id: int, *, at_least: int = 0)
     return Batch(input_ids, attention_mask, torch.tensor([item.mask_positions for item in encoded]), text_mask)
 
 
+def length_batches(lengths: Sequence[int], most_tokens: int) -> Iterator[list[int]]:
+    """Rows by length, in batches of at most so many tokens when padded to their longest, but of at least one row."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[row] > most_tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
 def _occurrences(token: str, text: str) -> Iterator[tuple[int, int]]:
     start = text.find(token)
     while start >= 0:

@@ -1,6 +1,6 @@
 """Token sequences of any kind, padded in batches of like length."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from petapter.backbone import Backbone
 from petapter.benchmark.baselines.rows import joined
-from petapter.task.encoding import EncodedText, Fields, defuse
+from petapter.task.encoding import EncodedText, Fields, defuse, length_batches
 
 _TOKENS_PER_BATCH = 4096
 """Padded tokens per forward pass without gradients."""
@@ -91,19 +91,7 @@ def padded(rows: Sequence[TokenRow], backbone: Backbone) -> Padded:
 def computed(rows: Sequence[TokenRow], backbone: Backbone, forward: Callable[[Padded], Tensor]) -> Tensor:
     """What a forward pass [B, …] says of each row, in the order of the rows, as float32 on the CPU."""
     values: list[tuple[int, Tensor]] = []
-    for bucket in _buckets([len(row.ids) for row in rows]):
+    for bucket in length_batches([len(row.ids) for row in rows], _TOKENS_PER_BATCH):
         output = forward(padded([rows[i] for i in bucket], backbone)).float().cpu()
         values += zip(bucket, output, strict=True)
     return torch.stack([value for _, value in sorted(values, key=lambda item: item[0])])
-
-
-def _buckets(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows by length, in batches of a bounded number of padded tokens."""
-    bucket: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if bucket and (len(bucket) + 1) * lengths[row] > _TOKENS_PER_BATCH:
-            yield bucket
-            bucket = []
-        bucket.append(row)
-    if bucket:
-        yield bucket
