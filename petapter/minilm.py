@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from petapter_schemas.adapter_files import PEFT_PREFIX
 from petapter_schemas.digests import sha256_file
 from petapter_schemas.errors import BackboneError
 from petapter_schemas.minilm import MINILM_ENCODER_SHA256
 
 _PARTS = "assets/minilm_mlm"
 _LORA_SCALE = 2.0  # alpha 48 / rank 24
-_LORA_PREFIX = "base_model.model."
 
 
 def build_minilm(encoder_directory: Path, out: Path) -> Path:
@@ -59,10 +59,10 @@ def _merged(encoder: dict[str, torch.Tensor], parts: Path) -> dict[str, torch.Te
 
 
 def _add_lora(weight: torch.Tensor, layer: str, factors: dict[str, torch.Tensor]) -> torch.Tensor:
-    down = factors.get(f"{_LORA_PREFIX}{layer}.lora_A.weight")
+    down = factors.get(f"{PEFT_PREFIX}{layer}.lora_A.weight")
     if down is None:
         return weight
-    return merged_weight(weight, down, factors[f"{_LORA_PREFIX}{layer}.lora_B.weight"], _LORA_SCALE)
+    return merged_weight(weight, down, factors[f"{PEFT_PREFIX}{layer}.lora_B.weight"], _LORA_SCALE)
 
 
 def merged_weight(weight: torch.Tensor, down: torch.Tensor, up: torch.Tensor, scale: float) -> torch.Tensor:

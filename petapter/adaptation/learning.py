@@ -25,10 +25,10 @@ from petapter.adapters import AdapterSlots
 from petapter.backbone import Backbone
 from petapter.minilm import merged_weight
 from petapter.mlm_head import MlmHead
+from petapter_schemas.adapter_files import PEFT_PREFIX
 from petapter_schemas.errors import BackboneError, InputError
 
 _SLOT = "adaptation"
-_PEFT_PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 _POOLER = "pooler"
 _SECONDS_PER_MINUTE = 60.0
@@ -134,7 +134,7 @@ def merge(backbone: Backbone, factors: Mapping[str, Tensor], scale: float) -> No
     for name, down in factors.items():
         if not name.endswith(_DOWN):
             continue
-        layer = name.removeprefix(_PEFT_PREFIX).removesuffix(_DOWN)
+        layer = name.removeprefix(PEFT_PREFIX).removesuffix(_DOWN)
         up = factors[name.removesuffix(_DOWN) + _UP]
         weight = cast("Tensor", backbone.model.get_submodule(layer).weight)
         with torch.no_grad():

@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 from petapter.adaptation.learning import Learned
 from petapter.adaptation.record import RECORD_FILE, AdaptationRecord, render_page
 from petapter.backbone import Backbone, Fingerprint
+from petapter_schemas.adapter_files import PEFT_PREFIX
 from petapter_schemas.durable import write_file_durably
 from petapter_schemas.errors import BackboneError
 from petapter_schemas.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
@@ -77,9 +78,9 @@ def write_parts(backbone: Backbone, learned: Learned, directory: Path) -> None:
 
     Such parts are what `petapter.minilm` merges.
     """
-    outer = f"base_model.model.{backbone.model.base_model_prefix}."
+    outer = f"{PEFT_PREFIX}{backbone.model.base_model_prefix}."
     factors = {
-        f"base_model.model.{name.removeprefix(outer)}": tensor.half().contiguous()
+        f"{PEFT_PREFIX}{name.removeprefix(outer)}": tensor.half().contiguous()
         for name, tensor in learned.factors.items()
     }
     head = {name: tensor.contiguous() for name, tensor in learned.head.items()}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from petapter.adapters.claim import Claim
+from petapter_schemas.adapter_files import PEFT_PREFIX
 from petapter_schemas.errors import BackboneError, TensorFileError
 
 _CONFIG = "peft_config"
@@ -136,7 +137,7 @@ class AdapterSlots:
         for path, layer in self._bays[self._kind_of[name]].layers.items():
             for group in layer.groups:  # such as lora_A
                 part = dict(getattr(layer.around, group).items()).get(name)
-                key = f"base_model.model.{path}.{group}"
+                key = f"{PEFT_PREFIX}{path}.{group}"
                 if isinstance(part, nn.Parameter):
                     found[key] = part
                 elif isinstance(part, nn.Module):

@@ -19,6 +19,7 @@ from petapter.adapters import adapted_modules, layer_number, scales_input, tenso
 from petapter.runtime.packed import running
 from petapter.runtime.plan import Span
 from petapter.runtime.products import grouped_product
+from petapter_schemas.adapter_files import PEFT_PREFIX
 from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.errors import TensorFileError
 
@@ -95,7 +96,7 @@ class Bank:
             TensorFileError: Names or shapes are not those of the bank's form.
         """
         row = torch.zeros(self._width)
-        given = {_bare(key): tensor for key, tensor in tensors.items()}
+        given = {key.removeprefix(PEFT_PREFIX): tensor for key, tensor in tensors.items()}
         found = {key: tuple(tensor.shape) for key, tensor in given.items()}
         expected = {key: column.shape for key, column in self._columns.items()}
         if found != expected:
@@ -242,10 +243,6 @@ def _adapted_forward(path: str, module: nn.Module, forward: Callable[[Tensor], T
         given = active.after(path, read, given, base)
     result: Tensor = given.unflatten(0, hidden.shape[:-1])
     return result
-
-
-def _bare(key: str) -> str:
-    return key.removeprefix("base_model.model.")
 
 
 def _scale(spec: AdapterSpec, key: str) -> float:

@@ -106,12 +106,19 @@ def _csv_rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -> It
     csv.field_size_limit(MAX_CELL_CHARACTERS)
     with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream, strict=True, restkey="")
-        _check_header(path, reader.fieldnames, columns, optional)
+        check_header(path, reader.fieldnames, columns, optional)
         for cells in reader:
             yield Row(f"{path}, line {reader.line_num}", cells)
 
 
-def _check_header(path: Path, header: Sequence[str] | None, columns: Sequence[str], optional: Sequence[str]) -> None:
+def check_header(
+    path: Path, header: Sequence[str] | None, columns: Sequence[str], optional: Sequence[str] = ()
+) -> list[str]:
+    """The header of a file, in which every wanted column stands, and none of these twice.
+
+    Raises:
+        DataError: It does not.
+    """
     if not header:
         raise DataError(f"{path} is empty: it needs a header line with {some(columns)}")
     for name in columns:
@@ -120,6 +127,7 @@ def _check_header(path: Path, header: Sequence[str] | None, columns: Sequence[st
     for name in (*columns, *optional):
         if header.count(name) > 1:
             raise DataError(f"{path} has column {name!r} twice: drop one")
+    return list(header)
 
 
 def _json_rows(path: Path) -> Iterator[Row]:

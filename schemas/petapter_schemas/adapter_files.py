@@ -11,6 +11,8 @@ from petapter_schemas.tensor_header import TensorHeader
 
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
+PEFT_PREFIX = "base_model.model."
+"""What peft puts before the name of a place in the model when it names a tensor."""
 
 PEFT_TYPES: dict[AdapterKind, str] = {
     "lora": "LORA",

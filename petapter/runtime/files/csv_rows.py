@@ -7,7 +7,7 @@ from pathlib import Path
 
 from petapter.runtime.files.input_row import InputRow
 from petapter.runtime.files.lines import MAX_LINE_BYTES, Line, Lines
-from petapter.task.tables import MAX_CELL_CHARACTERS, some
+from petapter.task.tables import MAX_CELL_CHARACTERS, check_header
 from petapter_schemas.errors import DataError
 
 
@@ -99,14 +99,6 @@ def _damage(taken: Sequence[Line], cells: Sequence[str]) -> str | None:
 
 
 def _read_header(path: Path, record: _Record | None, columns: Sequence[str]) -> list[str]:
-    if record is None:
-        raise DataError(f"{path} is empty: it needs a header line with {some(columns)}")
-    if record.reason is not None:
+    if record is not None and record.reason is not None:
         raise DataError(f"{path}: the header {record.reason}: correct it, or save the file as CSV in UTF-8")
-    header = record.cells
-    for name in columns:
-        if name not in header:
-            raise DataError(f"{path} has no column {name!r} (columns: {some(header)}): rename or add it")
-        if header.count(name) > 1:
-            raise DataError(f"{path} has column {name!r} twice: drop one")
-    return header
+    return check_header(path, None if record is None else record.cells, columns)
