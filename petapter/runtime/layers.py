@@ -9,15 +9,19 @@ other tokens nobody asks; there, keys and values alone are computed of all of th
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
 from petapter.runtime.packed import Narrow, Running, as_running, attend, running
 
 _Forward = Callable[..., Any]
-_Narrowed = Callable[[Any, Tensor, Running, Narrow], Tensor]
+_Narrowed = Callable[..., Tensor]
+Rotary = tuple[Tensor, Tensor]
+"""Cosine and sine by token, each [1, T, D]."""
+_ROTARY = "position_embeddings"
 _BERT = frozenset({"bert", "camembert", "electra", "roberta", "xlm-roberta"})
 
 
@@ -27,17 +31,26 @@ class Layers:
     def __init__(self, model: PreTrainedModel) -> None:
         """Architectures whose layers are not known here compute all of everything."""
         self._layers: list[nn.Module] = []
+        self._can_narrow = False
         model_type = str(model.config.model_type)
         base: Any = model.base_model
         if model_type in _BERT:
             self._patch(base.encoder.layer, _bert)
         elif model_type == "distilbert":
             self._patch(base.transformer.layer, _distilbert)
+        elif model_type == "modernbert":
+            looks_around = base.layers[-1].attn.sliding_window is not None
+            self._patch(base.layers, None if looks_around else _modernbert)
 
     @property
     def known(self) -> bool:
-        """Whether they can leave anything out."""
+        """Whether a trunk can be shared below them."""
         return bool(self._layers)
+
+    @property
+    def can_narrow(self) -> bool:
+        """Whether the last can leave tokens out."""
+        return self._can_narrow
 
     def close(self) -> None:
         """Give the layers their own `forward` back."""
@@ -45,7 +58,8 @@ class Layers:
             del layer.forward
         self._layers.clear()
 
-    def _patch(self, layers: nn.ModuleList, narrowed: _Narrowed) -> None:
+    def _patch(self, layers: nn.ModuleList, narrowed: _Narrowed | None) -> None:
+        self._can_narrow = narrowed is not None
         for number, layer in enumerate(layers):
             last = narrowed if number == len(layers) - 1 else None
             layer.forward = partial(_forward, number, layer, layer.forward, last)
@@ -66,12 +80,14 @@ def _forward(
         hidden = hidden.index_select(1, now.above.tokens)
         now = now.above.running
         running.set(now)  # until the pass ends
+    if now is not None and now.laid_out is not None and _ROTARY in named:
+        named[_ROTARY] = tuple(each.index_select(1, now.laid_out) for each in cast("Rotary", named[_ROTARY]))
     if narrowed is None or now is None or now.narrow is None:
         return whole(hidden, *further, **named)
-    return narrowed(layer, hidden, now, now.narrow)
+    return narrowed(layer, hidden, now, now.narrow, **named)
 
 
-def _bert(layer: Any, hidden: Tensor, now: Running, narrow: Narrow) -> Tensor:  # noqa: ANN401 (a layer of transformers)
+def _bert(layer: Any, hidden: Tensor, now: Running, narrow: Narrow, **_: object) -> Tensor:  # noqa: ANN401 (a layer of transformers)
     own = layer.attention.self
     chosen, context = _attended((own.query, own.key, own.value), hidden, now, narrow)
     with as_running(narrow.running):
@@ -80,12 +96,35 @@ def _bert(layer: Any, hidden: Tensor, now: Running, narrow: Narrow) -> Tensor:  
     return result
 
 
-def _distilbert(layer: Any, hidden: Tensor, now: Running, narrow: Narrow) -> Tensor:  # noqa: ANN401
+def _distilbert(layer: Any, hidden: Tensor, now: Running, narrow: Narrow, **_: object) -> Tensor:  # noqa: ANN401
     own = layer.attention
     chosen, context = _attended((own.q_lin, own.k_lin, own.v_lin), hidden, now, narrow)
     with as_running(narrow.running):
         attended = layer.sa_layer_norm(own.out_lin(context) + chosen)
         result: Tensor = layer.output_layer_norm(layer.ffn(attended) + attended)
+    return result
+
+
+def _modernbert(
+    layer: Any,  # noqa: ANN401
+    hidden: Tensor,
+    now: Running,
+    narrow: Narrow,
+    *,
+    position_embeddings: Rotary,
+    **_: object,
+) -> Tensor:
+    """One map gives queries, keys and values, so that the queries of all tokens are made too."""
+    own = layer.attn
+    mapped = own.Wqkv(layer.attn_norm(hidden)).unflatten(-1, (3, narrow.heads, -1))
+    queries, keys, values = (states.transpose(1, 2) for states in mapped.unbind(dim=-3))  # [1, heads, T, D]
+    queries, keys = apply_rotary_pos_emb(queries, keys, *position_embeddings, unsqueeze_dim=1)
+    queries = queries.index_select(2, narrow.read)
+    chosen = hidden.index_select(1, narrow.read)
+    context = attend(queries, keys, values, asking=narrow.running.buckets, asked=now.buckets)
+    running.set(narrow.running)  # until the pass ends: a norm follows the layers
+    attended = chosen + own.out_drop(own.Wo(context.flatten(-2)))
+    result: Tensor = attended + layer.mlp(layer.mlp_norm(attended))
     return result
 
 

@@ -7,7 +7,7 @@ as it is. Architectures that compute attention themselves are run padded (`is_pa
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -54,12 +54,15 @@ class Running:
         active: Banks of adapters that act in it.
         narrow: What the last layer may leave out; None if all of it is wanted.
         above: How the pass goes on above its trunk; None without one.
+        laid_out: Above a trunk: by token, where it stood there, [T]; what the model gives layers by token is the
+            trunk's.
     """
 
     buckets: tuple[Bucket, ...]
     active: "tuple[Active, ...]"
     narrow: "Narrow | None" = None
     above: "Above | None" = None
+    laid_out: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,8 @@ def _from_trunk(pack: Pack, trunk: Trunk, above: Running, device: torch.device) 
         for token in range(trunk.starts[place], trunk.starts[place] + length)
     ]
     buckets = _buckets(trunk.starts, trunk.lengths, trunk.buckets, device)
-    return Running(buckets, (), above=Above(trunk.layers, torch.tensor(tokens).to(device), above))
+    laid_out = torch.tensor(tokens).to(device)
+    return Running(buckets, (), above=Above(trunk.layers, laid_out, replace(above, laid_out=laid_out)))
 
 
 def _narrow(backbone: Backbone, pack: Pack, read: Read) -> Narrow:

@@ -159,7 +159,7 @@ class Runner:
 
     def _read(self, work: Work, pack: Pack, heads: Mapping[int, LoadedHead]) -> Read | None:
         """What the last layer is to be narrowed to; None if it cannot be, or if little would be left out."""
-        if not self._layers.known:
+        if not self._layers.can_narrow:
             return None
         positions = [
             heads[group.module].reads(work.encoded[pack.order[place]], self._backbone.layers)

@@ -57,9 +57,13 @@ def _no_progress_bars() -> None:
 
 @pytest.fixture(scope="session")
 def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A tiny backbone of every architecture, those without a masked-LM head, and "other-bert" (other weights)."""
+    """A tiny backbone of every architecture, those without a masked-LM head, "modernbert-global" and "other-bert".
+
+    The last has other weights than "bert".
+    """
     folder = tmp_path_factory.mktemp("backbones")
-    built = {family: build_backbone(family, folder / family) for family in (*ARCHITECTURES, *HEADLESS)}
+    families = (*ARCHITECTURES, *HEADLESS, "modernbert-global")
+    built = {family: build_backbone(family, folder / family) for family in families}
     return built | {"other-bert": build_backbone("bert", folder / "other-bert", seed=1)}
 
 

@@ -102,7 +102,10 @@ _BRACKET_MASK = AddedToken("[MASK]", lstrip=True, rstrip=False, normalized=False
 
 
 def build_backbone(family: str, directory: Path, *, seed: int = 0) -> Path:
-    """Write one of ARCHITECTURES or HEADLESS, or "albert-inner": ALBERT whose layers are two each."""
+    """Write one of ARCHITECTURES or HEADLESS, "modernbert-global" without a local window at the end, or "albert-inner".
+
+    The layers of "albert-inner" are two each.
+    """
     tokenizer = _TOKENIZERS[family]()
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
@@ -238,12 +241,13 @@ def _deberta(vocab: int, *, legacy: bool) -> PreTrainedModel:
     return DebertaV2ForMaskedLM(config)
 
 
-def _modernbert(vocab: int, tokens: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """A local window of 8 tokens in the second layer."""
+def _modernbert(vocab: int, tokens: PreTrainedTokenizerBase, *, global_attn_every_n_layers: int = 3) -> PreTrainedModel:
+    """A local window of 8 tokens in the second layer, unless every layer is global."""
     config = ModernBertConfig(
         **_SIZES,
         vocab_size=vocab,
         local_attention=8,
+        global_attn_every_n_layers=global_attn_every_n_layers,
         pad_token_id=tokens.pad_token_id,
         cls_token_id=tokens.cls_token_id,
         sep_token_id=tokens.sep_token_id,
@@ -277,6 +281,7 @@ _TOKENIZERS = {
     "deberta-v2": deberta_tokenizer,
     "deberta-v2-new": deberta_tokenizer,
     "modernbert": modernbert_tokenizer,
+    "modernbert-global": modernbert_tokenizer,
     "albert": albert_tokenizer,
     "albert-inner": albert_tokenizer,
     "distilbert": bert_tokenizer,
@@ -294,6 +299,7 @@ _MODELS = {
     "electra": lambda vocab: ElectraForMaskedLM(_electra_config(vocab)),
     "electra-discriminator": lambda vocab: ElectraForPreTraining(_electra_config(vocab)),
     "modernbert": lambda vocab: _modernbert(vocab, modernbert_tokenizer()),
+    "modernbert-global": lambda vocab: _modernbert(vocab, modernbert_tokenizer(), global_attn_every_n_layers=1),
     "albert": _albert,
     "albert-inner": lambda vocab: _albert(vocab, inner=2),
 }

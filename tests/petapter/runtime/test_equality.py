@@ -110,7 +110,7 @@ def assert_equal(found: Sequence[Prediction], expected: torch.Tensor) -> None:
     torch.testing.assert_close(here, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", [*ARCHITECTURES, *HEADLESS])
+@pytest.mark.parametrize("family", [*ARCHITECTURES, *HEADLESS, "modernbert-global"])
 def test_every_kind_of_module_says_in_a_mixture_what_it_says_alone(backbone_of: BackboneOf, family: str) -> None:
     backbone = backbone_of(family)
     modules = modules_for(backbone)

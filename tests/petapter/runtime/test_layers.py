@@ -10,6 +10,7 @@ from petapter import Backbone, Engine, Prediction, StrongOptions, TrainedModule,
 from petapter.adapters import AdapterChoice
 from petapter.runtime import runner
 from petapter.runtime.layers import Layers, read_tokens
+from petapter_schemas.adapter_spec import AdapterKind
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS, BackboneOf
 from tests.petapter.runtime.test_equality import alone, assert_equal, with_adapter
 
@@ -19,6 +20,13 @@ MIDDLE: dict[str, Callable[[nn.Module], nn.Module]] = {
     "roberta": lambda base: base.get_submodule("encoder.layer.1.intermediate.dense"),
     "electra": lambda base: base.get_submodule("encoder.layer.1.intermediate.dense"),
     "distilbert": lambda base: base.get_submodule("transformer.layer.1.ffn.lin1"),
+    "modernbert-global": lambda base: base.get_submodule("layers.1.mlp.Wi"),
+}
+
+LOWEST = {
+    "distilbert": "transformer.layer.0.ffn.lin1",
+    "modernbert": "layers.0.mlp.Wi",
+    "modernbert-global": "layers.0.mlp.Wi",
 }
 
 
@@ -75,18 +83,19 @@ def upper_only(backbone: Backbone) -> dict[str, TrainedModule]:
     masks = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
     pools = train(SENTIMENT, SENTIMENT_ROWS, backbone, StrongOptions(delta="never"))
     top = AdapterChoice(rank=2, layers=(1,))
-    ia3 = AdapterChoice(kind="ia3", layers=(1,))
+    kind: AdapterKind = "bottleneck" if backbone.model.config.model_type == "modernbert" else "ia3"
+    other = AdapterChoice(kind=kind, layers=(1,))
     return {
         "masks": with_adapter(masks, backbone, top, 0),
         "pools": with_adapter(pools, backbone, top, 1),
-        "ia3": with_adapter(pools, backbone, ia3, 2),
+        "other": with_adapter(pools, backbone, other, 2),
         "head": masks,
     }
 
 
 def lower_tokens(backbone: Backbone, family: str, ask: Callable[[], object]) -> int:
     """Tokens for which the feed-forward block of the lowest layer runs."""
-    path = "transformer.layer.0.ffn.lin1" if family == "distilbert" else "encoder.layer.0.intermediate.dense"
+    path = LOWEST.get(family, "encoder.layer.0.intermediate.dense")
     counted: list[int] = []
     handle = backbone.model.base_model.get_submodule(path).register_forward_pre_hook(
         lambda _module, given: counted.append(given[0].numel() // backbone.hidden_size)
@@ -96,7 +105,7 @@ def lower_tokens(backbone: Backbone, family: str, ask: Callable[[], object]) -> 
     return sum(counted)
 
 
-@pytest.mark.parametrize("family", list(MIDDLE))
+@pytest.mark.parametrize("family", [*MIDDLE, "modernbert"])
 def test_modules_of_the_upper_layers_share_the_lower_ones_and_answer_the_same(
     backbone_of: BackboneOf, family: str
 ) -> None:
@@ -136,7 +145,13 @@ def test_model_is_as_before_when_the_engine_is_closed(bert: Backbone) -> None:
 
 def test_architectures_that_are_not_known_here_compute_the_whole_layer(backbone_of: BackboneOf) -> None:
     assert not Layers(backbone_of("albert").model).known
-    assert not Layers(backbone_of("modernbert").model).known
+
+
+def test_last_layer_with_a_local_window_is_computed_whole(backbone_of: BackboneOf) -> None:
+    layers = Layers(backbone_of("modernbert").model)
+    assert layers.known
+    assert not layers.can_narrow
+    layers.close()
 
 
 def test_place_of_which_nothing_is_read_keeps_its_first_token() -> None:
