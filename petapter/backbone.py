@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -15,6 +15,9 @@ from petapter.task.verbalizer import Verbalizer
 from petapter_schemas.errors import BackboneError, BackboneMismatchError
 from petapter_schemas.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
 from petapter_schemas.manifest import BackboneSpec
+
+Precision = Literal["float32", "bfloat16"]
+"""Of the layers below the heads; the heads themselves always have single precision."""
 
 _UNSET_LENGTH = 1_000_000
 """Tokenizers without a limit report a huge number; below this one it is meant."""
@@ -60,7 +63,7 @@ class Backbone:
     """A resident masked language model; its own weights never train.
 
     Attributes:
-        model: The masked LM in float32 and evaluation mode. Adapters are injected into it and taken out again.
+        model: The masked LM in evaluation mode. Adapters are injected into it and taken out again.
         tokenizer: Its fast tokenizer.
         fingerprint: Its identity.
         repo: Where it comes from: a Hub id, a directory's name, or "minilm".
@@ -79,7 +82,13 @@ class Backbone:
 
     @classmethod
     def load(
-        cls, directory: Path, *, repo: str | None = None, revision: str | None = None, device: str | None = None
+        cls,
+        directory: Path,
+        *,
+        repo: str | None = None,
+        revision: str | None = None,
+        device: str | None = None,
+        precision: Precision = "float32",
     ) -> Self:
         """Load a model directory (config.json, *.safetensors, tokenizer.json); nothing is downloaded or executed.
 
@@ -88,6 +97,7 @@ class Backbone:
             repo: Name to record; the directory's name by default.
             revision: Commit to record.
             device: A torch device; by default "cuda" where there is one, else "cpu".
+            precision: bfloat16 is for answers alone: faster where the processor has it, and close to float32 only.
 
         Raises:
             BackboneError: The directory holds no masked language model that can be used.
@@ -107,6 +117,7 @@ class Backbone:
             tokenizer_sha256=tokenizer_sha256(directory / "tokenizer.json"),
         )
         torch.nn.Module.to(model, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.nn.Module.to(model.base_model, _PRECISIONS[precision])
         max_tokens = _max_tokens(model, tokenizer)
         return cls(model, tokenizer, fingerprint, repo or directory.name, revision, max_tokens, has_mlm_head)
 
@@ -114,6 +125,11 @@ class Backbone:
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the layers below the heads."""
+        return cast("torch.dtype", self.model.base_model.dtype)
 
     @property
     def hidden_size(self) -> int:
@@ -142,7 +158,19 @@ class Backbone:
             BackboneError: The architecture does not give one hidden state per layer, as ALBERT with inner groups.
         """
         last, lower = self.run({"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}, pool_layers)
-        return read_hidden(batch, last, [lower.get(layer, last) for layer in pool_layers])
+        return read_hidden(batch, last.float(), [lower.get(layer, last).float() for layer in pool_layers])
+
+    def check_trains(self) -> None:
+        """Refuse a backbone that is there for answers alone.
+
+        Raises:
+            BackboneError: It was loaded in less than single precision.
+        """
+        if self.dtype != torch.float32:
+            name = str(self.dtype).removeprefix("torch.")
+            raise BackboneError(
+                f"{self.repo!r} was loaded in {name}, which is for answers: load it in float32 to train"
+            )
 
     def run(
         self, inputs: Mapping[str, torch.Tensor], pool_layers: Iterable[int]
@@ -198,6 +226,8 @@ class Backbone:
                     f"({_short(expected)} against {_short(found)}): load it on {spec.repo!r}"
                 )
 
+
+_PRECISIONS: Mapping[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 _COMPARED = {
     "architecture": "architecture",

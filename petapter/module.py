@@ -26,6 +26,7 @@ from petapter_schemas.manifest import (
     MANIFEST_FILE,
     EvaluationSpec,
     FileSpec,
+    LineageSpec,
     Manifest,
     manifest_bytes,
     read_manifest,
@@ -38,6 +39,8 @@ from petapter_schemas.module_files import (
     HEAD_FILE,
     verify_directory,
 )
+
+_NO_LINEAGE = LineageSpec()
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,12 @@ class ModuleInfo:
 
 
 def save_module(
-    trained: TrainedModule, directory: Path, info: ModuleInfo, *, evaluation: tuple[EvaluationSpec, ...] = ()
+    trained: TrainedModule,
+    directory: Path,
+    info: ModuleInfo,
+    *,
+    evaluation: tuple[EvaluationSpec, ...] = (),
+    lineage: LineageSpec = _NO_LINEAGE,
 ) -> Manifest:
     """Write a module directory: files into a scratch directory beside it, manifest last, then one rename.
 
@@ -61,7 +69,7 @@ def save_module(
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"{directory} exists already: choose another directory or remove it")
-    draft = _draft(trained, info, evaluation)
+    draft = _draft(trained, info, evaluation).model_copy(update={"lineage": lineage})
     files = _files(trained)
     files[CARD_FILE] = render_card(draft).encode()
     manifest = draft.model_copy(update={"files": tuple(_listed(path, data) for path, data in sorted(files.items()))})

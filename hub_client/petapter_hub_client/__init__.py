@@ -1,7 +1,7 @@
 """The petapter command line and its remotes: train, push, pull, search, predict.
 
 The functions below are the client's Python API. `push`, `pull` and `search` import huggingface_hub when first used, and
-never torch; `resolve_backbone` needs torch only to build the built-in backbone, once.
+never torch; `resolve_backbone` and `open_stack` need torch only to build the built-in backbone, once.
 """
 
 from typing import TYPE_CHECKING
@@ -11,10 +11,17 @@ if TYPE_CHECKING:
     from petapter_hub_client.fetching import pull
     from petapter_hub_client.publishing import push
     from petapter_hub_client.searching import search
+    from petapter_hub_client.stacks.opening import open_stack
 
-__all__ = ("pull", "push", "resolve_backbone", "search")
+__all__ = ("open_stack", "pull", "push", "resolve_backbone", "search")
 
-_ROOMS = {"pull": "fetching", "push": "publishing", "resolve_backbone": "backbones", "search": "searching"}
+_ROOMS = {
+    "open_stack": "stacks.opening",
+    "pull": "fetching",
+    "push": "publishing",
+    "resolve_backbone": "backbones",
+    "search": "searching",
+}
 
 
 def __getattr__(name: str) -> object:

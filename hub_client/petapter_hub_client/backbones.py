@@ -83,7 +83,12 @@ def _built_minilm() -> Path:
 
 
 def _build_minilm(target: Path) -> None:
-    from petapter.minilm import build_minilm  # noqa: PLC0415 (imports torch)
+    try:
+        from petapter.minilm import build_minilm  # noqa: PLC0415 (imports torch)
+    except ModuleNotFoundError as error:
+        raise BackboneError(
+            f"{MINILM!r} is not built yet, which needs {error.name}: pip install 'petapter[train]'"
+        ) from error
 
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".scratch-"))
     try:

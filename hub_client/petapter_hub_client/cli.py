@@ -12,16 +12,18 @@ from typing import Annotated
 
 import typer
 
-from petapter_hub_client.commands import remote
+from petapter_hub_client.commands import remote, stack
 from petapter_hub_client.commands.adapt import adapt
 from petapter_hub_client.commands.benchmark import benchmark
 from petapter_hub_client.commands.evaluate import evaluate
 from petapter_hub_client.commands.info import info
 from petapter_hub_client.commands.login import login, whoami
+from petapter_hub_client.commands.merge import merge
 from petapter_hub_client.commands.predict import predict
 from petapter_hub_client.commands.pull import pull
 from petapter_hub_client.commands.push import push
 from petapter_hub_client.commands.search import search
+from petapter_hub_client.commands.serve import serve
 from petapter_hub_client.commands.train import train
 from petapter_hub_client.output import plain, warn
 from petapter_schemas.errors import PetapterError
@@ -35,9 +37,10 @@ app = typer.Typer(
     help="Train, share, find and run few-shot text classification modules on one frozen backbone.",
 )
 
-for _command in (train, evaluate, predict, adapt, benchmark, push, pull, search, info, login, whoami):
+for _command in (train, evaluate, predict, merge, serve, adapt, benchmark, push, pull, search, info, login, whoami):
     app.command()(_command)
 app.add_typer(remote.app, name="remote")
+app.add_typer(stack.app, name="stack")
 
 _REFUSED = 1
 

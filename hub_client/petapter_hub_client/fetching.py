@@ -13,6 +13,7 @@ from petapter_hub_client.hub import Hub, asking, open_hub
 from petapter_hub_client.remotes import Remote, find_remote
 from petapter_hub_client.versions import newest_tag
 from petapter_schemas.durable import sync_directory
+from petapter_schemas.ensemble import is_ensemble
 from petapter_schemas.errors import InputError
 from petapter_schemas.manifest import MANIFEST_FILE, Manifest, manifest_digest, parse_manifest
 from petapter_schemas.module_files import verify_directory
@@ -112,7 +113,7 @@ def is_local_module(name: str) -> bool:
     path = Path(name)
     if path.is_absolute() or name.startswith((".", "~")):
         return True
-    return (path / MANIFEST_FILE).is_file() or ("/" not in name.rstrip("/") and path.is_dir())
+    return (path / MANIFEST_FILE).is_file() or is_ensemble(path) or ("/" not in name.rstrip("/") and path.is_dir())
 
 
 def fetch_manifest(reference: Reference) -> tuple[Resolved, bytes]:

@@ -1,38 +1,57 @@
 # ruff: noqa: PLC0415 (torch is imported when a run starts, not before)
 """Runs modules on this machine: finds the one backbone they share, measures them, and asks them about texts."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petapter_hub_client.backbones import ResolvedBackbone, resolve_backbone
 from petapter_hub_client.fetching import locate_module
 from petapter_schemas.digests import sha256_file
+from petapter_schemas.ensemble import ENSEMBLE_FILE, is_ensemble, verify_ensemble
 from petapter_schemas.errors import BackboneError, InputError
 from petapter_schemas.manifest import MANIFEST_FILE, EvaluationSpec, Manifest, read_manifest
 from petapter_schemas.references import Reference
+from petapter_schemas.strict_json import canonical_sha256
+from petapter_schemas.task import TaskSpec
 
 if TYPE_CHECKING:
-    from petapter.backbone import Backbone
+    from petapter.backbone import Backbone, Precision
     from petapter.runtime import Engine, Prediction
     from petapter.runtime.files import FileModule, FileReport, FileRun, OnProgress
+    from petapter.runtime.ray_files import Cast, Cluster
     from petapter.task import Example
     from petapter.trained import TrainedModule
 
 
 @dataclass(frozen=True)
 class LocalModule:
-    """A module directory and the short name its answers go by."""
+    """A module directory and the short name its answers go by.
+
+    Attributes:
+        patterns: Numbers of the patterns that are asked; None for all.
+    """
 
     alias: str
     directory: Path
     manifest: Manifest
+    patterns: tuple[int, ...] | None = None
+
+    @property
+    def answers_sha256(self) -> str:
+        """Digest of what its answers follow from, the backbone aside: its manifest and the choice of patterns."""
+        digest = sha256_file(self.directory / (ENSEMBLE_FILE if is_ensemble(self.directory) else MANIFEST_FILE))
+        return digest if self.patterns is None else canonical_sha256([digest, list(self.patterns)])
 
 
 def locate_modules(names: Sequence[str]) -> list[LocalModule]:
     """Find directories and pull references; two modules of one name go by what was typed.
+
+    An ensemble is one of them: its manifest is that of its first member, with the text fields that all together need.
 
     Raises:
         PetapterError: A module cannot be had, or was named twice.
@@ -43,9 +62,22 @@ def locate_modules(names: Sequence[str]) -> list[LocalModule]:
     short = [_short_name(name, directory) for name, directory in zip(names, directories, strict=True)]
     aliases = [alias if short.count(alias) == 1 else name for alias, name in zip(short, names, strict=True)]
     return [
-        LocalModule(alias, directory, read_manifest(directory))
+        LocalModule(alias, directory, _manifest(directory))
         for alias, directory in zip(aliases, directories, strict=True)
     ]
+
+
+def task_of_all(manifests: Sequence[Manifest]) -> TaskSpec:
+    """The task of the first of modules that have the same labels, with the text fields that all together need."""
+    fields = dict.fromkeys(field for manifest in manifests for field in manifest.task.fields)
+    return manifests[0].task.model_copy(update={"fields": tuple(fields)})
+
+
+def _manifest(directory: Path) -> Manifest:
+    if not is_ensemble(directory):
+        return read_manifest(directory)
+    _, manifests = verify_ensemble(directory)
+    return manifests[0].model_copy(update={"task": task_of_all(manifests)})
 
 
 def shared_backbone(given: str | None, manifests: Sequence[Manifest]) -> ResolvedBackbone:
@@ -64,15 +96,15 @@ def shared_backbone(given: str | None, manifests: Sequence[Manifest]) -> Resolve
     return resolve_backbone(backbone.repo, revision=backbone.revision)
 
 
-def load_backbone(resolved: ResolvedBackbone) -> "Backbone":
-    """Load a backbone's files.
+def load_backbone(resolved: ResolvedBackbone, precision: "Precision" = "float32") -> "Backbone":
+    """Load a backbone's files; `bfloat16` is for answers alone.
 
     Raises:
         BackboneError: They hold no masked language model.
     """
     from petapter.backbone import Backbone
 
-    return Backbone.load(resolved.directory, repo=resolved.repo, revision=resolved.revision)
+    return Backbone.load(resolved.directory, repo=resolved.repo, revision=resolved.revision, precision=precision)
 
 
 def measure(
@@ -86,7 +118,7 @@ def measure(
     from petapter.runtime import Engine
 
     with Engine(backbone) as engine:
-        engine.load(module, name)
+        _load(engine, module, name)
         return engine.evaluate(name, examples, name=name, split=split)
 
 
@@ -106,10 +138,7 @@ def file_modules(modules: Sequence[LocalModule]) -> "tuple[FileModule, ...]":
     """Modules as a run over a file knows them."""
     from petapter.runtime.files import FileModule
 
-    return tuple(
-        FileModule(module.alias, module.manifest.task, sha256_file(module.directory / MANIFEST_FILE))
-        for module in modules
-    )
+    return tuple(FileModule(module.alias, module.manifest.task, module.answers_sha256) for module in modules)
 
 
 def predict_file(
@@ -126,14 +155,65 @@ def predict_file(
         return predict_file(engine, run, on_progress=on_progress)
 
 
+def ray_cast(backbone: ResolvedBackbone, modules: Sequence[LocalModule], *, check: bool) -> "Cast":
+    """Backbone and modules as the workers of a Ray cluster are told of them."""
+    from petapter.runtime.ray_files import Cast
+
+    patterns = {module.alias: module.patterns for module in modules}
+    directories = {module.alias: module.directory for module in modules}
+    load = partial(_load_all, check=check, patterns=patterns)
+    return Cast(backbone.directory, directories, backbone.repo, backbone.revision, load)
+
+
+def predict_file_on_ray(cast: "Cast", run: "FileRun", cluster: "Cluster", on_progress: "OnProgress") -> "FileReport":
+    """Do the same over the workers of a Ray cluster; what Ray prints goes to standard error.
+
+    Raises:
+        PetapterError: As `predict_file`, or the cluster cannot be reached or fails.
+    """
+    from petapter.runtime.ray_files import predict_file_on_ray
+
+    with redirect_stdout(sys.stderr):
+        return predict_file_on_ray(cast, run, cluster, on_progress=on_progress)
+
+
 @contextmanager
 def _loaded(backbone: "Backbone", modules: Sequence[LocalModule], *, check: bool) -> "Iterator[Engine]":
     from petapter.runtime import Engine
 
     with Engine(backbone) as engine:
-        for module in modules:
-            engine.load(module.directory, module.alias, check=check)
+        directories = {module.alias: module.directory for module in modules}
+        _load_all(engine, directories, check=check, patterns={module.alias: module.patterns for module in modules})
         yield engine
+
+
+def _load_all(
+    engine: "Engine",
+    directories: Mapping[str, Path],
+    *,
+    check: bool,
+    patterns: Mapping[str, tuple[int, ...] | None],
+) -> None:
+    for alias, directory in directories.items():
+        _load(engine, directory, alias, check=check, patterns=patterns[alias])
+
+
+def _load(
+    engine: "Engine",
+    module: "Path | TrainedModule",
+    alias: str,
+    *,
+    check: bool = False,
+    patterns: Sequence[int] | None = None,
+) -> None:
+    """Load a module or, from its directory, an ensemble."""
+    if not isinstance(module, Path) or not is_ensemble(module):
+        engine.load(module, alias, check=check, patterns=patterns)
+        return
+    ensemble, _ = verify_ensemble(module)
+    members = {each.path.rpartition("/")[2]: module / each.path for each in ensemble.members}
+    weights = [each.weight for each in ensemble.members]
+    engine.load_ensemble(members, alias, weights, thresholds=ensemble.thresholds, check=check)
 
 
 def _short_name(name: str, directory: Path) -> str:

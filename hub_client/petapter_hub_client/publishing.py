@@ -10,6 +10,7 @@ from semver import Version
 
 from petapter_hub_client.hub import Hub, asking, open_hub, require_token
 from petapter_hub_client.versions import read_version, version_tag
+from petapter_schemas.ensemble import MEMBERS_FOLDER, is_ensemble
 from petapter_schemas.errors import InputError, InvalidReferenceError, RemoteNotFoundError, VersionConflictError
 from petapter_schemas.manifest import MANIFEST_FILE, Manifest, manifest_digest
 from petapter_schemas.module_files import verify_directory
@@ -142,6 +143,10 @@ def _target(reference: str) -> Reference:
 
 
 def _read(directory: Path) -> _Local:
+    if is_ensemble(directory):
+        raise InputError(
+            f"{directory} is an ensemble, and remotes hold single modules: push those in its folder {MEMBERS_FOLDER}/"
+        )
     manifest = verify_directory(directory)
     return _Local(directory, manifest, (directory / MANIFEST_FILE).read_bytes())
 

@@ -6,9 +6,10 @@ from pydantic import Field, ValidationError
 
 from petapter_schemas.errors import InputError
 from petapter_schemas.frozen import Frozen
-from petapter_schemas.manifest import Language, License, SemVer
+from petapter_schemas.manifest import Language, License
 from petapter_schemas.messages import first_problem
 from petapter_schemas.names import ModuleName
+from petapter_schemas.sem_ver import SemVer
 
 _RULES = {
     "version": "write MAJOR.MINOR.PATCH, for example 1.2.0",

@@ -1,11 +1,14 @@
-"""From scores to what a user is told: the label, the labels that reach their thresholds, or none."""
+"""From scores to what a user is told: the label, the labels that reach their thresholds, or none; and its worth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from petapter.evaluation import Answers, evaluate_label_sets, evaluate_probabilities
 from petapter.scoring import Scores
-from petapter_schemas.manifest import CalibrationSpec
+from petapter.task.examples import Example
+from petapter_schemas.manifest import CalibrationSpec, EvaluationSpec
 from petapter_schemas.task import TaskSpec
 
 DEFAULT_THRESHOLD = 0.5
@@ -31,6 +34,21 @@ class Prediction:
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Voice:
+    """What makes answers of scores, of a module or of several together.
+
+    Attributes:
+        task: Type and labels.
+        calibration: Thresholds; what it says of temperature and bias is in the scores already.
+        seeds: Training seeds.
+    """
+
+    task: TaskSpec
+    calibration: CalibrationSpec | None
+    seeds: tuple[int, ...]
+
+
 def predictions(alias: str, task: TaskSpec, calibration: CalibrationSpec | None, scores: Scores) -> list[Prediction]:
     """One answer per scored text."""
     least = thresholds(task, calibration)
@@ -51,3 +69,19 @@ def thresholds(task: TaskSpec, calibration: CalibrationSpec | None) -> tuple[flo
         return ((calibration.abstain_below if calibration else None) or 0.0,) * len(task.labels)
     fitted = calibration.thresholds if calibration else None
     return fitted or (DEFAULT_THRESHOLD,) * len(task.labels)
+
+
+def measured(
+    voice: Voice, probabilities: Sequence[Sequence[float]], examples: Sequence[Example], *, name: str, split: str
+) -> tuple[EvaluationSpec, ...]:
+    """What the probabilities [N, L] of labelled rows are worth: figures of the type of the task.
+
+    Raises:
+        DataError: There are no rows, or a label is not one of the task's.
+    """
+    if voice.task.type == "multi-label":
+        given = (probabilities, thresholds(voice.task, voice.calibration))
+        return evaluate_label_sets(given, voice.task, examples, name=name, split=split, seeds=voice.seeds)
+    abstain_below = voice.calibration.abstain_below if voice.calibration else None
+    answers = Answers(probabilities, voice.task.label_names, abstain_below)
+    return evaluate_probabilities(answers, examples, name=name, split=split, seeds=voice.seeds)

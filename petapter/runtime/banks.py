@@ -89,8 +89,14 @@ class Bank:
         """The lowest layer that it adapts, from 0; 0 also where a place is in none."""
         return min((layer_number(path) or 0 for path in self.places), default=0)
 
-    def add(self, module: int, spec: AdapterSpec, tensors: Mapping[str, Tensor], device: torch.device) -> int:
+    def add(self, module: int, spec: AdapterSpec, tensors: Mapping[str, Tensor], like: Tensor) -> int:
         """Take a module in, and say how many bytes that takes; the cost does not depend on how many there are.
+
+        Args:
+            module: Its number.
+            spec: What its adapter is.
+            tensors: Its tensors.
+            like: A weight of the backbone, of whose device and precision they are to be.
 
         Raises:
             TensorFileError: Names or shapes are not those of the bank's form.
@@ -105,8 +111,8 @@ class Bank:
         for key, column in self._columns.items():
             stop = column.start + math.prod(column.shape)
             row[column.start : stop] = given[key].float().flatten() * _scale(spec, key)
-        self._rows[module] = row.to(device)
-        return row.nbytes
+        self._rows[module] = row.to(like)
+        return self._rows[module].nbytes
 
     def remove(self, module: int) -> None:
         """Forget a module, if it is here."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from petapter.backbone import Backbone
-from petapter.evaluation import Answers, evaluate_label_sets, evaluate_probabilities
 from petapter.golden import check_golden
 from petapter.module import open_module
-from petapter.runtime.answers import Prediction, predictions, thresholds
+from petapter.runtime.answers import Prediction, Voice, measured, predictions
+from petapter.runtime.ensembles import Ensemble, Spread, joined
 from petapter.runtime.residency import Residency
 from petapter.runtime.runner import Runner
 from petapter.runtime.work import Formed, Work
@@ -21,7 +21,7 @@ from petapter.scoring import Scores
 from petapter.task.encoding import Encoder, Fields
 from petapter.task.examples import Example
 from petapter.task.verbalizer import read_verbalizer
-from petapter.trained import TrainedModule
+from petapter.trained import TrainedModule, with_patterns
 from petapter_schemas.errors import BackboneError, InputError
 from petapter_schemas.manifest import EvaluationSpec
 
@@ -102,6 +102,7 @@ class Engine:
         self._backbone = backbone
         self._runner = Runner(backbone)
         self._modules: dict[str, _Loaded] = {}
+        self._ensembles: dict[str, Ensemble] = {}
         self._waiting: dict[int, TrainedModule] = {}
         self._residency = Residency(module_bytes, self._bring, self._runner.forget)
         self._numbers = 0
@@ -110,56 +111,106 @@ class Engine:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """Loaded modules in order of loading."""
-        return tuple(self._modules)
+        """Loaded modules and ensembles in order of loading; members of ensembles are left out."""
+        return tuple(dict.fromkeys(self._owner(alias) or alias for alias in self._modules))
 
-    def load(self, module: Path | TrainedModule, alias: str, *, check: bool = False) -> None:
+    def load(
+        self,
+        module: Path | TrainedModule,
+        alias: str,
+        *,
+        check: bool = False,
+        patterns: Sequence[int] | None = None,
+    ) -> None:
         """Make a module ready to answer.
 
         Args:
             module: A module directory, or a module just trained on this backbone.
             alias: The name to call it by.
-            check: Also reproduce its golden outputs.
+            check: Also reproduce its golden outputs, which are of all patterns.
+            patterns: Numbers, from 0, of the patterns whose mean it answers by; None for all.
 
         Raises:
-            InputError: The alias is taken.
+            InputError: The alias is taken, or there is no such pattern.
             ModuleError: The directory must not be used, or the golden outputs are not reproduced.
             BackboneMismatchError: The module belongs to another backbone.
         """
-        if alias in self._modules:
-            raise InputError(f"a module is already loaded as {alias!r}: choose another alias or unload it")
+        self._check_free(alias)
         opened = open_module(module, self._backbone) if isinstance(module, Path) else self._fitting(module)
         _check_can_run(alias, opened)
-        bank = self._runner.bank_of(opened)
-        number, self._numbers = self._numbers, self._numbers + 1
-        self._waiting[number] = opened
-        try:
-            self._residency.add(number)
-        except Exception:
-            del self._waiting[number]
-            raise
-        if self._residency.budget is None:
-            del self._waiting[number]
-            opened = replace(opened, adapter_tensors={}, head_tensors={})
-        tokenization = opened.task.tokenization
-        encoders = tuple(
-            Encoder(self._backbone.tokenizer, pattern, self._backbone.max_tokens, tokenization)
-            for pattern in opened.task.patterns
-        )
-        self._modules[alias] = _Loaded(number, opened, encoders, Formed(bank, self._runner.lowest_of(bank)))
+        chosen = opened if patterns is None else with_patterns(opened, patterns)
         if check:
+            self._admit(alias, opened)
             self._check(alias, opened)
+            if patterns is None:
+                return
+            self.unload(alias)
+        self._admit(alias, chosen)
 
-    def unload(self, alias: str) -> None:
-        """Forget a module and free its memory; the others are not touched.
+    def load_ensemble(
+        self,
+        members: Mapping[str, Path | TrainedModule],
+        alias: str,
+        weights: Sequence[float] | None = None,
+        *,
+        thresholds: Sequence[float] | None = None,
+        check: bool = False,
+    ) -> None:
+        """Make several modules answer together under one alias (formula in petapter/runtime/ensembles.py).
+
+        Each is a module like any other, loaded as `alias/name`, so that all run in the same pass.
+
+        Args:
+            members: By name; of one type of task and the same labels in the same order, else as different as they like.
+            alias: The name to call them by.
+            weights: What each counts, in their order; None counts all alike.
+            thresholds: By label, from which probability on a multi-label ensemble gives it; None is 0.5.
+            check: Also reproduce the golden outputs of each.
 
         Raises:
-            InputError: No module has this alias.
+            InputError: An alias is taken, or members, weights or thresholds do not fit; nothing stays loaded.
+            ModuleError: As `load`.
+            BackboneMismatchError: As `load`.
         """
+        self._check_free(alias)
+        loaded: list[str] = []
+        try:
+            for name, module in members.items():
+                self.load(module, f"{alias}/{name}", check=check)
+                loaded.append(f"{alias}/{name}")
+            modules = {member: self._modules[member].module for member in loaded}
+            self._ensembles[alias] = joined(modules, weights, thresholds)
+        except Exception:
+            for member in loaded:
+                self.unload(member)
+            raise
+
+    def unload(self, alias: str) -> None:
+        """Forget a module, or an ensemble with its members, and free its memory; the others are not touched.
+
+        Raises:
+            InputError: No module has this alias, or it belongs to an ensemble.
+        """
+        if alias in self._ensembles:
+            for member in self._ensembles.pop(alias).members:
+                self.unload(member)
+            return
+        if owner := self._owner(alias):
+            raise InputError(f"{alias!r} is a member of the ensemble {owner!r}: unload that")
         number = self._named(alias).number
         del self._modules[alias]
         self._residency.drop(number)
         self._waiting.pop(number, None)
+
+    def is_resident(self, alias: str) -> bool:
+        """Whether the weights of a module, or of all members of an ensemble, are on the device.
+
+        Raises:
+            InputError: No module has this alias.
+        """
+        ensemble = self._ensembles.get(alias)
+        names = (alias,) if ensemble is None else ensemble.members
+        return all(self._named(name).number in self._residency for name in names)
 
     def close(self) -> None:
         """Unload everything and give the backbone back."""
@@ -201,8 +252,8 @@ class Engine:
         texts = [(alias, self._fields(alias, text)) for alias, text in requests]
         answers: dict[int, Prediction] = {}
         for alias, (numbers, scores) in self._score(texts).items():
-            module = self._named(alias).module
-            said = predictions(alias, module.task, module.calibration, scores)
+            voice = self._voice(alias)
+            said = predictions(alias, voice.task, voice.calibration, scores)
             answers |= dict(zip(numbers, said, strict=True))
         return [answers[number] for number in range(len(requests))]
 
@@ -220,31 +271,41 @@ class Engine:
     def evaluate(
         self, alias: str, examples: Sequence[Example], *, name: str, split: str = "test"
     ) -> tuple[EvaluationSpec, ...]:
-        """Measure a module on labelled rows: accuracy and macro-F1 first, then its probabilities.
+        """Measure a module or an ensemble on labelled rows: accuracy and macro-F1 first, then its probabilities.
 
-        Of a multi-label module: the figures of `evaluate_multilabel`.
+        Of a multi-label one: the figures of `evaluate_multilabel`.
 
         Raises:
             InputError: The alias is not loaded, there are no rows, or a label is not the module's.
         """
-        module = self._named(alias).module
+        voice = self._voice(alias)
         scores = self._score_all(alias, [self._fields(alias, example.fields) for example in examples])
         probabilities = torch.exp(scores.log_probabilities).tolist()
-        seeds = module.training.seeds
-        if module.task.type == "multi-label":
-            given = (probabilities, thresholds(module.task, module.calibration))
-            return evaluate_label_sets(given, module.task, examples, name=name, split=split, seeds=seeds)
-        answers = Answers(
-            probabilities,
-            module.task.label_names,
-            module.calibration.abstain_below if module.calibration else None,
-        )
-        return evaluate_probabilities(answers, examples, name=name, split=split, seeds=seeds)
+        return measured(voice, probabilities, examples, name=name, split=split)
 
     def _fitting(self, module: TrainedModule) -> TrainedModule:
         """A module from memory, refused as `open_module` refuses one from a directory."""
         self._backbone.check_fits(module.backbone, read_verbalizer(module.task, self._backbone.tokenizer))
         return module
+
+    def _admit(self, alias: str, opened: TrainedModule) -> None:
+        bank = self._runner.bank_of(opened)
+        number, self._numbers = self._numbers, self._numbers + 1
+        self._waiting[number] = opened
+        try:
+            self._residency.add(number)
+        except Exception:
+            del self._waiting[number]
+            raise
+        if self._residency.budget is None:
+            del self._waiting[number]
+            opened = replace(opened, adapter_tensors={}, head_tensors={})
+        tokenization = opened.task.tokenization
+        encoders = tuple(
+            Encoder(self._backbone.tokenizer, pattern, self._backbone.max_tokens, tokenization)
+            for pattern in opened.task.patterns
+        )
+        self._modules[alias] = _Loaded(number, opened, encoders, Formed(bank, self._runner.lowest_of(bank)))
 
     def _bring(self, number: int) -> int:
         return self._runner.bring(number, self._waiting[number])
@@ -258,15 +319,21 @@ class Engine:
             raise
 
     def _score_all(self, alias: str, texts: Sequence[Fields]) -> Scores:
-        """What one module says of texts."""
-        resident = self._named(alias)
+        """What one module or ensemble says of texts."""
         if not texts:
-            return Scores(torch.zeros(0, len(resident.module.task.labels)), ())
+            return Scores(torch.zeros(0, len(self._voice(alias).task.labels)), ())
         return self._score([(alias, text) for text in texts])[alias][1]
 
-    @torch.inference_mode()
     def _score(self, requests: Sequence[tuple[str, Fields]]) -> dict[str, tuple[list[int], Scores]]:
-        """By alias, the numbers of its requests and what the module says of their texts."""
+        """By alias, the numbers of its requests and what the module or ensemble says of their texts."""
+        if not self._ensembles:
+            return self._score_modules(requests)
+        spread = Spread.of(requests, self._ensembles)
+        return spread.gathered(self._score_modules(spread.asked))
+
+    @torch.inference_mode()
+    def _score_modules(self, requests: Sequence[tuple[str, Fields]]) -> dict[str, tuple[list[int], Scores]]:
+        """By alias of a module, the numbers of its requests and what it says of their texts."""
         numbers_of: dict[str, list[int]] = {}
         for number, (alias, _) in enumerate(requests):
             numbers_of.setdefault(alias, []).append(number)
@@ -290,15 +357,32 @@ class Engine:
         return logits
 
     def _fields(self, alias: str, text: str | Fields) -> Fields:
+        if (ensemble := self._ensembles.get(alias)) is not None:
+            by_member = [self._fields(member, text) for member in ensemble.members]
+            return {name: part for fields in by_member for name, part in fields.items()}
         fields = self._named(alias).module.task.fields
         given: Mapping[str, str] = {fields[0]: text} if isinstance(text, str) else text
         if missing := [name for name in fields if name not in given]:
             raise InputError(f"module {alias!r} needs the text fields {', '.join(fields)}: {missing[0]!r} is missing")
         return given
 
+    def _voice(self, alias: str) -> Voice:
+        if alias in self._ensembles:
+            return self._ensembles[alias].voice
+        module = self._named(alias).module
+        return Voice(module.task, module.calibration, module.training.seeds)
+
+    def _owner(self, alias: str) -> str | None:
+        """The ensemble that a module belongs to, if any."""
+        return next((name for name, ensemble in self._ensembles.items() if alias in ensemble.members), None)
+
+    def _check_free(self, alias: str) -> None:
+        if alias in self._modules or alias in self._ensembles:
+            raise InputError(f"a module is already loaded as {alias!r}: choose another alias or unload it")
+
     def _named(self, alias: str) -> _Loaded:
         if alias not in self._modules:
-            loaded = ", ".join(self._modules) or "none"
+            loaded = ", ".join(self.aliases) or "none"
             raise InputError(f"no module is loaded as {alias!r} (loaded: {loaded})")
         return self._modules[alias]
 

@@ -133,7 +133,7 @@ def label_logits(
         hidden: What came of it.
         labels: Of the module with the most.
     """
-    logits = hidden.last.new_full((len(pack.order), labels), -torch.inf)
+    logits = torch.full((len(pack.order), labels), -torch.inf, device=hidden.last.device)
     g_of = _features(heads, pack, encoded, hidden)
     pools_of = _pools(heads, pack, encoded, hidden)
     alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
@@ -218,7 +218,9 @@ def _pools(
             rows += [row] * len(positions)
         row_of = torch.tensor(rows, device=hidden.last.device, dtype=torch.int64)
         sums = [
-            hidden.last.new_zeros(len(places), hidden.last.shape[1]).index_add_(0, row_of, hidden.at(tokens, layer))
+            torch.zeros(len(places), hidden.last.shape[1], device=row_of.device).index_add_(
+                0, row_of, hidden.at(tokens, layer)
+            )
             for layer in layers
         ]
         pools = nn.functional.normalize(torch.stack(sums, dim=1), dim=-1).flatten(1)  # [N, P * H]

@@ -134,12 +134,12 @@ class Hidden:
     row_of: Tensor | None
 
     def at(self, tokens: Sequence[int], layer: int | None = None) -> Tensor:
-        """Hidden states of tokens, of the last layer or of a lower one, [N, H]."""
+        """Hidden states of tokens, of the last layer or of a lower one, float32 [N, H]."""
         chosen = torch.tensor(tokens, dtype=torch.int64)
         if layer in self.layers:
-            return self.layers[layer].index_select(0, chosen.to(self.last.device))
+            return self.layers[layer].index_select(0, chosen.to(self.last.device)).float()
         rows = chosen if self.row_of is None else self.row_of.index_select(0, chosen)
-        return self.last.index_select(0, rows.to(self.last.device))
+        return self.last.index_select(0, rows.to(self.last.device)).float()
 
 
 def run_pack(

@@ -47,6 +47,7 @@ class Runner:
         self._bank_of: dict[Form, int] = {}
         self._heads: dict[int, LoadedHead] = {}
         self._own_features: Features | None = None
+        self._like = torch.empty(0, dtype=backbone.dtype, device=backbone.device)
 
     def bring(self, number: int, module: TrainedModule) -> int:
         """Put a module's weights on the device; how many bytes they take there.
@@ -60,7 +61,7 @@ class Runner:
         bank = self.bank_of(module)
         size = 0
         if bank is not None:
-            size = self._banks[bank].add(number, module.adapter, module.adapter_tensors, self._backbone.device)
+            size = self._banks[bank].add(number, module.adapter, module.adapter_tensors, self._like)
         self._heads[number] = head
         return size + head.nbytes(self._own_features)
 

@@ -6,23 +6,10 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from petapter.text_yaml import TextLoader
 from petapter_schemas.errors import TaskError
 from petapter_schemas.messages import first_problem
 from petapter_schemas.task import TaskSpec
-
-
-class _TextLoader(yaml.SafeLoader):
-    """Reads every scalar as the text it is, so that the label `NO` does not become False, and refuses repeated keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:  # noqa: FBT001, FBT002 (the signature of yaml)
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if repeated := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"key {repeated[0]!r} occurs twice", node.start_mark)
-        mapping: dict[object, object] = super().construct_mapping(node, deep=deep)
-        return mapping
-
-
-_TextLoader.yaml_implicit_resolvers = {}
 
 
 def read_task(path: Path) -> TaskSpec:
@@ -44,7 +31,7 @@ def read_yaml(path: Path) -> object:
         TaskError: The file cannot be read, is no YAML or repeats a key.
     """
     try:
-        document: object = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_TextLoader)  # noqa: S506 (a SafeLoader)
+        document: object = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=TextLoader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise TaskError(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -157,6 +157,7 @@ class _Run:
 
 def checked_rows(task: TaskSpec, examples: Sequence[Example], backbone: Backbone) -> list[Windows]:
     """Every row in every pattern, once for the whole run."""
+    backbone.check_trains()
     if not examples:
         raise TaskError("there are no rows to train on")
     encoded = encode_rows(task, backbone.tokenizer, backbone.max_tokens, examples)

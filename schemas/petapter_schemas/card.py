@@ -13,6 +13,7 @@ from statistics import mean
 from petapter_schemas.adapter_spec import Dtype
 from petapter_schemas.card_metadata import front_matter, published_backbone, within
 from petapter_schemas.manifest import CalibrationSpec, EvaluationSpec, Interval, Manifest
+from petapter_schemas.merge_spec import MergeSpec
 from petapter_schemas.minilm import MINILM
 from petapter_schemas.references import Reference
 from petapter_schemas.task import LabelSpec, PatternSpec
@@ -57,6 +58,7 @@ def render_card(manifest: Manifest, *, reference: str | None = None) -> str:
         *_task(manifest),
         *_evaluation(manifest.evaluation),
         *_training(manifest),
+        *_merge(manifest.lineage.merge),
         *_limits(manifest),
     ]
     return front_matter(manifest) + "\n" + "\n\n".join(sections) + "\n"
@@ -189,6 +191,17 @@ def _training(manifest: Manifest) -> Iterator[str]:
         ("head", _size(head.parameters, head.dtype)),
     ]
     yield _table(("", ""), [*rows, *(("trained from", text) for text in manifest.lineage.trained_from)])
+
+
+def _merge(merge: MergeSpec | None) -> Iterator[str]:
+    if merge is None:
+        return
+    yield "## Merged from"
+    yield f"The weights of {len(merge.members)} modules, merged by {merge.recipe}:"
+    rows = [
+        (f"{member.name} {member.version}", _number(member.weight), member.manifest_sha256) for member in merge.members
+    ]
+    yield _table(("module", "weight", "sha256 of its petapter.json"), rows)
 
 
 def _limits(manifest: Manifest) -> Iterator[str]:

@@ -5,6 +5,8 @@ PetapterError
  |   |- DataError            labelled rows: missing columns, empty cells, unknown labels
  |   |   '- EstimatorDataError   likewise, given to the scikit-learn estimator
  |   |- TaskError            patterns and verbalizers that cannot work on this backbone
+ |   |- StackError           a stack.yaml or stack.lock that breaks the format
+ |   |- NotLoadedError       no module is loaded under this alias
  |   |- InvalidNameError     a namespace, module, label or file name that breaks the rules
  |   '- InvalidReferenceError   `[remote:]namespace/name[@revision]` that does not parse
  |- ModuleError              a module directory that must not be used
@@ -14,6 +16,9 @@ PetapterError
  |   '- GoldenMismatchError  the module does not reproduce its recorded outputs here
  |- BackboneError            no masked language model can be had from this name or directory
  |   '- BackboneMismatchError   the module was trained on another backbone or tokenizer
+ |- BusyError                too much waits to be answered: try again later
+ |- ClosedError              nothing more is taken: it is being shut down
+ |- StackDriftError          something is not as stack.lock says
  '- RemoteError              a hub or registry said no, or nothing
      |- RemoteUnreachableError   no answer
      |- AuthenticationError      no token, a wrong token, or one without the right
@@ -40,6 +45,14 @@ class EstimatorDataError(DataError, ValueError):
 
 class TaskError(InputError):
     """A pattern or verbalizer cannot work."""
+
+
+class StackError(InputError):
+    """A stack.yaml or stack.lock breaks the format."""
+
+
+class NotLoadedError(InputError):
+    """No module is loaded under this alias."""
 
 
 class InvalidNameError(InputError):
@@ -76,6 +89,26 @@ class BackboneError(PetapterError):
 
 class BackboneMismatchError(BackboneError):
     """A module was trained on another backbone or tokenizer."""
+
+
+class StackDriftError(PetapterError):
+    """Something is not as stack.lock says, or there is no lock."""
+
+
+class BusyError(PetapterError):
+    """Too much waits to be answered.
+
+    Attributes:
+        retry_after_s: Whole seconds, 1 or more, after which there should be room.
+    """
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ClosedError(PetapterError):
+    """Nothing more is taken."""
 
 
 class RemoteError(PetapterError):

@@ -10,8 +10,10 @@ from petapter_schemas.adapter_spec import AdapterSpec, Count, Dtype
 from petapter_schemas.digests import Sha256, sha256_bytes
 from petapter_schemas.errors import ManifestError
 from petapter_schemas.frozen import Frozen
+from petapter_schemas.merge_spec import MergeSpec
 from petapter_schemas.messages import first_problem
 from petapter_schemas.names import ONE_LINE, PLAIN_TEXT, FilePath, ModuleName
+from petapter_schemas.sem_ver import SemVer
 from petapter_schemas.task import TaskSpec
 
 MANIFEST_FILE = "petapter.json"
@@ -21,16 +23,6 @@ MAX_MODULE_BYTES = 512 << 20
 MAX_FEATURES = 1 << 16
 """Widest head; the backbone's own may be wider than its hidden states, as in ELECTRA's generators."""
 
-SemVer = Annotated[
-    str,
-    StringConstraints(
-        max_length=100,
-        # https://semver.org, "Is there a suggested regular expression", without the capture groups
-        pattern=r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
-        r"(-(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
-        r"(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$",
-    ),
-]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 License = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]{0,63}$")]
 ShortText = Annotated[str, StringConstraints(max_length=200), ONE_LINE]
@@ -207,10 +199,14 @@ class FileSpec(Frozen):
 
 
 class LineageSpec(Frozen):
-    """Where the module comes from: the digest of its parent's manifest and the references it was trained from."""
+    """Where the module comes from: the digest of its parent's manifest and the references it was trained from.
+
+    `merge` says which modules were averaged; the references of those that were pulled stand in `trained_from`.
+    """
 
     parent: Sha256 | None = None
     trained_from: tuple[ShortText, ...] = ()
+    merge: MergeSpec | None = None
 
 
 class Manifest(Frozen):

@@ -10,6 +10,7 @@ and the rounds of all variants of a table are interleaved, since a shared machin
     load    loading and unloading one module beside K others
     head    the heads of all rows by the encoder
     layers  the last layer for masks alone, by all of it; a trunk that 16 modules of upper layers share, by none
+    half    the same rows in bfloat16, by float32
     memory  1000 modules resident, and half of them, under requests of Zipf's law
 """
 
@@ -282,6 +283,26 @@ def layers(rounds: int) -> None:
         print(f"16 modules of the upper 1/{share}, by full depth: {found['full'] / found['m']:.2f}x", flush=True)
 
 
+def half(shape: tuple[int, int], rounds: int, texts: int) -> None:
+    """Rows of 16 modules in bfloat16, by the same in float32."""
+    full, low = backbone_of(*shape), backbone_of(*shape)
+    torch.nn.Module.to(low.model.base_model, torch.bfloat16)
+    base = train(SENTIMENT, SENTIMENT_ROWS, full, TrainingOptions(steps=1, rank=0))
+    with torch.inference_mode(), Engine(full) as single, Engine(low) as lower:
+        engines = {"float32": single, "bfloat16": lower}
+        for engine in engines.values():
+            for number in range(16):
+                engine.load(module_of(full, base, number), f"m{number}")
+        for equal in (False, True):
+            rows = rows_of(texts, equal=equal)
+            works = {name: work_of(engine, engine.aliases, rows) for name, engine in engines.items()}
+            found = least({name: partial(engine._run, works[name]) for name, engine in engines.items()}, rounds)
+            lengths = "equal lengths" if equal else "mixed lengths"
+            print(
+                f"{shape[0]}x{shape[1]}, {lengths}, bfloat16: {found['float32'] / found['bfloat16']:.2f}x", flush=True
+            )
+
+
 def memory(rounds: int) -> None:
     """Resident bytes of 1000 modules by what the process grew, and the price of keeping half of them."""
     backbone = backbone_of(6, 384)
@@ -327,7 +348,8 @@ def rss() -> int:
 
 
 TABLES: dict[str, Callable[[int], None]] = {
-    "mixed": lambda _: None,  # of its own arguments
+    "mixed": lambda _: None,  # of its own arguments, like "half"
+    "half": lambda _: None,
     "host": host, "load": load, "head": head, "layers": layers, "memory": memory,
 }  # fmt: skip
 
@@ -344,14 +366,16 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.rounds} rounds")
     chosen = given.only or list(TABLES)
     for shape in given.shape or ["6x384"]:
+        layers, hidden = map(int, shape.split("x"))
         if "mixed" in chosen:
-            layers, hidden = map(int, shape.split("x"))
             mixed((layers, hidden), given.rounds, given.texts, given.peft_to)
+        if "half" in chosen:
+            half((layers, hidden), given.rounds, given.texts)
     for name in chosen:
         if name == "memory" and len(chosen) > 1:  # whose figures a process that held other things would hide
             command = [sys.executable, __file__, "--only", "memory", "--rounds", str(given.rounds)]
             subprocess.run(command, check=True)
-        elif name != "mixed":
+        elif name not in {"mixed", "half"}:
             TABLES[name](given.rounds)
 
 

@@ -70,7 +70,7 @@ def test_stopped_run_goes_on_and_another_is_refused(
     assert predict("--input", data, "--output", out / "whole.csv").code == 0
     monkeypatch.setattr("petapter.runtime.files.running.chunk_rows", lambda _modules: 1)
     with monkeypatch.context() as patch:
-        patch.setattr("petapter_hub_client.commands.predict._shown", stopped_after_two_rows)
+        patch.setattr("petapter_hub_client.commands.answering._shown", stopped_after_two_rows)
         assert predict("--input", data, "--output", out / "a.csv").code == 130
     assert names(out) == ["a.csv.part", "a.csv.part.json", "whole.csv"]
     refused = predict("--input", data, "--output", out / "a.csv", "--keep-columns", "text")

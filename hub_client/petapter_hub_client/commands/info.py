@@ -21,11 +21,15 @@ def info(
 ) -> None:
     """Show what a module is: labels, patterns, backbone, sizes and measured figures."""
     from petapter_hub_client.fetching import fetch_manifest, is_local_module
+    from petapter_schemas.ensemble import is_ensemble
     from petapter_schemas.manifest import MANIFEST_FILE, manifest_digest, parse_manifest
     from petapter_schemas.module_files import verify_directory
     from petapter_schemas.references import Reference
 
     hush_huggingface()
+    if is_local_module(module) and is_ensemble(Path(module)):
+        _show_ensemble(Path(module), as_json=as_json)
+        return
     if is_local_module(module):
         manifest, source = verify_directory(Path(module)), {"directory": module}
         data = (Path(module) / MANIFEST_FILE).read_bytes()
@@ -37,6 +41,36 @@ def info(
         say_json({**source, "digest": digest, "manifest": manifest.model_dump(mode="json")})
     else:
         _show(manifest, [*source.items(), ("digest", f"sha256:{digest}")])
+
+
+def _show_ensemble(directory: Path, *, as_json: bool) -> None:
+    from petapter_schemas.digests import sha256_file
+    from petapter_schemas.ensemble import ENSEMBLE_FILE, verify_ensemble
+
+    ensemble, _ = verify_ensemble(directory)
+    digest = sha256_file(directory / ENSEMBLE_FILE)
+    if as_json:
+        say_json({"directory": str(directory), "digest": digest, "ensemble": ensemble.model_dump(mode="json")})
+        return
+    say_facts(
+        [
+            ("directory", directory),
+            ("digest", f"sha256:{digest}"),
+            ("name", f"{ensemble.name} {ensemble.version}"),
+            ("description", ensemble.description or "-"),
+            ("license", ensemble.license or "-"),
+            ("labels", ", ".join(ensemble.labels)),
+            ("backbone", f"{ensemble.backbone.repo} ({ensemble.backbone.architecture})"),
+        ]
+    )
+    say("")
+    rows = [
+        (each.path, f"{each.name} {each.version}", each.weight, each.manifest_sha256[:16]) for each in ensemble.members
+    ]
+    say_table(("member", "module", "weight", "digest"), rows)
+    if ensemble.evaluation:
+        say("")
+        show_figures(ensemble.evaluation)
 
 
 def _show(manifest: "Manifest", source: list[tuple[str, str]]) -> None:
@@ -51,6 +85,10 @@ def _show(manifest: "Manifest", source: list[tuple[str, str]]) -> None:
     )
     say("")
     say_table(("file", "size", "sha256"), [(f.path, size_text(f.size), f.sha256[:16]) for f in manifest.files])
+    if (merge := manifest.lineage.merge) is not None:
+        say("")
+        rows = [(f"{each.name} {each.version}", each.weight, each.manifest_sha256[:16]) for each in merge.members]
+        say_table((f"merged by {merge.recipe}", "weight", "digest"), rows)
     if manifest.evaluation:
         say("")
         show_figures(manifest.evaluation)

@@ -3,7 +3,7 @@
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,34 @@ BackboneOption = Annotated[
     typer.Option("--backbone", help="A Hub id, a local directory, or 'minilm'. Default: the one in the manifest."),
 ]
 DataArgument = Annotated[Path, typer.Argument(metavar="DATA.csv", help="CSV with a header and a column 'label'.")]
+
+# of predict and stack predict
+InputOption = Annotated[
+    Path | None,
+    typer.Option("--input", "-i", metavar="TEXTS", help="The modules' text fields: .csv, .jsonl or .parquet."),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="ANSWERS", help="Write answers to a .csv, .jsonl or .parquet file."),
+]
+KeepColumnsOption = Annotated[
+    str, typer.Option("--keep-columns", metavar="NAME,…", help="Columns of --input that --output bears too.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace --output, at the end.")]
+RestartOption = Annotated[
+    bool, typer.Option("--restart", help="Throw away what a run that was stopped left of --output.")
+]
+CheckOption = Annotated[bool, typer.Option("--check", help="First reproduce each module's golden outputs.")]
+EngineOption = Annotated[
+    Literal["local", "ray"], typer.Option("--engine", help="Where --output is made: here, or over a Ray cluster.")
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option("--ray-address", metavar="HOST:PORT", help="Default: RAY_ADDRESS, else Ray is started for the run."),
+]
+RayWorkersOption = Annotated[
+    int | None, typer.Option("--ray-workers", metavar="N", min=1, help="Default: one per GPU, else per processor.")
+]
 
 _NEEDED = ("torch", "transformers", "peft", "safetensors")
 

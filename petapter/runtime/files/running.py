@@ -4,14 +4,15 @@ While it runs, answers lie in `OUTPUT.part`, broken rows in `OUTPUT.errors.jsonl
 much of both counts: it is replaced after both are on the disk, and what they hold beyond it is cut off later on.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from petapter.runtime.answers import Prediction
 from petapter.runtime.engine import Engine
 from petapter.runtime.files.checkpoint import Checkpoint, ModuleKey, RunKey, read_checkpoint, write_checkpoint
 from petapter.runtime.files.chunks import Chunk, chunk_rows, chunks
@@ -71,6 +72,11 @@ class FileRun:
         return Layout(self.modules, self.keep)
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """The text fields that the modules need, each once."""
+        return tuple(dict.fromkeys(field for module in self.modules for field in module.task.fields))
+
+    @property
     def errors(self) -> Path:
         """Where broken rows are listed."""
         return self.output.with_name(f"{self.output.name}.errors.jsonl")
@@ -106,6 +112,12 @@ class FileReport:
 OnProgress = Callable[[FileProgress], None]
 """Called when a run begins or goes on, and after each chunk."""
 
+Ask = Callable[[Chunk], Sequence[Mapping[str, Prediction]]]
+"""Gives the answers to the texts of a chunk: by alias, one mapping per row; chunks come in order, none without rows."""
+
+OpenAsk = Callable[[Checkpoint], AbstractContextManager[Ask]]
+"""Called when there is something to answer, with how far the run has come."""
+
 
 def predict_file(
     engine: Engine, run: FileRun, *, on_progress: OnProgress | None = None, most_rows: int | None = None
@@ -124,11 +136,28 @@ def predict_file(
         InputError: The output exists, another run's part is in the way, or the disk refused.
         DataError: The input cannot be read at all, or has no rows.
     """
+    aliases = [module.alias for module in run.modules]
+
+    def ask(chunk: Chunk) -> Sequence[Mapping[str, Prediction]]:
+        return engine.predict_all([row.fields for row in chunk.rows], aliases)
+
+    return answer_file(lambda _state: nullcontext(ask), run, on_progress=on_progress, most_rows=most_rows)
+
+
+def answer_file(
+    open_ask: OpenAsk, run: FileRun, *, on_progress: OnProgress | None = None, most_rows: int | None = None
+) -> FileReport:
+    """`predict_file`, whoever answers; the same answers give the same files.
+
+    Raises:
+        InputError: As `predict_file`.
+        DataError: As `predict_file`.
+    """
     with _alone(run.output):
         files = _Files(run, _key(run, most_rows or chunk_rows(len(run.modules))))
         state = files.begin()
         if not state.finished:
-            state = _answer(engine, files, state, on_progress or _silent)
+            state = _answer(open_ask, files, state, on_progress or _silent)
         files.finish(state)
     return FileReport(run.output, state.rows, state.broken, state.cut, run.errors if state.broken else None)
 
@@ -220,17 +249,19 @@ class _Files:
                 raise InputError(f"{path} exists: choose another output, or --overwrite replaces it when all is done")
 
 
-def _answer(engine: Engine, files: _Files, state: Checkpoint, on_progress: OnProgress) -> Checkpoint:
+def _answer(open_ask: OpenAsk, files: _Files, state: Checkpoint, on_progress: OnProgress) -> Checkpoint:
     """Answer what is left; every chunk is on the disk before the next one is read."""
     run = files.run
-    fields = tuple(dict.fromkeys(field for module in run.modules for field in module.task.fields))
-    with open_rows(run.input, tuple(dict.fromkeys((*fields, *run.keep)))) as reader:
-        files.save(state)  # before there is a part, so that no part is without it
+    columns = tuple(dict.fromkeys((*run.fields, *run.keep)))
+    with open_rows(run.input, columns) as reader, open_ask(state) as ask:
         answers, errors = files.answers(state), files.errors(state)
         rows = islice(reader.rows(), state.rows, None)
         on_progress(FileProgress(state.rows, reader.share))
-        for chunk in chunks(rows, fields, run.keep, state.run.chunk_rows):
-            answered = _ask(engine, run, chunk)
+        for chunk in chunks(rows, run.fields, run.keep, state.run.chunk_rows):
+            said = ask(chunk) if chunk.rows else ()
+            if not state.rows:
+                files.save(state)  # before there is a part, so that no part is without it
+            answered = [Answered(row, answers) for row, answers in zip(chunk.rows, said, strict=True)]
             state = Checkpoint(
                 run=state.run,
                 rows=state.rows + chunk.size,
@@ -244,13 +275,6 @@ def _answer(engine: Engine, files: _Files, state: Checkpoint, on_progress: OnPro
             files.save(state)
             on_progress(FileProgress(state.rows, reader.share))
     return state
-
-
-def _ask(engine: Engine, run: FileRun, chunk: Chunk) -> list[Answered]:
-    if not chunk.rows:
-        return []
-    said = engine.predict_all([row.fields for row in chunk.rows], [module.alias for module in run.modules])
-    return [Answered(row, answers) for row, answers in zip(chunk.rows, said, strict=True)]
 
 
 def _key(run: FileRun, most_rows: int) -> RunKey:

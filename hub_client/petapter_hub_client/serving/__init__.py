@@ -1,0 +1,1 @@
+"""`petapter serve`: HTTP before a batcher. The core knows nothing of it, and no other part of the client imports it."""

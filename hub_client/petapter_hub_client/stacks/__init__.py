@@ -1,0 +1,1 @@
+"""Stacks: the modules that are served together, as stack.yaml names them and stack.lock fixes them."""

@@ -1,0 +1,25 @@
+"""Several modules as one: their weights averaged, or their answers; measured before anything is saved."""
+
+from petapter.merging.comparing import Comparison, Together, compare
+from petapter.merging.directories import EnsembleParts, save_ensemble
+from petapter.merging.members import Member, check_alike, check_mergeable, lineage_of
+from petapter.merging.merging import merge
+from petapter.merging.recipe import Recipe
+from petapter.merging.tuning import thresholds_on
+from petapter.runtime.ensembles import shares
+
+__all__ = [
+    "Comparison",
+    "EnsembleParts",
+    "Member",
+    "Recipe",
+    "Together",
+    "check_alike",
+    "check_mergeable",
+    "compare",
+    "lineage_of",
+    "merge",
+    "save_ensemble",
+    "shares",
+    "thresholds_on",
+]
