@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from petapter.backbone import Backbone, Precision
     from petapter.runtime import Engine, Prediction
     from petapter.runtime.files import FileModule, FileReport, FileRun, OnProgress
-    from petapter.runtime.ray_files import Cast, Cluster
+    from petapter.runtime.ray_files import Cluster, ModuleSet
     from petapter.task import Example
     from petapter.trained import TrainedModule
 
@@ -155,17 +155,19 @@ def predict_file(
         return predict_file(engine, run, on_progress=on_progress)
 
 
-def ray_cast(backbone: ResolvedBackbone, modules: Sequence[LocalModule], *, check: bool) -> "Cast":
+def ray_module_set(backbone: ResolvedBackbone, modules: Sequence[LocalModule], *, check: bool) -> "ModuleSet":
     """Backbone and modules as the workers of a Ray cluster are told of them."""
-    from petapter.runtime.ray_files import Cast
+    from petapter.runtime.ray_files import ModuleSet
 
     patterns = {module.alias: module.patterns for module in modules}
     directories = {module.alias: module.directory for module in modules}
     load = partial(_load_all, check=check, patterns=patterns)
-    return Cast(backbone.directory, directories, backbone.repo, backbone.revision, load)
+    return ModuleSet(backbone.directory, directories, backbone.repo, backbone.revision, load)
 
 
-def predict_file_on_ray(cast: "Cast", run: "FileRun", cluster: "Cluster", on_progress: "OnProgress") -> "FileReport":
+def predict_file_on_ray(
+    module_set: "ModuleSet", run: "FileRun", cluster: "Cluster", on_progress: "OnProgress"
+) -> "FileReport":
     """Do the same over the workers of a Ray cluster; what Ray prints goes to standard error.
 
     Raises:
@@ -174,7 +176,7 @@ def predict_file_on_ray(cast: "Cast", run: "FileRun", cluster: "Cluster", on_pro
     from petapter.runtime.ray_files import predict_file_on_ray
 
     with redirect_stdout(sys.stderr):
-        return predict_file_on_ray(cast, run, cluster, on_progress=on_progress)
+        return predict_file_on_ray(module_set, run, cluster, on_progress=on_progress)
 
 
 @contextmanager

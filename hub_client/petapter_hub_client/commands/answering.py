@@ -136,7 +136,7 @@ def _answer_texts(question: Question, find: Callable[[], Found]) -> None:
 
 
 def _answer_file(question: Question, source: Path, target: Path, find: Callable[[], Found]) -> None:
-    from petapter_hub_client.local_runs import predict_file, predict_file_on_ray, ray_cast
+    from petapter_hub_client.local_runs import predict_file, predict_file_on_ray, ray_module_set
 
     cluster = question.engine.cluster()
     with progress("predicting") as on_step:
@@ -146,8 +146,8 @@ def _answer_file(question: Question, source: Path, target: Path, find: Callable[
         if cluster is None:
             report = predict_file(found.load_backbone(), found.modules, run, shown, check=question.check)
         else:
-            cast = ray_cast(found.find_backbone(), found.modules, check=question.check)
-            report = predict_file_on_ray(cast, run, cluster, shown)
+            module_set = ray_module_set(found.find_backbone(), found.modules, check=question.check)
+            report = predict_file_on_ray(module_set, run, cluster, shown)
     _say_report(report, as_json=question.as_json)
 
 
