@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("ray")
 
 from petapter import Backbone, Engine, ModuleInfo, TrainedModule, save_module
-from petapter.runtime.files import FileModule, FileReport, FileRun, predict_file
+from petapter.runtime.files import FileModule, FileProgress, FileReport, FileRun, predict_file
 from petapter.runtime.ray_files import Cluster, ModuleSet, load_modules, predict_file_on_ray
 from petapter_schemas.errors import BackboneError, DataError, InputError, PetapterError
 from tests.petapter.conftest import SENTIMENT, TOPIC
@@ -22,6 +22,10 @@ pytestmark = pytest.mark.slow
 MODULES = (FileModule("mood", SENTIMENT, "a" * 64), FileModule("topic", TOPIC, "b" * 64))
 TEXTS = ["a fine game", "the bank was bad", 'it was "great"', "", "not a\nbad price", "an ünusual ball"]
 DEADLY = "business"
+
+
+class Stopped(Exception):  # noqa: N818 (what a test does to a run)
+    """Ends a run between two chunks."""
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +90,11 @@ def assert_same_files(run: FileRun, whole: FileRun) -> None:
     assert not [path for path in run.output.parent.iterdir() if ".part" in path.name]
 
 
+def stop_at_ten(progress: FileProgress) -> None:
+    if progress.rows == 10:
+        raise Stopped
+
+
 def deadly(module_set: ModuleSet, folder: Path, times: int) -> ModuleSet:
     """Workers that are killed in the midst of the chunk with the deadly word, so many times."""
 
@@ -105,25 +114,22 @@ def deadly(module_set: ModuleSet, folder: Path, times: int) -> ModuleSet:
     return replace(module_set, load=load)
 
 
-def test_worker_that_is_killed_is_replaced_and_the_files_are_those_of_one_machine(
+def test_run_that_one_machine_began_survives_a_killed_worker_and_its_files_are_the_same(
     cluster: Cluster, module_set: ModuleSet, engine: Engine, run: FileRun, tmp_path: Path
 ) -> None:
     (tmp_path / "deaths").mkdir()
+    mortal = deadly(module_set, tmp_path / "deaths", 1)
     told: list[int] = []
-    report = predict_file_on_ray(
-        deadly(module_set, tmp_path / "deaths", 1),
-        run,
-        cluster,
-        most_rows=10,
-        on_progress=lambda done: told.append(done.rows),
-    )
+    with pytest.raises(Stopped):
+        predict_file(engine, run, most_rows=10, on_progress=stop_at_ten)
+    report = predict_file_on_ray(mortal, run, cluster, most_rows=10, on_progress=lambda done: told.append(done.rows))
     assert report == FileReport(run.output, 60, 10, 0, run.errors)
-    assert told == [0, 10, 20, 30, 40, 50, 60]
+    assert told == [10, 20, 30, 40, 50, 60]
     assert len(list((tmp_path / "deaths").iterdir())) == 1
     assert_same_files(run, on_one_machine(engine, run))
 
 
-def test_workers_that_only_die_end_the_run_and_the_next_one_goes_on_with_it(
+def test_workers_that_only_die_end_the_run_and_one_machine_goes_on_with_it(
     cluster: Cluster,
     module_set: ModuleSet,
     engine: Engine,
@@ -132,13 +138,12 @@ def test_workers_that_only_die_end_the_run_and_the_next_one_goes_on_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = replace(run, output=run.output.with_suffix(".parquet"))
-    one = replace(cluster, workers=1)
     monkeypatch.setattr("petapter.runtime.ray_files._SPARE_DEATHS", -1)
     (tmp_path / "deaths").mkdir()
     with pytest.raises(InputError, match=r"died 1 times since the last chunk.*goes on where it was"):
-        predict_file_on_ray(deadly(module_set, tmp_path / "deaths", 99), run, one, most_rows=10)
+        predict_file_on_ray(deadly(module_set, tmp_path / "deaths", 99), run, replace(cluster, workers=1), most_rows=10)
     starts: list[int] = []
-    predict_file_on_ray(module_set, run, one, most_rows=10, on_progress=lambda done: starts.append(done.rows))
+    predict_file(engine, run, most_rows=10, on_progress=lambda done: starts.append(done.rows))
     assert 0 < starts[0] <= 30
     assert_same_files(run, on_one_machine(engine, run))
 
