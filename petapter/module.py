@@ -1,8 +1,6 @@
 """Saves a trained module as a directory and opens one, with every check before a weight is used."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from petapter.task.verbalizer import read_verbalizer
 from petapter.trained import TrainedModule
 from petapter_schemas.card import render_card
 from petapter_schemas.digests import sha256_bytes
-from petapter_schemas.durable import write_file_durably
+from petapter_schemas.durable import appear, new_directory, write_file_durably
 from petapter_schemas.errors import DigestMismatchError, InputError, TensorFileError
 from petapter_schemas.golden import GOLDEN_FILE, parse_golden
 from petapter_schemas.manifest import (
@@ -67,22 +65,16 @@ def save_module(
     Raises:
         InputError: The directory exists and is not empty, `info` breaks the format's rules, or a weight is no number.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"{directory} exists already: choose another directory or remove it")
-    draft = _draft(trained, info, evaluation).model_copy(update={"lineage": lineage})
-    files = _files(trained)
-    files[CARD_FILE] = render_card(draft).encode()
-    manifest = draft.model_copy(update={"files": tuple(_listed(path, data) for path, data in sorted(files.items()))})
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with new_directory(directory) as scratch:
+        draft = _draft(trained, info, evaluation).model_copy(update={"lineage": lineage})
+        files = _files(trained)
+        files[CARD_FILE] = render_card(draft).encode()
+        listed = tuple(_listed(path, data) for path, data in sorted(files.items()))
+        manifest = draft.model_copy(update={"files": listed})
         for path, data in {**files, MANIFEST_FILE: manifest_bytes(manifest)}.items():
             write_file_durably(scratch / path, data)
         verify_directory(scratch)
-        scratch.chmod(0o755)
-        scratch.replace(directory)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        appear(scratch, directory)
     return manifest
 
 

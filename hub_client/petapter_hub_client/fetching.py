@@ -1,6 +1,5 @@
 """Pull: from a reference to a local directory every byte of which matches the manifest, or to nothing at all."""
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from petapter_hub_client.cache import CachedRepository, cached_repository, check
 from petapter_hub_client.hub import Hub, asking, open_hub
 from petapter_hub_client.remotes import Remote, find_remote
 from petapter_hub_client.versions import newest_tag
-from petapter_schemas.durable import sync_directory
+from petapter_schemas.durable import appear, new_directory, sync_directory
 from petapter_schemas.ensemble import is_ensemble
 from petapter_schemas.errors import InputError
 from petapter_schemas.manifest import MANIFEST_FILE, Manifest, manifest_digest, parse_manifest
@@ -213,17 +212,10 @@ def _pulled(resolved: Resolved, directory: Path, *, was_cached: bool) -> PulledM
 
 
 def _copied(pulled: PulledModule, out: Path) -> PulledModule:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
+    with new_directory(out) as scratch:
         copy_module(pulled.manifest, pulled.directory, scratch)
         verify_directory(scratch)
-        if out.exists():
-            out.rmdir()
-        scratch.chmod(0o755)  # mkdtemp makes it private; a module directory is an ordinary one
-        scratch.rename(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        appear(scratch, out)
     return _pulled_at(pulled, out)
 
 

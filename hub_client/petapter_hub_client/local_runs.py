@@ -213,9 +213,8 @@ def _load(
         engine.load(module, alias, check=check, patterns=patterns)
         return
     ensemble, _ = verify_ensemble(module)
-    members = {each.path.rpartition("/")[2]: module / each.path for each in ensemble.members}
-    weights = [each.weight for each in ensemble.members]
-    engine.load_ensemble(members, alias, weights, thresholds=ensemble.thresholds, check=check)
+    members = ensemble.member_directories(module)
+    engine.load_ensemble(members, alias, ensemble.weights, thresholds=ensemble.thresholds, check=check)
 
 
 def _short_name(name: str, directory: Path) -> str:

@@ -3,10 +3,6 @@
 import logging
 import os
 import platform
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +17,8 @@ from petapter.adaptation.saving import describe, read_fingerprint, write_backbon
 from petapter.adaptation.texts import TextFile, Texts
 from petapter.backbone import Backbone
 from petapter.mlm_head import read_mlm_head
-from petapter_schemas.durable import sync_directory
-from petapter_schemas.errors import BackboneError, InputError
+from petapter_schemas.durable import new_directory, sync_directory
+from petapter_schemas.errors import BackboneError
 
 logger = logging.getLogger(__name__)
 
@@ -126,26 +122,6 @@ def _check_head(backbone: Backbone) -> None:
             f"{backbone.repo!r} cannot be adapted: the masked-LM head of a {kind} model is not known here: take a "
             "backbone of another architecture"
         ) from error
-
-
-@contextmanager
-def new_directory(out: Path) -> Iterator[Path]:
-    """A scratch directory beside one that is to appear; removed whatever happens.
-
-    Raises:
-        InputError: `out` exists and is not an empty directory, or its parent cannot be written to.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists already: choose another directory or remove it")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"{out.parent} cannot be written to: {error.strerror}") from error
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _appear(built: Path, out: Path) -> None:

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from petapter.adaptation.adapting import Base, new_directory, train_parts
+from petapter.adaptation.adapting import Base, train_parts
 from petapter.adaptation.learning import OnProgress
 from petapter.adaptation.options import AdaptationOptions
 from petapter.adaptation.saving import write_parts
 from petapter.adaptation.texts import Texts
 from petapter_schemas.digests import sha256_file
+from petapter_schemas.durable import new_directory
 from petapter_schemas.errors import BackboneError, PetapterError
 from petapter_schemas.minilm import MINILM_ENCODER_SHA256, MINILM_HUB_ID
 

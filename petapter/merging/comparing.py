@@ -12,7 +12,7 @@ from petapter.runtime.answers import Voice, measured
 from petapter.task import Example
 from petapter.trained import TrainedModule
 from petapter_schemas.errors import DataError, InputError
-from petapter_schemas.manifest import CalibrationSpec, EvaluationSpec
+from petapter_schemas.manifest import EvaluationSpec
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,6 @@ def compare(
     if not rows:
         raise DataError("there are no rows to compare on")
     opened = {each: _opened(module, backbone) for each, module in members.items()}
-    voices = {each: Voice(m.task, m.calibration, m.training.seeds) for each, m in opened.items()}
-    voices[alias] = _voice_of(made, list(opened.values()))
     with Engine(backbone) as engine:
         for each, module in opened.items():
             engine.load(module, each)
@@ -86,6 +84,7 @@ def compare(
             engine.load_ensemble(opened, alias, made.weights, thresholds=made.thresholds)
         else:
             engine.load(made, alias)
+        voices = {each: engine.voice(each) for each in (*opened, alias)}
         said = engine.predict_all([row.fields for row in rows], tuple(voices))
     answers = {each: [of_row[each] for of_row in said] for each in voices}
     return _compared(alias, voices, answers, rows, name)
@@ -121,10 +120,3 @@ def _is_right(answer: Prediction, row: Example, *, single: bool) -> bool:
 
 def _opened(module: Path | TrainedModule, backbone: Backbone) -> TrainedModule:
     return open_module(module, backbone) if isinstance(module, Path) else module
-
-
-def _voice_of(made: TrainedModule | Together, members: Sequence[TrainedModule]) -> Voice:
-    if isinstance(made, TrainedModule):
-        return Voice(made.task, made.calibration, made.training.seeds)
-    thresholds = None if made.thresholds is None else CalibrationSpec(thresholds=tuple(made.thresholds))
-    return Voice(members[0].task, thresholds, tuple(dict.fromkeys(s for m in members for s in m.training.seeds)))

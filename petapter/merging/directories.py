@@ -1,7 +1,5 @@
 """Saves an ensemble as a directory: ensemble.json and a whole module directory for each member."""
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from petapter.merging.members import check_alike
 from petapter.module import ModuleInfo
 from petapter.runtime.ensembles import shares
 from petapter_schemas.digests import sha256_file
-from petapter_schemas.durable import sync_directory, write_file_durably
+from petapter_schemas.durable import appear, new_directory, write_file_durably
 from petapter_schemas.ensemble import (
     ENSEMBLE_FILE,
     MEMBERS_FOLDER,
@@ -56,23 +54,15 @@ def save_ensemble(
         InputError: The directory exists and is not empty, the members do not go together, or `info` breaks the rules.
         ModuleError: A member must not be used.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"{directory} exists already: choose another directory or remove it")
-    manifests = [verify_directory(member) for member in parts.members]
-    check_alike(manifests, [manifest.name for manifest in manifests])
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with new_directory(directory) as scratch:
+        manifests = [verify_directory(member) for member in parts.members]
+        check_alike(manifests, [manifest.name for manifest in manifests])
         for number, (member, manifest) in enumerate(zip(parts.members, manifests, strict=True)):
             _copy(member, manifest, scratch / MEMBERS_FOLDER / str(number))
         ensemble = _described(parts, scratch, manifests, info, evaluation)
         write_file_durably(scratch / ENSEMBLE_FILE, ensemble_bytes(ensemble))
         verify_ensemble(scratch)
-        scratch.chmod(0o755)
-        scratch.replace(directory)
-        sync_directory(directory.parent)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        appear(scratch, directory)
     return ensemble
 
 

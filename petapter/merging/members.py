@@ -106,8 +106,7 @@ def lineage_of(members: Sequence[Member], recipe: Recipe, trained_from: Sequence
 
 
 def _backbone(module: Described) -> object:
-    spec = module.backbone
-    return spec.config_sha256, spec.weights_sha256, spec.tokenizer_sha256
+    return module.backbone.digests
 
 
 def _words(module: Described) -> object:

@@ -202,6 +202,17 @@ class Engine:
         self._residency.drop(number)
         self._waiting.pop(number, None)
 
+    def voice(self, alias: str) -> Voice:
+        """By what a module or an ensemble makes answers of its scores.
+
+        Raises:
+            InputError: No module has this alias.
+        """
+        if alias in self._ensembles:
+            return self._ensembles[alias].voice
+        module = self._named(alias).module
+        return Voice(module.task, module.calibration, module.training.seeds)
+
     def is_resident(self, alias: str) -> bool:
         """Whether the weights of a module, or of all members of an ensemble, are on the device.
 
@@ -252,7 +263,7 @@ class Engine:
         texts = [(alias, self._fields(alias, text)) for alias, text in requests]
         answers: dict[int, Prediction] = {}
         for alias, (numbers, scores) in self._score(texts).items():
-            voice = self._voice(alias)
+            voice = self.voice(alias)
             said = predictions(alias, voice.task, voice.calibration, scores)
             answers |= dict(zip(numbers, said, strict=True))
         return [answers[number] for number in range(len(requests))]
@@ -278,7 +289,7 @@ class Engine:
         Raises:
             InputError: The alias is not loaded, there are no rows, or a label is not the module's.
         """
-        voice = self._voice(alias)
+        voice = self.voice(alias)
         scores = self._score_all(alias, [self._fields(alias, example.fields) for example in examples])
         probabilities = torch.exp(scores.log_probabilities).tolist()
         return measured(voice, probabilities, examples, name=name, split=split)
@@ -321,7 +332,7 @@ class Engine:
     def _score_all(self, alias: str, texts: Sequence[Fields]) -> Scores:
         """What one module or ensemble says of texts."""
         if not texts:
-            return Scores(torch.zeros(0, len(self._voice(alias).task.labels)), ())
+            return Scores(torch.zeros(0, len(self.voice(alias).task.labels)), ())
         return self._score([(alias, text) for text in texts])[alias][1]
 
     def _score(self, requests: Sequence[tuple[str, Fields]]) -> dict[str, tuple[list[int], Scores]]:
@@ -365,12 +376,6 @@ class Engine:
         if missing := [name for name in fields if name not in given]:
             raise InputError(f"module {alias!r} needs the text fields {', '.join(fields)}: {missing[0]!r} is missing")
         return given
-
-    def _voice(self, alias: str) -> Voice:
-        if alias in self._ensembles:
-            return self._ensembles[alias].voice
-        module = self._named(alias).module
-        return Voice(module.task, module.calibration, module.training.seeds)
 
     def _owner(self, alias: str) -> str | None:
         """The ensemble that a module belongs to, if any."""

@@ -86,6 +86,15 @@ class EnsembleSpec(Frozen):
     evaluation: tuple[EvaluationSpec, ...] = ()
     lineage: LineageSpec = LineageSpec()
 
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """What each member counts."""
+        return tuple(member.weight for member in self.members)
+
+    def member_directories(self, directory: Path) -> dict[str, Path]:
+        """Where the members of an ensemble's directory lie, by the last part of their path."""
+        return {member.path.rpartition("/")[2]: directory / member.path for member in self.members}
+
     @field_validator("members")
     @classmethod
     def _fit_together(cls, members: tuple[EnsembleMember, ...]) -> tuple[EnsembleMember, ...]:
@@ -113,11 +122,7 @@ def parse_ensemble(data: bytes) -> EnsembleSpec:
         ManifestError: The bytes are no ensemble of format version 1.
     """
     document = strict_json.loads(data, source=ENSEMBLE_FILE)
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if type(version) is not int:
-        raise ManifestError(f"{ENSEMBLE_FILE} is no ensemble: it has no schema_version")
-    if version > 1:
-        raise ManifestError(f"{ENSEMBLE_FILE} has format version {version}; this petapter reads 1: upgrade petapter")
+    strict_json.check_version(document, source=ENSEMBLE_FILE, what="ensemble")
     try:
         return EnsembleSpec.model_validate_json(data, strict=True)
     except ValidationError as error:
@@ -184,8 +189,8 @@ def _verify_member(directory: Path, ensemble: EnsembleSpec, member: EnsembleMemb
         )
     manifest = verify_directory(inside)
     said = (member.name, member.version, ensemble.type, ensemble.labels, ensemble.backbone.digests)
-    task, backbone = manifest.task, EnsembleBackbone.of(manifest.backbone)
-    if said != (manifest.name, manifest.version, task.type, task.label_names, backbone.digests):
+    task = manifest.task
+    if said != (manifest.name, manifest.version, task.type, task.label_names, manifest.backbone.digests):
         raise ManifestError(
             f"{inside} is not what {ENSEMBLE_FILE} says: name, version, labels or backbone differ; make it again"
         )

@@ -51,6 +51,11 @@ class BackboneSpec(Frozen):
     layers: Annotated[int, Field(ge=1)]
     verbalizer_ids: tuple[tuple[tuple[Count, ...], ...], ...]
 
+    @property
+    def digests(self) -> tuple[Sha256, Sha256, Sha256]:
+        """What decides whether two backbones are the same: of configuration, weights and tokenizer."""
+        return self.config_sha256, self.weights_sha256, self.tokenizer_sha256
+
 
 class HeadSpec(Frozen):
     """How hidden states become label scores (schemas/README.md, "Scores").
@@ -295,11 +300,7 @@ def parse_manifest(data: bytes) -> Manifest:
         ManifestError: The bytes are no manifest of format version 1.
     """
     document = strict_json.loads(data, source=MANIFEST_FILE)
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if type(version) is not int:
-        raise ManifestError(f"{MANIFEST_FILE} is no manifest: it has no schema_version")
-    if version > 1:
-        raise ManifestError(f"{MANIFEST_FILE} has format version {version}; this petapter reads 1: upgrade petapter")
+    strict_json.check_version(document, source=MANIFEST_FILE, what="manifest")
     try:
         manifest = Manifest.model_validate_json(data, strict=True)
     except ValidationError as error:

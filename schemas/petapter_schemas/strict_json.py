@@ -50,6 +50,24 @@ def loads(data: bytes, *, source: str, max_bytes: int = MAX_JSON_BYTES) -> objec
     return value
 
 
+def check_version(document: object, *, source: str, what: str) -> None:
+    """Refuse a document of another format version than 1, before anything else of it is judged.
+
+    Args:
+        document: The parsed file.
+        source: Its name, for messages.
+        what: What it should be.
+
+    Raises:
+        ManifestError: It has no version, or a later one.
+    """
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if type(version) is not int:
+        raise ManifestError(f"{source} is no {what}: it has no schema_version")
+    if version > 1:
+        raise ManifestError(f"{source} has format version {version}; this petapter reads 1: upgrade petapter")
+
+
 def check_depth(value: object, depth: int = 0) -> None:
     """Refuse values nested deeper than MAX_DEPTH.
 

@@ -56,16 +56,7 @@ def open_wanted(wanted: Wanted) -> Opened:
 def _named(name: str) -> StackModule:
     """A module by directory or reference, under the short name that `petapter predict` gives it."""
     if not is_local_module(name):
-        pulled = pull(name)
-        return StackModule(
-            alias=Reference.parse(name).repo_id.rpartition("/")[2],
-            directory=pulled.directory,
-            manifest=pulled.manifest,
-            digest=pulled.digest,
-            reference=pulled.reference,
-            commit=pulled.commit,
-            patterns=None,
-        )
+        return StackModule.of(Reference.parse(name).repo_id.rpartition("/")[2], pull(name))
     (found,) = locate_modules([name])
     return StackModule(
         alias=check_name(found.alias, what="module alias"),

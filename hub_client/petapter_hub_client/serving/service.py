@@ -100,15 +100,7 @@ class Service:
         batcher = self._open()
         with self._pulling:
             pulled = pull(reference)
-            module = StackModule(
-                alias=alias,
-                directory=pulled.directory,
-                manifest=pulled.manifest,
-                digest=pulled.digest,
-                reference=pulled.reference,
-                commit=pulled.commit,
-                patterns=patterns,
-            )
+            module = StackModule.of(alias, pulled, patterns)
             return module, self._load(batcher, module)
 
     def unload(self, alias: str) -> None:
@@ -153,9 +145,9 @@ class Service:
             ensemble = read_ensemble(module.directory)
             replaced = batcher.load_ensemble(
                 module.alias,
-                {each.path.rpartition("/")[2]: module.directory / each.path for each in ensemble.members},
+                ensemble.member_directories(module.directory),
                 about=module,
-                weights=[each.weight for each in ensemble.members],
+                weights=ensemble.weights,
                 thresholds=ensemble.thresholds,
                 check=self.options.check,
             )

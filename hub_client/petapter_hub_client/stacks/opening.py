@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from petapter_hub_client.backbones import ResolvedBackbone
-from petapter_hub_client.fetching import OnFile
+from petapter_hub_client.fetching import OnFile, PulledModule
 from petapter_hub_client.stacks.bringing import BroughtModule
 from petapter_hub_client.stacks.reading import read_stack
 from petapter_hub_client.stacks.syncing import sync_frozen
@@ -32,6 +33,19 @@ class StackModule:
     reference: str | None
     commit: str | None
     patterns: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, alias: str, pulled: PulledModule, patterns: tuple[int, ...] | None = None) -> Self:
+        """A pulled module under an alias."""
+        return cls(
+            alias=alias,
+            directory=pulled.directory,
+            manifest=pulled.manifest,
+            digest=pulled.digest,
+            reference=pulled.reference,
+            commit=pulled.commit,
+            patterns=patterns,
+        )
 
 
 @dataclass(frozen=True)
