@@ -13,7 +13,9 @@ from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
+from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.limits import Limits
+from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
@@ -32,14 +34,17 @@ def create_app(settings: Settings) -> FastAPI:
     data.create()
     database = Database(data.database)
     database.migrate()
+    services = wire(settings, database)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        services.downloads.start()
         yield
+        services.downloads.stop()
         database.close()
 
     app = FastAPI(title="petapter registry", openapi_url=None, lifespan=lifespan, redirect_slashes=False)
-    app.state.services = wire(settings, database)
+    app.state.services = services
     app.include_router(api.routes())
     add_error_answers(app)
     app.add_middleware(RawPathRouting)
@@ -58,4 +63,6 @@ def wire(settings: Settings, database: Database) -> Services:
         repositories=Repositories(database, access, blobs),
         reading=Reading(database, access, blobs),
         publishing=Publishing(database, access, blobs, limits),
+        moving=Moving(database, access),
+        downloads=Downloads(database),
     )

@@ -2,7 +2,8 @@
 
 RegistryError
  |- RepositoryNotFoundError      no such repository, or none that this caller may see
- |   '- RepositoryNotFoundAnonymouslyError   the same, for a caller without a token
+ |   |- RepositoryNotFoundAnonymouslyError   the same, for a caller without a token
+ |   '- RepositoryMovedError     it has another name by now
  |- RevisionNotFoundError        no such branch, tag or commit
  |- EntryNotFoundError           no such file or folder in a commit
  |- InvalidTokenError            a token that is unknown or revoked
@@ -12,6 +13,7 @@ RegistryError
  |- ContentRefusedError          a file of a kind that is not stored
  |- RepositoryExistsError        the repository is there already
  |- ReferenceExistsError         the branch or tag is there already
+ |- NameTakenError               a new name that something has or had already
  |- NameRetiredError             the name belonged to a deleted repository
  |- StaleParentError             the branch moved since the caller looked
  |- TooLargeError                a body or file above its limit
@@ -36,6 +38,14 @@ class RepositoryNotFoundError(RegistryError):
 
 class RepositoryNotFoundAnonymouslyError(RepositoryNotFoundError):
     """As its parent, for a caller without a token, who may see more after logging in."""
+
+
+class RepositoryMovedError(RepositoryNotFoundError):
+    """The repository has another name, which old addresses lead to; `full_name` is that name."""
+
+    def __init__(self, repo_id: str, full_name: str) -> None:
+        super().__init__(f"{repo_id}, which is called {full_name} by now")
+        self.full_name = full_name
 
 
 class RevisionNotFoundError(RegistryError):
@@ -86,6 +96,13 @@ class RepositoryExistsError(RegistryError):
 
 class ReferenceExistsError(RegistryError):
     """The branch or tag is there already."""
+
+
+class NameTakenError(RegistryError):
+    """Something has or had the name, or one that looks like it; the text is the one that clients match."""
+
+    def __init__(self, full_name: str) -> None:
+        super().__init__(f"A model repository called {full_name} already exists")
 
 
 class NameRetiredError(RegistryError):

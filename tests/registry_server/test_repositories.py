@@ -139,9 +139,7 @@ def test_history_is_paged_newest_first(team: Caller) -> None:
     assert first.json()[0]["authors"] == [{"user": "ada"}]
 
 
-@pytest.mark.parametrize(
-    "part", ["discussions", "xet-write-token/main", "super-squash/main", "user-access-request/pending"]
-)
+@pytest.mark.parametrize("part", ["discussions", "xet-write-token/main", "user-access-request/pending"])
 def test_part_of_the_protocol_that_is_missing_is_501_in_words(team: Caller, part: str) -> None:
     answer = team.call("POST", f"/api/models/team/tickets/{part}")
     assert answer.status_code == 501

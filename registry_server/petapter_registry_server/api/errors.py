@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -17,6 +17,7 @@ from petapter_schemas.errors import InputError, ModuleError, PetapterError
 _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.RepositoryNotFoundAnonymouslyError: (401, "RepoNotFound"),
     errors.RepositoryNotFoundError: (404, "RepoNotFound"),
+    errors.NameTakenError: (409, None),
     errors.RevisionNotFoundError: (404, "RevisionNotFound"),
     errors.EntryNotFoundError: (404, "EntryNotFound"),
     errors.InvalidTokenError: (401, None),
@@ -38,6 +39,7 @@ _MAX_HEADER = 500
 
 def add_error_answers(app: FastAPI) -> None:
     """Let every error of the services, and every one of the framework, answer in the Hub's form."""
+    app.add_exception_handler(errors.RepositoryMovedError, _lead_on)
     app.add_exception_handler(PetapterError, _answer_ours)
     app.add_exception_handler(RequestValidationError, _answer_bad_parameters)
     app.add_exception_handler(HTTPException, _answer_framework)
@@ -68,6 +70,16 @@ def _answer_ours(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, errors.RepositoryExistsError):
         body["url"] = f"{address_of(request)}/{error.full_name}"  # huggingface_hub reads it with exist_ok=True
     return error_answer(status, str(error), headers=headers, body=body)
+
+
+def _lead_on(request: Request, error: Exception) -> Response:
+    """A redirect that keeps method, body and token: relative, so that clients see the same host."""
+    named = [request.path_params.get(part) for part in ("namespace", "name")]
+    if not isinstance(error, errors.RepositoryMovedError) or None in named:  # the name stands in a body
+        return _answer_ours(request, error)
+    path = request.scope["path"].replace("/{}/{}".format(*named), f"/{error.full_name}", 1)
+    query = f"?{request.url.query}" if request.url.query else ""
+    return Response(status_code=307, headers={"Location": f"{path}{query}"})
 
 
 def _answer_bad_parameters(_request: Request, error: Exception) -> JSONResponse:

@@ -40,6 +40,19 @@ def find_file(session: Session, commit_oid: str, path: str) -> TreeFile | None:
     return TreeFile(entry.path, entry.size, entry.sha256, entry.git_oid) if entry else None
 
 
+def ancestors(session: Session, oid: str) -> Sequence[str]:
+    """The ids of a commit and of all its ancestors."""
+    newest = select(Commit.oid, Commit.parent_oid).where(Commit.oid == oid).cte("lineage", recursive=True)
+    older = aliased(Commit)
+    lineage = newest.union_all(select(older.oid, older.parent_oid).where(older.oid == newest.c.parent_oid))
+    return session.scalars(select(lineage.c.oid)).all()
+
+
+def is_module(session: Session, oid: str) -> bool:
+    """Whether a commit holds a verified module."""
+    return session.get(ManifestRow, oid) is not None
+
+
 def history(session: Session, oid: str, *, limit: int) -> Sequence[Commit]:
     """A commit and its ancestors, newest first."""
     newest = select(Commit.oid, Commit.parent_oid, literal(1).label("depth")).where(Commit.oid == oid)

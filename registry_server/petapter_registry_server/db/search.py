@@ -1,17 +1,23 @@
 """The list of repositories: who may see which, filters, order and pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, and_, exists, false, or_, select, true
+from sqlalchemy import ColumnElement, and_, exists, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
+from petapter_registry_server.db.downloads import DownloadTotal
 from petapter_registry_server.db.repositories import BRANCH, MAIN
 from petapter_registry_server.db.tables import CardRow, CardTag, Commit, Membership, Reference, Repository
 
-Order = Literal["lastModified", "createdAt"]
-_ORDERS = {"lastModified": Repository.updated_ms, "createdAt": Repository.created_ms}
+Order = Literal["lastModified", "createdAt", "downloads"]
+_DOWNLOADS = func.coalesce(DownloadTotal.total, 0)
+_ORDERS: Mapping[Order, ColumnElement[int]] = {
+    "lastModified": Repository.updated_ms.expression,
+    "createdAt": Repository.created_ms.expression,
+    "downloads": _DOWNLOADS,
+}
 
 
 @dataclass(frozen=True)
@@ -46,21 +52,23 @@ class ListQuery:
 
 @dataclass(frozen=True)
 class Listed:
-    """A repository with the head of its main branch and that commit's card."""
+    """A repository with the head of its main branch and that commit's card; `place` is what it was ordered by."""
 
     repository: Repository
     commit: Commit
     card: CardRow
+    place: int = 0
 
 
 def list_repositories(session: Session, query: ListQuery, viewer: Viewer) -> Sequence[Listed]:
     """One page, newest first."""
     column = _ORDERS[query.order]
     statement = (
-        select(Repository, Commit, CardRow)
+        select(Repository, Commit, CardRow, column)
         .join(Reference, and_(Reference.repository_id == Repository.id, Reference.kind == BRANCH))
         .join(Commit, Commit.oid == Reference.commit_oid)
         .join(CardRow, CardRow.commit_oid == Commit.oid)
+        .outerjoin(DownloadTotal, DownloadTotal.repository_id == Repository.id)
         .where(Reference.name == MAIN, Repository.deleted_ms.is_(None), _visible(viewer), *_filters(query))
         .order_by(column.desc(), Repository.id.desc())
         .limit(query.limit)
@@ -68,13 +76,23 @@ def list_repositories(session: Session, query: ListQuery, viewer: Viewer) -> Seq
     if query.after is not None:
         tied = and_(column == query.after.value, Repository.id < query.after.id)
         statement = statement.where(or_(column < query.after.value, tied))
-    return [Listed(repository, commit, card) for repository, commit, card in session.execute(statement)]
+    return [Listed(*row) for row in session.execute(statement)]
 
 
-def position_of(row: Listed, order: Order) -> Position:
+def position_of(row: Listed) -> Position:
     """Where the next page begins after this row."""
-    value = row.repository.created_ms if order == "createdAt" else row.repository.updated_ms
-    return Position(value, row.repository.id)
+    return Position(row.place, row.repository.id)
+
+
+def list_own(session: Session, viewer: Viewer, namespace: str | None) -> Sequence[Repository]:
+    """The living repositories of the namespaces that somebody belongs to, or of one of them, by name."""
+    own = exists().where(Membership.namespace_id == Repository.namespace_id, Membership.user_id == viewer.user_id)
+    statement = select(Repository).where(Repository.deleted_ms.is_(None))
+    if not (viewer.sees_all and namespace):
+        statement = statement.where(own)
+    if namespace:
+        statement = statement.where(Repository.lookup.startswith(f"{namespace.lower()}/", autoescape=True))
+    return session.scalars(statement.order_by(Repository.lookup)).all()
 
 
 def _visible(viewer: Viewer) -> ColumnElement[bool]:
@@ -91,5 +109,8 @@ def _filters(query: ListQuery) -> list[ColumnElement[bool]]:
     if query.pipeline_tag:
         filters.append(CardRow.pipeline_tag == query.pipeline_tag)
     filters.extend(exists().where(CardTag.commit_oid == Commit.oid, CardTag.tag == tag) for tag in query.tags)
-    filters.extend(CardRow.search_text.contains(word, autoescape=True) for word in query.words)
+    filters.extend(
+        or_(CardRow.search_text.contains(word, autoescape=True), Repository.lookup.contains(word, autoescape=True))
+        for word in query.words
+    )
     return filters

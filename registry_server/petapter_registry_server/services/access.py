@@ -6,14 +6,16 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from petapter_registry_server.db import accounts, repositories
+from petapter_registry_server.db import accounts, former_names, repositories
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.search import Viewer
 from petapter_registry_server.db.tables import Repository
 from petapter_registry_server.errors import (
     InvalidTokenError,
     LoginRequiredError,
+    NameRetiredError,
     PermissionDeniedError,
+    RepositoryMovedError,
     RepositoryNotFoundAnonymouslyError,
     RepositoryNotFoundError,
 )
@@ -87,8 +89,12 @@ class Access:
 
         Raises:
             RepositoryNotFoundError: There is none, or none for this caller.
+            RepositoryMovedError: It has another name by now.
+            NameRetiredError: It has another owner by now.
         """
         repository = _find(session, repo_id)
+        if repository is None:
+            self._lead_on(session, caller, repo_id)
         if repository is None or not self._may_read(session, caller, repository):
             raise (
                 RepositoryNotFoundAnonymouslyError(repo_id) if caller.is_anonymous else RepositoryNotFoundError(repo_id)
@@ -109,6 +115,16 @@ class Access:
             namespace = repository.full_name.partition("/")[0]
             raise PermissionDeniedError(f"{caller.name} does not belong to {namespace!r}: ask a member or an admin")
         return repository
+
+    def _lead_on(self, session: Session, caller: Caller, repo_id: str) -> None:
+        """Tell callers who may read it what a repository is called by now, if it had this name once."""
+        found = former_names.find_former(session, repo_id)
+        if found is None or not self._may_read(session, caller, found[1]):
+            return
+        former, repository = found
+        if former.leads_on:
+            raise RepositoryMovedError(repo_id, repository.full_name)
+        raise NameRetiredError(f"{repo_id} belongs to another namespace by now: ask for {repository.full_name}")
 
     def _may_read(self, session: Session, caller: Caller, repository: Repository) -> bool:
         if not repository.private and self.viewer(caller).sees_public:

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from petapter_registry_server.db import audit, commits
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.repositories import TAG, list_references
 from petapter_registry_server.db.tables import Commit, Reference, Repository
-from petapter_registry_server.errors import StaleParentError
+from petapter_registry_server.errors import InvalidRequestError, StaleParentError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.commit_ids import CommitText, new_commit
 from petapter_registry_server.services.commit_lines import Received, read_commit
@@ -115,12 +116,42 @@ class Publishing:
             self._limits.check_tree(len(tree))
             examined = examine(tree, lambda file: self._locate(file, received))
             self._promote(received)
-            oid = self._record(caller, at, _Result(received, base, tree, examined))
+            oid = self._record(caller, at, _Result(received, base, _Content(tree, examined)))
             if oid is not None:
                 return Published(base.full_name, oid)
             if received.header.parent is not None:
                 break
         raise StaleParentError
+
+    def squash(self, caller: Caller, at: At, message: str) -> str:
+        """Make a branch one commit without parents that holds what its head holds; return its id.
+
+        Raises:
+            InvalidRequestError: A published version is among the commits that the branch would lose.
+            StaleParentError: The branch moved meanwhile.
+            RepositoryNotFoundError: There is none for this caller.
+            RevisionNotFoundError: There is no such branch.
+            PermissionDeniedError: The caller may not write there.
+        """
+        with self._database.read() as session:
+            repository = self._access.writable(session, caller, at.repo_id)
+            head_oid = find_branch(session, repository, at.revision).commit_oid
+            tree = commits.read_tree(session, head_oid)
+        examined = examine(tree, lambda file: self._blobs.local_path(file.sha256))
+        with self._database.write() as session:
+            repository = self._access.writable(session, caller, at.repo_id)
+            branch = find_branch(session, repository, at.revision)
+            if branch.commit_oid != head_oid:
+                raise StaleParentError
+            _refuse_published(session, repository, branch)
+            text = CommitText(message, "", caller.name)
+            oid = _insert(
+                session, repository, branch, new_commit(repository.id, None, tree, text), _Content(tree, examined)
+            )
+            audit.record(
+                session, actor=caller.name, action="squash", subject=repository.full_name, detail=f"{branch.name} {oid}"
+            )
+        return oid
 
     def _base(self, caller: Caller, at: At, received: Received) -> _Base:
         parent = received.header.parent
@@ -153,7 +184,21 @@ class Publishing:
             branch = find_branch(session, repository, at.revision)
             if branch.commit_oid != result.base.head_oid:
                 return None
-            return _insert(session, repository, branch, result, caller)
+            header = result.received.header
+            text = CommitText(header.summary, header.description, caller.name)
+            commit = new_commit(repository.id, branch.commit_oid, result.content.tree, text)
+            oid = _insert(session, repository, branch, commit, result.content)
+            detail = f"{branch.name} {oid}"
+            audit.record(session, actor=caller.name, action="commit", subject=repository.full_name, detail=detail)
+            return oid
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a commit holds, and what was found in it."""
+
+    tree: Tree
+    examined: Examined
 
 
 @dataclass(frozen=True)
@@ -162,21 +207,27 @@ class _Result:
 
     received: Received
     base: _Base
-    tree: Tree
-    examined: Examined
+    content: _Content
 
 
-def _insert(session: Session, repository: Repository, branch: Reference, result: _Result, caller: Caller) -> str:
-    header, examined = result.received.header, result.examined
-    text = CommitText(header.summary, header.description, caller.name)
-    commit = new_commit(repository.id, branch.commit_oid, result.tree, text)
-    commits.add_commit(session, commit, result.tree.values())
+def _insert(session: Session, repository: Repository, branch: Reference, commit: Commit, content: _Content) -> str:
+    """Record a commit with all that is derived from it, and move the branch to it."""
+    examined = content.examined
+    commits.add_commit(session, commit, content.tree.values())
     commits.add_card(session, commit.oid, examined.card, search_text=examined.search_text(repository.full_name))
     if examined.manifest is not None:
-        digest = result.tree[MANIFEST_FILE].sha256
+        digest = content.tree[MANIFEST_FILE].sha256
         commits.add_manifest(session, manifest_row(commit.oid, digest, examined.manifest))
     branch.commit_oid = commit.oid
     repository.updated_ms = commit.created_ms
-    detail = f"{branch.name} {commit.oid}"
-    audit.record(session, actor=caller.name, action="commit", subject=repository.full_name, detail=detail)
     return commit.oid
+
+
+def _refuse_published(session: Session, repository: Repository, branch: Reference) -> None:
+    """A version that is published stays in the history of its branch."""
+    tagged = {ref.commit_oid: ref.name for ref in list_references(session, repository.id) if ref.kind == TAG}
+    for oid in commits.ancestors(session, branch.commit_oid):
+        if oid in tagged and commits.is_module(session, oid):
+            raise InvalidRequestError(
+                f"{branch.name} cannot be squashed: {tagged[oid]} is published, and its history stays as it is"
+            )

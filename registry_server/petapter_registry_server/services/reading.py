@@ -8,15 +8,17 @@ from typing import BinaryIO
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.card import Card
-from petapter_registry_server.db import commits, repositories, search
+from petapter_registry_server.db import commits, downloads, repositories, search
 from petapter_registry_server.db.engine import Database
-from petapter_registry_server.db.search import ListQuery, Position
-from petapter_registry_server.db.tables import CardRow, Commit, Reference, Repository
+from petapter_registry_server.db.search import Listed, ListQuery, Position
+from petapter_registry_server.db.tables import Commit, Reference, Repository
 from petapter_registry_server.errors import EntryNotFoundError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.revisions import At, resolve_revision
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import Folder, Tree, TreeFile, folders
+from petapter_schemas.adapter_files import ADAPTER_CONFIG_FILE
+from petapter_schemas.manifest import MANIFEST_FILE
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Model:
     card: Card
     tags: Sequence[str]
     tree: Tree
+    downloads: int
 
     @property
     def author(self) -> str:
@@ -59,10 +62,27 @@ class CommitLine:
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file of a commit."""
+    """A file of a commit.
+
+    Attributes:
+        file: Which.
+        commit_oid: Of which commit.
+        repository_id: Of which repository.
+        is_first: Whether it is the one that a loader of the whole commit reads first.
+    """
 
     file: TreeFile
     commit_oid: str
+    repository_id: int
+    is_first: bool
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A repository, and the bytes that all its versions hold, each content once."""
+
+    repository: Repository
+    size: int
 
 
 class Reading:
@@ -81,9 +101,8 @@ class Reading:
             RevisionNotFoundError: The revision names no commit.
         """
         with self._commit(caller, at) as (session, repository, commit):
-            card = commits.read_card_row(session, commit.oid)
-            tags = commits.read_tags(session, [commit.oid])[commit.oid]
-            return _model(repository, commit, card, tags, commits.read_tree(session, commit.oid))
+            listed = Listed(repository, commit, commits.read_card_row(session, commit.oid))
+            return _models(session, [listed], with_trees=True)[0]
 
     def stored_bytes(self, caller: Caller, repo_id: str) -> int:
         """Bytes that all versions of a repository hold, each content once."""
@@ -94,19 +113,20 @@ class Reading:
         """One page of the repositories that the caller may see, at the head of main."""
         with self._database.read() as session:
             rows = search.list_repositories(session, query, self._access.viewer(caller))
-            tags = commits.read_tags(session, [row.commit.oid for row in rows])
-            models = [
-                _model(
-                    row.repository,
-                    row.commit,
-                    row.card,
-                    tags[row.commit.oid],
-                    commits.read_tree(session, row.commit.oid) if with_trees else {},
-                )
-                for row in rows
-            ]
+            models = _models(session, rows, with_trees=with_trees)
         full = len(rows) == query.limit
-        return Page(models, search.position_of(rows[-1], query.order) if full else None)
+        return Page(models, search.position_of(rows[-1]) if full else None)
+
+    def own_repositories(self, caller: Caller, namespace: str | None) -> list[Stored]:
+        """Every repository of a namespace that the caller belongs to, by name, and what each takes.
+
+        Args:
+            caller: Who asks.
+            namespace: Which; None for all.
+        """
+        with self._database.read() as session:
+            rows = search.list_own(session, self._access.viewer(caller), namespace)
+            return [Stored(row, commits.stored_bytes(session, row.id)) for row in rows]
 
     def tree(self, caller: Caller, at: At, folder: str) -> tuple[str, list[TreeFile | Folder]]:
         """The commit, and everything below a folder ('' is the root), by path; the folder itself left out.
@@ -136,11 +156,14 @@ class Reading:
         Raises:
             EntryNotFoundError: There is no such file.
         """
-        with self._commit(caller, at) as (session, _, commit):
+        with self._commit(caller, at) as (session, repository, commit):
             file = commits.find_file(session, commit.oid, path)
+            is_first = path == MANIFEST_FILE or (
+                path == ADAPTER_CONFIG_FILE and commits.find_file(session, commit.oid, MANIFEST_FILE) is None
+            )
         if file is None:
             raise EntryNotFoundError(path, commit.oid)
-        return FoundFile(file, commit.oid)
+        return FoundFile(file, commit.oid, repository.id, is_first)
 
     def open(self, file: TreeFile) -> BinaryIO:
         """The bytes of a file that `file` found; the caller closes the stream."""
@@ -179,17 +202,23 @@ class Reading:
             yield session, repository, resolve_revision(session, repository, at.revision)
 
 
-def _model(repository: Repository, commit: Commit, card: CardRow, tags: Sequence[str], tree: Tree) -> Model:
-    return Model(
-        full_name=repository.full_name,
-        private=repository.private,
-        created_ms=repository.created_ms,
-        updated_ms=repository.updated_ms,
-        oid=commit.oid,
-        card=Card(card.data),
-        tags=tags,
-        tree=tree,
-    )
+def _models(session: Session, rows: Sequence[Listed], *, with_trees: bool) -> list[Model]:
+    tags = commits.read_tags(session, [row.commit.oid for row in rows])
+    totals = downloads.read_downloads(session, [row.repository.id for row in rows])
+    return [
+        Model(
+            full_name=row.repository.full_name,
+            private=row.repository.private,
+            created_ms=row.repository.created_ms,
+            updated_ms=row.repository.updated_ms,
+            oid=row.commit.oid,
+            card=Card(row.card.data),
+            tags=tags[row.commit.oid],
+            tree=commits.read_tree(session, row.commit.oid) if with_trees else {},
+            downloads=totals[row.repository.id],
+        )
+        for row in rows
+    ]
 
 
 def _line(commit: Commit) -> CommitLine:

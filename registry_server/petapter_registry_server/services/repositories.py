@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from petapter_registry_server.card import Card
 from petapter_registry_server.clock import now_ms
-from petapter_registry_server.db import accounts, audit, commits, repositories
+from petapter_registry_server.db import accounts, audit, commits, former_names, repositories
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.repositories import BRANCH, MAIN, TAG
 from petapter_registry_server.db.tables import Namespace, Reference, Repository
@@ -169,6 +169,10 @@ def _found_namespace(session: Session, caller: Caller, name: str) -> Namespace:
 
 
 def _refuse_taken_name(session: Session, repo_id: str) -> None:
+    if (found := former_names.find_former(session, repo_id)) is not None and found[0].leads_on:
+        raise RepositoryExistsError(found[1].full_name)
+    if (former := former_names.find_former_key(session, name_key(repo_id))) is not None:
+        raise NameRetiredError(f"{former.lookup!r} was the name of a repository and is never given out again")
     taken = repositories.find_name(session, name_key(repo_id))
     if taken is None:
         return

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
+from petapter_registry_server.services.downloads import Downloads
+from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
@@ -18,3 +20,5 @@ class Services:
     repositories: Repositories
     reading: Reading
     publishing: Publishing
+    moving: Moving
+    downloads: Downloads

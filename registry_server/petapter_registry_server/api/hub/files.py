@@ -45,6 +45,8 @@ def download_file(
     if part is not None:
         headers["Content-Range"] = f"bytes {part.begin}-{part.end - 1}/{found.file.size}"
     stream = services.reading.open(found.file)
+    if found.is_first and chosen.begin == 0:
+        services.downloads.count(found.repository_id)
     return StreamingResponse(_chunks(stream, chosen), status_code=206 if part else 200, headers=headers)
 
 

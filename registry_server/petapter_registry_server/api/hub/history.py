@@ -4,11 +4,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
+from pydantic import StringConstraints
 
 from petapter_registry_server.api.addresses import next_page
-from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
+from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
 from petapter_registry_server.api.hub.revision import revision_of
 from petapter_registry_server.clock import hub_date
+from petapter_registry_server.services.commit_lines import MAX_TITLE
 from petapter_registry_server.services.reading import CommitLine
 from petapter_registry_server.services.revisions import At
 
@@ -45,6 +47,23 @@ def list_commits(
     chain = services.reading.history(caller, begin, limit=query.limit + 1)
     headers = next_page(request, after=chain[-1].oid) if len(chain) > query.limit else {}
     return JSONResponse([_commit(line, query) for line in chain[: query.limit]], headers=headers)
+
+
+class Squash(Body):
+    """What to say of the one commit that is left."""
+
+    message: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TITLE)] = "Squashed"
+
+
+@router.post("/api/models/{namespace}/{name}/super-squash/{revision}")
+def squash(
+    at: Annotated[At, Depends(revision_of)],
+    asked: Annotated[Squash, Depends(json_body(Squash))],
+    caller: CurrentCaller,
+    services: AllServices,
+) -> dict[str, str]:
+    """Forget the history of a branch."""
+    return {"commitOid": services.publishing.squash(caller, at, asked.message)}
 
 
 def _commit(line: CommitLine, query: HistoryQuery) -> dict[str, Any]:

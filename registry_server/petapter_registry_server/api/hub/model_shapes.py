@@ -47,7 +47,7 @@ def model_shape(model: Model, shape: Shape, *, stored_bytes: int | None = None) 
         everything["usedStorage"] = stored_bytes
     if shape.expand is not None:
         return {key: value for key, value in everything.items() if key in {"_id", "id", *shape.expand}}
-    hidden = {"baseModels"}
+    hidden = {"baseModels", "downloadsAllTime"}
     hidden |= set() if shape.siblings else {"siblings"}
     hidden |= set() if shape.card else {"cardData"}
     return {key: value for key, value in everything.items() if key not in hidden}
@@ -65,6 +65,8 @@ def _all_fields(model: Model, shape: Shape) -> dict[str, Any]:
         "private": model.private,
         "gated": False,
         "disabled": False,
+        "downloads": model.downloads,
+        "downloadsAllTime": model.downloads,
         "tags": list(model.tags),
         **_optional("pipeline_tag", model.card.pipeline_tag),
         **_optional("library_name", model.card.library_name),

@@ -29,6 +29,7 @@ _ORDERS: dict[str, Order] = {
     "last_modified": "lastModified",
     "createdAt": "createdAt",
     "created_at": "createdAt",
+    "downloads": "downloads",
 }
 
 
@@ -62,7 +63,9 @@ class SearchQuery:
         if unknown := [name for name in _UNKNOWN_FILTERS if name in asked]:
             raise InvalidRequestError(f"this registry cannot filter by {unknown[0]!r}: leave it out")
         if sort not in _ORDERS:
-            raise InvalidRequestError(f"this registry cannot sort by {sort!r}: use lastModified or createdAt")
+            raise InvalidRequestError(
+                f"this registry cannot sort by {sort!r}: use lastModified, createdAt or downloads"
+            )
         if any("\0" in word for word in asked.getlist("search")):
             raise InvalidRequestError("search: a zero byte is no text")  # SQLite would end the word there
         self.query = ListQuery(

@@ -10,7 +10,6 @@ router = APIRouter()
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 _WITHIN_A_MODEL = {
     "discussions": "discussions and pull requests",
-    "super-squash": "squashing of history",
     "lfs-files": "LFS files: all files travel inside commits",
     "user-access-request": "gated repositories: make the repository private instead",
     "xet-write-token": "Xet: all files travel inside commits",
@@ -25,12 +24,6 @@ def within_a_model(namespace: Segment, name: Segment, part: Segment) -> None:
     """What the Hub has below a model and this registry has not."""
     missing = _WITHIN_A_MODEL.get(part, f"the route '{part}' of {namespace}/{name} by this method")
     raise NotOfferedError(f"this registry does not offer {missing}")
-
-
-@router.post("/api/repos/move")
-def move() -> None:
-    """Renaming."""
-    raise NotOfferedError("this registry cannot rename a repository: create a new one and push to it")
 
 
 @router.post("/{namespace}/{name}/info/lfs/objects/batch")

@@ -1,15 +1,18 @@
 """Repositories: made, removed, hidden and shown."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
 from petapter_registry_server.api.raw_path import Segment
+from petapter_registry_server.clock import hub_date
 from petapter_registry_server.errors import InvalidRequestError, LoginRequiredError, NotOfferedError
 from petapter_registry_server.services.access import Caller
+from petapter_registry_server.services.reading import Stored
 
 router = APIRouter()
 
@@ -85,6 +88,37 @@ def delete(
     return {"success": True}
 
 
+class Renaming(Body):
+    """A repository's name, and the one that it is to have."""
+
+    source: str = Field(alias="fromRepo")
+    target: str = Field(alias="toRepo")
+    type: Literal["model"] | None = None
+
+
+@router.post("/api/repos/move")
+def move(
+    names: Annotated[Renaming, Depends(json_body(Renaming))], caller: CurrentCaller, services: AllServices
+) -> dict[str, bool]:
+    """Rename a repository; its old addresses lead on."""
+    services.moving.move(caller, names.source, names.target)
+    return {"success": True}
+
+
+@router.get("/api/settings/repositories")
+def own_repositories(caller: CurrentCaller, services: AllServices) -> list[dict[str, object]]:
+    """What the caller's namespaces hold, and how much it takes."""
+    if caller.is_anonymous:
+        raise LoginRequiredError("a token is needed: log in with 'hf auth login' or 'petapter login'")
+    return _stored(services.reading.own_repositories(caller, None))
+
+
+@router.get("/api/organizations/{namespace}/settings/repositories")
+def repositories_of(namespace: Segment, caller: CurrentCaller, services: AllServices) -> list[dict[str, object]]:
+    """What one of the caller's namespaces holds."""
+    return _stored(services.reading.own_repositories(caller, namespace))
+
+
 @router.put("/api/models/{namespace}/{name}/settings")
 def change_settings(
     namespace: Segment,
@@ -98,3 +132,18 @@ def change_settings(
         raise InvalidRequestError("nothing to change: send 'visibility'")
     services.repositories.set_private(caller, f"{namespace}/{name}", private=new.is_private)
     return {"private": new.is_private}
+
+
+def _stored(found: Sequence[Stored]) -> list[dict[str, object]]:
+    total = sum(each.size for each in found) or 1
+    return [
+        {
+            "id": each.repository.full_name,
+            "type": "model",
+            "updatedAt": hub_date(each.repository.updated_ms),
+            "visibility": "private" if each.repository.private else "public",
+            "storage": each.size,
+            "storagePercent": 100 * each.size / total,
+        }
+        for each in found
+    ]
