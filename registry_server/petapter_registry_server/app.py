@@ -14,12 +14,16 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.downloads import Downloads
+from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
+from petapter_registry_server.services.signed_addresses import SignedAddresses
+from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.wired import Services
+from petapter_registry_server.services.xet import Xet
 from petapter_registry_server.settings import Settings
 from petapter_registry_server.storage.local import LocalBlobStore
 
@@ -55,14 +59,20 @@ def create_app(settings: Settings) -> FastAPI:
 def wire(settings: Settings, database: Database) -> Services:
     """The services over an open database."""
     access = Access(database, anonymous_may_read=settings.anonymous_may_read)
+    gates = Gates(database, access)
     blobs = LocalBlobStore(settings.data)
-    limits = Limits(settings.max_file_bytes, settings.max_commit_bytes, settings.max_tree_files)
+    inline = min(settings.max_inline_bytes, settings.max_file_bytes)
+    limits = Limits(settings.max_file_bytes, inline, settings.max_commit_bytes, settings.max_tree_files)
     return Services(
         access=access,
         accounts=Accounts(database),
         repositories=Repositories(database, access, blobs),
-        reading=Reading(database, access, blobs),
+        reading=Reading(database, access, gates, blobs),
+        gates=gates,
         publishing=Publishing(database, access, blobs, limits),
         moving=Moving(database, access),
         downloads=Downloads(database),
+        uploads=Uploads(database, access, blobs, limits),
+        xet=Xet(database, access, blobs, limits),
+        signed_addresses=SignedAddresses(database),
     )

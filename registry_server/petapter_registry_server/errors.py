@@ -4,6 +4,8 @@ RegistryError
  |- RepositoryNotFoundError      no such repository, or none that this caller may see
  |   |- RepositoryNotFoundAnonymouslyError   the same, for a caller without a token
  |   '- RepositoryMovedError     it has another name by now
+ |- GatedError                   a gated repository whose files the caller was not let in to
+ |   '- GatedAnonymouslyError    the same, for a caller without a token
  |- RevisionNotFoundError        no such branch, tag or commit
  |- EntryNotFoundError           no such file or folder in a commit
  |- InvalidTokenError            a token that is unknown or revoked
@@ -46,6 +48,20 @@ class RepositoryMovedError(RepositoryNotFoundError):
     def __init__(self, repo_id: str, full_name: str) -> None:
         super().__init__(f"{repo_id}, which is called {full_name} by now")
         self.full_name = full_name
+
+
+class GatedError(RegistryError):
+    """The files are for those who were let in; the beginning of the text is the one that clients match."""
+
+    def __init__(self, repo_id: str) -> None:
+        super().__init__(
+            f"Access to model {repo_id} is restricted and you are not in the authorized list. Ask for it: "
+            f"POST /api/models/{repo_id}/ask-access with your token, or write to a member."
+        )
+
+
+class GatedAnonymouslyError(GatedError):
+    """As its parent, for a caller without a token, who may be let in already."""
 
 
 class RevisionNotFoundError(RegistryError):

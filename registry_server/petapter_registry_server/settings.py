@@ -19,6 +19,7 @@ class Settings(BaseSettings):
         anonymous_read: Whether callers without a token may read public repositories. Unset, they may exactly when
             `host` is a loopback address.
         max_file_bytes: Larger files are refused.
+        max_inline_bytes: Larger files travel apart from the commit, by LFS or Xet.
         max_commit_bytes: Limit of the body of one commit; file contents travel in base64, a third longer than they are.
         max_tree_files: Limit of files in one commit's tree.
     """
@@ -29,7 +30,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8470, ge=0, le=65535)
     anonymous_read: bool | None = None
-    max_file_bytes: int = Field(default=32 * MIB, ge=1)
+    max_file_bytes: int = Field(default=1024 * MIB, ge=1)
+    max_inline_bytes: int = Field(default=10 * MIB, ge=1)
     max_commit_bytes: int = Field(default=512 * MIB, ge=1)
     max_tree_files: int = Field(default=1000, ge=1)
 

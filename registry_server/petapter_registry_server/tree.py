@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from petapter_registry_server.errors import InvalidRequestError
+from petapter_schemas.digests import git_blob_sha1
 
 _FILE_MODE = "100644"
 _FOLDER_MODE = "40000"
@@ -20,6 +21,21 @@ class TreeFile:
     size: int
     sha256: str
     git_oid: str
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it came apart from a commit: then git's id is the one of a pointer to it."""
+        return self.git_oid == pointer_oid(self.sha256, self.size)
+
+
+def pointer(sha256: str, size: int) -> bytes:
+    """What git keeps in the place of a file that LFS holds (git-lfs, docs/spec.md)."""
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+
+
+def pointer_oid(sha256: str, size: int) -> str:
+    """Git's id of such a pointer."""
+    return git_blob_sha1(pointer(sha256, size))
 
 
 @dataclass(frozen=True)

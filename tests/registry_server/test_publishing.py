@@ -227,20 +227,13 @@ def test_malformed_body_is_a_clear_400(team: Caller, body: bytes) -> None:
     assert answer.json()["error"]
 
 
-def test_large_file_by_lfs_is_refused_in_words(team: Caller) -> None:
-    line = b'{"key":"lfsFile","value":{"path":"a.safetensors","algo":"sha256","oid":"0"}}\n'
-    answer = team.call("POST", "/api/models/team/tickets/commit/main", content=commit_body({}) + line)
-    assert answer.status_code == 501
-    assert "LFS" in answer.json()["error"]
-
-
 def test_pull_request_is_refused_in_words(team: Caller) -> None:
     answer = team.call("POST", "/api/models/team/tickets/commit/main?create_pr=1", content=commit_body({"a.txt": b"1"}))
     assert answer.status_code == 501
     assert "pull requests" in answer.headers["X-Error-Message"]
 
 
-def test_preupload_names_what_is_there_and_never_asks_for_lfs(team: Caller) -> None:
+def test_preupload_names_what_is_there(team: Caller) -> None:
     team.published("team/tickets", {"a.txt": b"1"})
     files = [{"path": path, "size": 1, "sample": ""} for path in ("a.txt", "b.txt")]
     answer = team.call("POST", "/api/models/team/tickets/preupload/main", json={"files": files}).json()

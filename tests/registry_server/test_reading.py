@@ -187,7 +187,7 @@ def test_blobs_adds_sizes_and_git_ids(stocked: Caller) -> None:
 
 @pytest.mark.parametrize("name", ["expand", "expand[]"])
 def test_expand_shows_only_what_is_named(stocked: Caller, name: str) -> None:
-    info = stocked.get("/api/models/team/tickets", params={name: ["author", "downloads"]}).json()
+    info = stocked.get("/api/models/team/tickets", params={name: ["author", "likes"]}).json()
     assert info == {"_id": "team/tickets", "id": "team/tickets", "author": "team"}
 
 

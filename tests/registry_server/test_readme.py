@@ -5,11 +5,23 @@ import pytest
 from starlette.routing import Route
 
 from petapter_registry_server.api import health
-from petapter_registry_server.api.hub import files, history, identity, models, references, repositories, tree, upload
+from petapter_registry_server.api.hub import (
+    files,
+    gating,
+    history,
+    identity,
+    lfs,
+    models,
+    references,
+    repositories,
+    tree,
+    upload,
+    xet,
+)
 from petapter_registry_server.settings import Settings
 
 README = Path("registry_server/README.md").read_text(encoding="utf-8")
-PARTS = (health, identity, repositories, models, tree, history, references, upload, files)
+PARTS = (health, identity, repositories, models, tree, history, references, upload, lfs, xet, gating, files)
 ROUTES = sorted({route.path for part in PARTS for route in part.router.routes if isinstance(route, Route)})
 EXPLAINED_ELSEWHERE = {"/api/models/{name}"}  # an answer for models without a namespace
 

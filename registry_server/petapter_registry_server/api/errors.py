@@ -18,6 +18,8 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.RepositoryNotFoundAnonymouslyError: (401, "RepoNotFound"),
     errors.RepositoryNotFoundError: (404, "RepoNotFound"),
     errors.NameTakenError: (409, None),
+    errors.GatedAnonymouslyError: (401, "GatedRepo"),
+    errors.GatedError: (403, "GatedRepo"),
     errors.RevisionNotFoundError: (404, "RevisionNotFound"),
     errors.EntryNotFoundError: (404, "EntryNotFound"),
     errors.InvalidTokenError: (401, None),

@@ -116,6 +116,10 @@ class Access:
             raise PermissionDeniedError(f"{caller.name} does not belong to {namespace!r}: ask a member or an admin")
         return repository
 
+    def belongs(self, session: Session, caller: Caller, repository: Repository) -> bool:
+        """Whether the caller is a member of the repository's namespace, or an admin."""
+        return _belongs(session, caller, repository.namespace_id)
+
     def _lead_on(self, session: Session, caller: Caller, repo_id: str) -> None:
         """Tell callers who may read it what a repository is called by now, if it had this name once."""
         found = former_names.find_former(session, repo_id)

@@ -2,17 +2,17 @@
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from petapter_registry_server.errors import InvalidRequestError, NotOfferedError, TooLargeError
+from petapter_registry_server.errors import InvalidRequestError, TooLargeError
 from petapter_registry_server.services.file_kinds import check_file_bytes, check_file_name
 from petapter_registry_server.services.limits import Limits
-from petapter_registry_server.tree import Changes, TreeFile
+from petapter_registry_server.tree import Changes, TreeFile, pointer_oid
 from petapter_schemas import strict_json
 from petapter_schemas.digests import git_blob_sha1, sha256_bytes
 from petapter_schemas.errors import ManifestError
@@ -47,17 +47,34 @@ class _File(_Line):
     encoding: Literal["base64"]
 
 
+class NamedFile(_Line):
+    """A file whose bytes were sent apart; copies come without a size."""
+
+    path: str
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(alias="oid")
+    algo: Literal["sha256"] = "sha256"
+    size: int | None = Field(default=None, ge=0)
+
+
 class _Deleted(_Line):
     path: str
 
 
 @dataclass(frozen=True)
 class Received:
-    """A commit as it came: its header, its changes, and where the bytes of each written file lie by path."""
+    """A commit as it came.
+
+    Attributes:
+        header: Its header.
+        changes: What it does to the tree; files that were sent apart are left out.
+        locations: Where the bytes of each written file lie, by path.
+        named: Files that were sent apart.
+    """
 
     header: Header
     changes: Changes
     locations: dict[str, Path]
+    named: tuple[NamedFile, ...] = ()
 
 
 def read_commit(body: Path, scratch: Path, limits: Limits) -> Received:
@@ -65,7 +82,6 @@ def read_commit(body: Path, scratch: Path, limits: Limits) -> Received:
 
     Raises:
         InvalidRequestError: A line breaks the protocol.
-        NotOfferedError: A line refers to a large file sent by another way.
         TooLargeError: A file is above its limit.
         ContentRefusedError: A file is of a kind that is not stored.
         InvalidNameError: A path is not safe.
@@ -75,32 +91,41 @@ def read_commit(body: Path, scratch: Path, limits: Limits) -> Received:
     written: dict[str, TreeFile] = {}
     locations: dict[str, Path] = {}
     deleted: list[str] = []
+    named: dict[str, NamedFile] = {}
     for number, (key, value) in enumerate(_lines(body, limits), start=1):
         if key == "header":
             header = _parse(Header, value, number)
         elif key == "file":
             line = _parse(_File, value, number)
-            if line.path in written:
-                raise InvalidRequestError(f"line {number}: {line.path!r} is written twice")
+            _refuse_twice(line.path, number, written.keys() | named.keys())
             locations[line.path], written[line.path] = _receive(line, scratch / str(number), limits)
+        elif key == "lfsFile":
+            apart = _parse(NamedFile, value, number)
+            _refuse_twice(apart.path, number, written.keys() | named.keys())
+            named[check_file_name(apart.path)] = apart
         elif key in {"deletedFile", "deletedFolder"}:
             deleted.append(_parse(_Deleted, value, number).path)
         else:
-            raise _refuse_key(key, number)
+            raise InvalidRequestError(f"line {number} of the commit: unknown key {key[:40]!r}")
     if header is None:
         raise InvalidRequestError("the commit has no header line")
-    return Received(header, Changes(tuple(written.values()), tuple(deleted)), locations)
+    return Received(header, Changes(tuple(written.values()), tuple(deleted)), locations, tuple(named.values()))
+
+
+def _refuse_twice(path: str, number: int, before: Collection[str]) -> None:
+    if path in before:
+        raise InvalidRequestError(f"line {number}: {path!r} is written twice")
 
 
 def _lines(body: Path, limits: Limits) -> Iterator[tuple[str, Any]]:
     """Key and value of each line; only one line is in memory at a time."""
-    longest = limits.file_bytes * 4 // 3 + _LINE_OVERHEAD_BYTES
+    longest = limits.inline_bytes * 4 // 3 + _LINE_OVERHEAD_BYTES
     with body.open("rb") as stream:
         number = 0
         while line := stream.readline(longest + 1):
             number += 1
             if len(line) > longest:
-                raise TooLargeError(f"line {number} of the commit holds a file above {limits.file_bytes} bytes")
+                raise TooLargeError(f"line {number} of the commit holds a file above {limits.inline_bytes} bytes")
             if line.strip():
                 yield _split(line, number, longest)
 
@@ -122,21 +147,32 @@ def _parse(model: type[Value], value: object, number: int) -> Value:
         raise InvalidRequestError(f"line {number} of the commit: {first_problem(error)}") from error
 
 
-def _refuse_key(key: str, number: int) -> InvalidRequestError | NotOfferedError:
-    if key == "lfsFile":
-        return NotOfferedError(f"line {number} of the commit: this registry takes files inside the commit, not by LFS")
-    return InvalidRequestError(f"line {number} of the commit: unknown key {key[:40]!r}")
-
-
 def _receive(line: _File, directory: Path, limits: Limits) -> tuple[Path, TreeFile]:
     check_file_name(line.path)
     try:
         data = base64.b64decode(line.content, validate=True)
     except binascii.Error as error:
         raise InvalidRequestError(f"{line.path} is not in base64: {error}") from error
-    limits.check_file(line.path, len(data))
+    limits.check_inline(line.path, len(data))
     directory.mkdir()
     location = directory / PurePosixPath(line.path).name  # checks name the file in their messages
     location.write_bytes(data)
     check_file_bytes(line.path, location)
     return location, TreeFile(line.path, len(data), sha256_bytes(data), git_blob_sha1(data))
+
+
+def named_file(named: NamedFile, size: int | None) -> TreeFile:
+    """A file that was sent apart, as the tree holds it.
+
+    Args:
+        named: As the commit names it.
+        size: Of its bytes; None if the repository does not have them.
+
+    Raises:
+        InvalidRequestError: The repository does not have them, or they are longer or shorter than the commit says.
+    """
+    if size is None:
+        raise InvalidRequestError(f"{named.path}: its bytes were not sent to this repository: upload it again")
+    if named.size is not None and named.size != size:
+        raise InvalidRequestError(f"{named.path} has {size} bytes, the commit says {named.size}")
+    return TreeFile(named.path, size, named.sha256, pointer_oid(named.sha256, size))

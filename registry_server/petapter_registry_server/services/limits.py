@@ -7,9 +7,10 @@ from petapter_registry_server.errors import TooLargeError
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes in bytes, and the number of files of a tree."""
+    """Sizes in bytes, and the number of files of a tree; what is longer than `inline_bytes` travels apart."""
 
     file_bytes: int
+    inline_bytes: int
     commit_bytes: int
     tree_files: int
 
@@ -21,6 +22,19 @@ class Limits:
         """
         if size > self.file_bytes:
             raise TooLargeError(f"{path} has {size} bytes; this registry takes files of up to {self.file_bytes} bytes")
+
+    def check_inline(self, path: str, size: int) -> None:
+        """Refuse a file that is too long to travel inside a commit.
+
+        Raises:
+            TooLargeError: It is.
+        """
+        self.check_file(path, size)
+        if size > self.inline_bytes:
+            raise TooLargeError(
+                f"{path} has {size} bytes; inside a commit up to {self.inline_bytes} travel: send it by LFS or Xet, as "
+                "'hf upload' does"
+            )
 
     def check_commit(self, size: int) -> None:
         """Refuse a commit body above the limit.

@@ -5,20 +5,21 @@ Whatever fails before that transaction leaves nothing visible. The compare-and-s
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from petapter_registry_server.db import audit, commits
+from petapter_registry_server.db import audit, commits, uploads
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.repositories import TAG, list_references
 from petapter_registry_server.db.tables import Commit, Reference, Repository
 from petapter_registry_server.errors import InvalidRequestError, StaleParentError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.commit_ids import CommitText, new_commit
-from petapter_registry_server.services.commit_lines import Received, read_commit
+from petapter_registry_server.services.commit_lines import Received, named_file, read_commit
 from petapter_registry_server.services.examination import Examined, examine, manifest_row
+from petapter_registry_server.services.file_kinds import check_file_bytes
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.revisions import At, find_branch
 from petapter_registry_server.storage.blobs import BlobStore
@@ -34,6 +35,18 @@ class Announced:
 
     path: str
     size: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a client is to send a file, inside the commit or apart, and the id of what lies at its path already.
+
+    The id is git's for files inside commits and the sha256 for others, as clients compare them.
+    """
+
+    path: str
+    apart: bool
+    oid: str | None
 
 
 @dataclass(frozen=True)
@@ -75,8 +88,8 @@ class Publishing:
         """Refuse a body above the limit. Raises: TooLargeError."""
         self._limits.check_commit(size)
 
-    def announce(self, caller: Caller, at: At, files: Sequence[Announced]) -> list[str | None]:
-        """For each file that a client is about to send, the git id of what lies at its path now.
+    def announce(self, caller: Caller, at: At, files: Sequence[Announced]) -> list[Plan]:
+        """How each file that a client is about to send is to come, and what lies at its path now.
 
         Raises:
             RepositoryNotFoundError: There is none for this caller.
@@ -89,7 +102,13 @@ class Publishing:
             tree = commits.read_tree(session, find_branch(session, repository, at.revision).commit_oid)
         for file in files:
             self._limits.check_file(file.path, file.size)
-        return [tree[file.path].git_oid if file.path in tree else None for file in files]
+        return [self._plan(file, tree.get(file.path)) for file in files]
+
+    def _plan(self, file: Announced, there: TreeFile | None) -> Plan:
+        apart = file.size > self._limits.inline_bytes
+        if there is None:
+            return Plan(file.path, apart, None)
+        return Plan(file.path, apart, there.sha256 if apart else there.git_oid)
 
     def check_may_commit(self, caller: Caller, at: At) -> None:
         """Refuse before the body is read what would be refused after it. Raises: as `announce`."""
@@ -105,7 +124,7 @@ class Publishing:
             StaleParentError: The branch is not at the parent that the commit names.
             PetapterError: Whatever else is wrong with the commit, see `read_commit` and `examine`.
         """
-        received = read_commit(body, scratch, self._limits)
+        received, apart = self._with_named(caller, at, read_commit(body, scratch, self._limits), scratch)
         for _ in range(_ATTEMPTS):
             base = self._base(caller, at, received)
             tree = apply_changes(base.tree, received.changes)
@@ -114,7 +133,7 @@ class Publishing:
             if not base.is_head:
                 break
             self._limits.check_tree(len(tree))
-            examined = examine(tree, lambda file: self._locate(file, received))
+            examined = examine(tree, lambda file: apart.get(file.path) or self._locate(file, received))
             self._promote(received)
             oid = self._record(caller, at, _Result(received, base, _Content(tree, examined)))
             if oid is not None:
@@ -153,6 +172,28 @@ class Publishing:
             )
         return oid
 
+    def _with_named(
+        self, caller: Caller, at: At, received: Received, scratch: Path
+    ) -> tuple[Received, dict[str, Path]]:
+        """The commit with the files that were sent apart among its changes, and where these lie by path."""
+        if not received.named:
+            return received, {}
+        with self._database.read() as session:
+            repository = self._access.writable(session, caller, at.repo_id)
+            sizes = {file.sha256: uploads.has_content(session, repository.id, file.sha256) for file in received.named}
+        files = [named_file(file, sizes[file.sha256]) for file in received.named]
+        apart = {file.path: self._examined_apart(file, scratch) for file in files}
+        changes = replace(received.changes, written=(*received.changes.written, *files))
+        return replace(received, changes=changes), apart
+
+    def _examined_apart(self, file: TreeFile, scratch: Path) -> Path:
+        """A file that was sent apart, under its own name, which the checks tell in their messages."""
+        location = scratch / "apart" / file.path
+        location.parent.mkdir(parents=True, exist_ok=True)
+        location.symlink_to(self._blobs.local_path(file.sha256))
+        check_file_bytes(file.path, location)
+        return location
+
     def _base(self, caller: Caller, at: At, received: Received) -> _Base:
         parent = received.header.parent
         with self._database.read() as session:
@@ -173,8 +214,8 @@ class Publishing:
 
     def _promote(self, received: Received) -> None:
         for file in received.changes.written:
-            location = received.locations[file.path]
-            if location.exists():
+            location = received.locations.get(file.path)
+            if location is not None and location.exists():
                 self._blobs.promote(location, file.sha256)
 
     def _record(self, caller: Caller, at: At, result: "_Result") -> str | None:

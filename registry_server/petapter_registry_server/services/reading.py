@@ -8,12 +8,13 @@ from typing import BinaryIO
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.card import Card
-from petapter_registry_server.db import commits, downloads, repositories, search
+from petapter_registry_server.db import commits, downloads, gates, repositories, search
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.search import Listed, ListQuery, Position
 from petapter_registry_server.db.tables import Commit, Reference, Repository
 from petapter_registry_server.errors import EntryNotFoundError
 from petapter_registry_server.services.access import Access, Caller
+from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.revisions import At, resolve_revision
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import Folder, Tree, TreeFile, folders
@@ -34,6 +35,7 @@ class Model:
     tags: Sequence[str]
     tree: Tree
     downloads: int
+    gated: str | None
 
     @property
     def author(self) -> str:
@@ -88,9 +90,10 @@ class Stored:
 class Reading:
     """Answers questions about one registry's content."""
 
-    def __init__(self, database: Database, access: Access, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, access: Access, gates: Gates, blobs: BlobStore) -> None:
         self._database = database
         self._access = access
+        self._gates = gates
         self._blobs = blobs
 
     def model(self, caller: Caller, at: At) -> Model:
@@ -155,8 +158,10 @@ class Reading:
 
         Raises:
             EntryNotFoundError: There is no such file.
+            GatedError: The caller was not let in.
         """
         with self._commit(caller, at) as (session, repository, commit):
+            self._gates.check(session, caller, repository)
             file = commits.find_file(session, commit.oid, path)
             is_first = path == MANIFEST_FILE or (
                 path == ADAPTER_CONFIG_FILE and commits.find_file(session, commit.oid, MANIFEST_FILE) is None
@@ -185,10 +190,10 @@ class Reading:
         with self._commit(caller, at) as (session, _, commit):
             return _last_changes(session, commit)
 
-    def check_readable(self, caller: Caller, repo_id: str) -> None:
-        """Raises: RepositoryNotFoundError when there is none for this caller."""
+    def check_downloadable(self, caller: Caller, repo_id: str) -> None:
+        """Raises: RepositoryNotFoundError when there is none for this caller, GatedError when it is gated for them."""
         with self._database.read() as session:
-            self._access.readable(session, caller, repo_id)
+            self._gates.check(session, caller, self._access.readable(session, caller, repo_id))
 
     def check_writable(self, caller: Caller, repo_id: str) -> None:
         """Raises: as `Access.writable`."""
@@ -204,7 +209,8 @@ class Reading:
 
 def _models(session: Session, rows: Sequence[Listed], *, with_trees: bool) -> list[Model]:
     tags = commits.read_tags(session, [row.commit.oid for row in rows])
-    totals = downloads.read_downloads(session, [row.repository.id for row in rows])
+    ids = [row.repository.id for row in rows]
+    totals, modes = downloads.read_downloads(session, ids), gates.read_modes(session, ids)
     return [
         Model(
             full_name=row.repository.full_name,
@@ -216,6 +222,7 @@ def _models(session: Session, rows: Sequence[Listed], *, with_trees: bool) -> li
             tags=tags[row.commit.oid],
             tree=commits.read_tree(session, row.commit.oid) if with_trees else {},
             downloads=totals[row.repository.id],
+            gated=modes.get(row.repository.id),
         )
         for row in rows
     ]

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.downloads import Downloads
+from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
+from petapter_registry_server.services.signed_addresses import SignedAddresses
+from petapter_registry_server.services.uploads import Uploads
+from petapter_registry_server.services.xet import Xet
 
 
 @dataclass(frozen=True)
@@ -22,3 +26,7 @@ class Services:
     publishing: Publishing
     moving: Moving
     downloads: Downloads
+    gates: Gates
+    uploads: Uploads
+    xet: Xet
+    signed_addresses: SignedAddresses

@@ -13,6 +13,7 @@ from petapter_registry_server.api.hub.revision import revision_of
 from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.services.reading import FoundFile
 from petapter_registry_server.services.revisions import At
+from petapter_registry_server.tree import TreeFile
 
 router = APIRouter()
 
@@ -55,13 +56,18 @@ def _headers(found: FoundFile) -> dict[str, str]:
     name = quote(found.file.path.rpartition("/")[2])
     return {
         "X-Repo-Commit": found.commit_oid,
-        "ETag": f'"{found.file.git_oid}"',
+        "ETag": f'"{_etag(found.file)}"',
         "Accept-Ranges": "bytes",
         "Content-Type": "application/octet-stream",
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "X-Content-Type-Options": "nosniff",
     }
+
+
+def _etag(file: TreeFile) -> str:
+    """What clients name the file by in their caches: git's id, or the sha256 of a file that came apart."""
+    return file.sha256 if file.is_apart else file.git_oid
 
 
 def _chunks(stream: BinaryIO, part: ByteRange) -> Iterator[bytes]:

@@ -37,7 +37,7 @@ def whoami(caller: CurrentCaller, services: AllServices) -> dict[str, Any]:
 @router.get("/api/models/{namespace}/{name}/auth-check")
 def check_read(namespace: Segment, name: Segment, caller: CurrentCaller, services: AllServices) -> dict[str, bool]:
     """Whether the caller may read a repository."""
-    services.reading.check_readable(caller, f"{namespace}/{name}")
+    services.reading.check_downloadable(caller, f"{namespace}/{name}")
     return {"success": True}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from petapter_registry_server.clock import hub_date
 from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.reading import Model
+from petapter_registry_server.tree import TreeFile, pointer
 
 _KNOWN_TO_CLIENTS = frozenset(
     {"author", "baseModels", "cardData", "childrenModelCount", "config", "createdAt", "disabled", "downloads",
@@ -63,7 +64,7 @@ def _all_fields(model: Model, shape: Shape) -> dict[str, Any]:
         "createdAt": hub_date(model.created_ms),
         "lastModified": hub_date(model.updated_ms),
         "private": model.private,
-        "gated": False,
+        "gated": model.gated or False,
         "disabled": False,
         "downloads": model.downloads,
         "downloadsAllTime": model.downloads,
@@ -83,5 +84,13 @@ def _optional(key: str, value: object) -> dict[str, object]:
 
 def _siblings(model: Model, shape: Shape) -> list[dict[str, object]]:
     if shape.blobs:
-        return [{"rfilename": f.path, "size": f.size, "blobId": f.git_oid} for f in model.tree.values()]
+        return [_blob(file) for file in model.tree.values()]
     return [{"rfilename": path} for path in model.tree]
+
+
+def _blob(file: TreeFile) -> dict[str, object]:
+    shape: dict[str, object] = {"rfilename": file.path, "size": file.size, "blobId": file.git_oid}
+    if file.is_apart:
+        size = len(pointer(file.sha256, file.size))
+        shape["lfs"] = {"sha256": file.sha256, "size": file.size, "pointerSize": size}
+    return shape

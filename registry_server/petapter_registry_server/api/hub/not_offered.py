@@ -10,9 +10,7 @@ router = APIRouter()
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 _WITHIN_A_MODEL = {
     "discussions": "discussions and pull requests",
-    "lfs-files": "LFS files: all files travel inside commits",
-    "user-access-request": "gated repositories: make the repository private instead",
-    "xet-write-token": "Xet: all files travel inside commits",
+    "lfs-files": "the list of LFS files: 'hf models info' lists all files",
     "xet-read-token": "Xet: files are downloaded by plain HTTP",
     "duplicate": "server-side copies: download and upload instead",
 }
@@ -24,12 +22,6 @@ def within_a_model(namespace: Segment, name: Segment, part: Segment) -> None:
     """What the Hub has below a model and this registry has not."""
     missing = _WITHIN_A_MODEL.get(part, f"the route '{part}' of {namespace}/{name} by this method")
     raise NotOfferedError(f"this registry does not offer {missing}")
-
-
-@router.post("/{namespace}/{name}/info/lfs/objects/batch")
-def lfs_batch(namespace: Segment, name: Segment) -> None:
-    """LFS."""
-    raise NotOfferedError(f"{namespace}/{name}: this registry takes files inside commits, not by LFS")
 
 
 @router.api_route("/api/datasets/{rest:path}", methods=["HEAD", *_METHODS])

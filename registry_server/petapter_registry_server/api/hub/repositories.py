@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
@@ -12,6 +12,7 @@ from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.clock import hub_date
 from petapter_registry_server.errors import InvalidRequestError, LoginRequiredError, NotOfferedError
 from petapter_registry_server.services.access import Caller
+from petapter_registry_server.services.gates import Mode
 from petapter_registry_server.services.reading import Stored
 
 router = APIRouter()
@@ -57,14 +58,7 @@ class NewRepository(RepositoryName, Visibility):
 class NewSettings(Visibility):
     """Settings to change."""
 
-    gated: Literal[False] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_gates(cls, value: object) -> object:
-        if isinstance(value, dict) and value.get("gated"):
-            raise ValueError("this registry has no gated repositories: make it private instead")
-        return value
+    gated: Mode | Literal[False] | None = None
 
 
 @router.post("/api/repos/create")
@@ -126,12 +120,16 @@ def change_settings(
     new: Annotated[NewSettings, Depends(json_body(NewSettings))],
     caller: CurrentCaller,
     services: AllServices,
-) -> dict[str, bool]:
-    """Hide a repository or show it."""
-    if new.is_private is None:
-        raise InvalidRequestError("nothing to change: send 'visibility'")
-    services.repositories.set_private(caller, f"{namespace}/{name}", private=new.is_private)
-    return {"private": new.is_private}
+) -> dict[str, bool | str]:
+    """Hide a repository or show it, gate it or open it."""
+    repo_id = f"{namespace}/{name}"
+    if new.is_private is None and new.gated is None:
+        raise InvalidRequestError("nothing to change: send 'visibility' or 'gated'")
+    if new.is_private is not None:
+        services.repositories.set_private(caller, repo_id, private=new.is_private)
+    if new.gated is not None:
+        services.gates.set_mode(caller, repo_id, new.gated or None)
+    return {key: value for key, value in (("private", new.is_private), ("gated", new.gated)) if value is not None}
 
 
 def _stored(found: Sequence[Stored]) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from petapter_registry_server.clock import hub_date
 from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.reading import CommitLine
 from petapter_registry_server.services.revisions import At
-from petapter_registry_server.tree import Folder, TreeFile
+from petapter_registry_server.tree import Folder, TreeFile, pointer
 
 router = APIRouter()
 
@@ -80,6 +80,9 @@ def _entry(entry: TreeFile | Folder, last_changes: Mapping[str, CommitLine]) -> 
     shape: dict[str, Any] = {"path": entry.path, "oid": entry.git_oid}
     if isinstance(entry, TreeFile):
         shape |= {"type": "file", "size": entry.size}
+        if entry.is_apart:
+            size = len(pointer(entry.sha256, entry.size))
+            shape["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": size}
     else:
         shape |= {"type": "directory", "size": 0}
     if last := last_changes.get(entry.path):

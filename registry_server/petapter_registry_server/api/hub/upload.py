@@ -1,6 +1,5 @@
 """Uploads: check the card, announce the files, send the commit."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,9 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
 from petapter_registry_server.api.hub.revision import revision_of
+from petapter_registry_server.api.receiving import save_body
 from petapter_registry_server.card import read_card
 from petapter_registry_server.errors import ContentRefusedError, NotOfferedError
-from petapter_registry_server.services.publishing import Announced, Publishing
+from petapter_registry_server.services.publishing import Announced
 from petapter_registry_server.services.revisions import At
 
 router = APIRouter()
@@ -63,13 +63,17 @@ def preupload(
     caller: CurrentCaller,
     services: AllServices,
 ) -> dict[str, list[dict[str, Any]]]:
-    """How to send each file (inside the commit), and what lies there now, so that unchanged files stay at home."""
-    files = [Announced(file.path, file.size) for file in announced.files]
-    oids = services.publishing.announce(caller, at, files)
+    """How to send each file, and what lies there now, so that unchanged files stay at home."""
+    plans = services.publishing.announce(caller, at, [Announced(file.path, file.size) for file in announced.files])
     return {
         "files": [
-            {"path": file.path, "uploadMode": "regular", "shouldIgnore": False, **({"oid": oid} if oid else {})}
-            for file, oid in zip(files, oids, strict=True)
+            {
+                "path": plan.path,
+                "uploadMode": "lfs" if plan.apart else "regular",
+                "shouldIgnore": False,
+                **({"oid": plan.oid} if plan.oid else {}),
+            }
+            for plan in plans
         ]
     }
 
@@ -83,22 +87,7 @@ async def commit(
     await run_in_threadpool(publishing.check_may_commit, caller, at)
     with publishing.scratch() as scratch:
         body = scratch / "body.ndjson"
-        await _save_body(request, body, publishing)
+        await save_body(request, body, publishing.check_body)
         published = await run_in_threadpool(publishing.commit, caller, at, body, scratch)
     url = f"{address_of(request)}/{published.full_name}/commit/{published.oid}"
     return {"success": True, "commitOid": published.oid, "commitUrl": url, "hookOutput": ""}
-
-
-async def _save_body(request: Request, file: Path, publishing: Publishing) -> None:
-    publishing.check_body(_declared_length(request))
-    size = 0
-    with file.open("wb") as stream:
-        async for chunk in request.stream():
-            size += len(chunk)
-            publishing.check_body(size)
-            await run_in_threadpool(stream.write, chunk)
-
-
-def _declared_length(request: Request) -> int:
-    declared = request.headers.get("content-length", "")
-    return int(declared) if declared.isdecimal() else 0

@@ -1,4 +1,4 @@
-"""Former names of repositories, and counts of downloads."""
+"""Former names of repositories, counts of downloads, files that come apart from commits, and gates."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,3 +31,64 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("repository_id"),
     )
     op.create_index(op.f("ix_download_totals_total"), "download_totals", ["total"], unique=False)
+    op.create_table(
+        "uploads",
+        sa.Column("repository_id", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["repository_id"], ["repositories.id"]),
+        sa.ForeignKeyConstraint(["sha256"], ["blobs.sha256"]),
+        sa.PrimaryKeyConstraint("repository_id", "sha256"),
+    )
+    op.create_index(op.f("ix_uploads_sha256"), "uploads", ["sha256"], unique=False)
+    op.create_table(
+        "upload_parts",
+        sa.Column("repository_id", sa.Integer(), nullable=False),
+        sa.Column("whole", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["repository_id"], ["repositories.id"]),
+        sa.ForeignKeyConstraint(["sha256"], ["blobs.sha256"]),
+        sa.PrimaryKeyConstraint("repository_id", "whole", "number"),
+    )
+    op.create_index(op.f("ix_upload_parts_sha256"), "upload_parts", ["sha256"], unique=False)
+    op.create_table(
+        "xorbs",
+        sa.Column("repository_id", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["repository_id"], ["repositories.id"]),
+        sa.ForeignKeyConstraint(["sha256"], ["blobs.sha256"]),
+        sa.PrimaryKeyConstraint("repository_id", "hash"),
+    )
+    op.create_index(op.f("ix_xorbs_hash"), "xorbs", ["hash"], unique=False)
+    op.create_index(op.f("ix_xorbs_sha256"), "xorbs", ["sha256"], unique=False)
+    op.create_table(
+        "signing_keys",
+        sa.Column("purpose", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("purpose"),
+    )
+    op.create_table(
+        "gates",
+        sa.Column("repository_id", sa.Integer(), nullable=False),
+        sa.Column("mode", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["repository_id"], ["repositories.id"]),
+        sa.PrimaryKeyConstraint("repository_id"),
+    )
+    op.create_table(
+        "access_requests",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("repository_id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["repository_id"], ["repositories.id"]),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("repository_id", "user_id"),
+    )

@@ -1,0 +1,139 @@
+"""Large files by LFS: what is to be sent where, and the addresses that take it. Clients send no token to those."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field, StringConstraints
+from starlette.concurrency import run_in_threadpool
+
+from petapter_registry_server.api.addresses import address_of
+from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
+from petapter_registry_server.api.raw_path import Segment
+from petapter_registry_server.api.receiving import save_body
+from petapter_registry_server.errors import NotOfferedError, TooLargeError
+from petapter_registry_server.services.signed_addresses import Grant
+from petapter_registry_server.services.uploads import PART_BYTES, Announced, Wanted, expected_bytes, parts_in
+from petapter_registry_server.services.wired import Services
+
+router = APIRouter()
+
+_MEDIA_TYPE = "application/vnd.git-lfs+json"
+_MOST_OBJECTS = 1000
+_TOO_LARGE = 413
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class LfsObject(Body):
+    """A file by its digest."""
+
+    oid: Digest
+    size: int = Field(ge=0, le=1 << 50)
+
+
+class Batch(Body):
+    """Files that a client means to send, and the ways it knows."""
+
+    operation: str
+    transfers: tuple[str, ...] = ()
+    objects: list[LfsObject] = Field(max_length=_MOST_OBJECTS)
+    hash_algo: Literal["sha256"] = "sha256"
+
+
+@router.post("/{namespace}/{name}/info/lfs/objects/batch")
+def batch(
+    request: Request,
+    namespace: Segment,
+    name: Segment,
+    asked: Annotated[Batch, Depends(json_body(Batch))],
+    caller: CurrentCaller,
+    services: AllServices,
+) -> Response:
+    """Where to send each file; no actions for those that are here."""
+    if asked.operation != "upload":
+        raise NotOfferedError("this registry gives files by plain HTTP below /resolve/, not by LFS")
+    repo_id = f"{namespace}/{name.removesuffix('.git')}"
+    files = [Wanted(each.oid, each.size) for each in asked.objects]
+    repository_id, announced = services.uploads.announce(caller, repo_id, files)
+    in_parts = "multipart" in asked.transfers and any(file.size > PART_BYTES for file in files)
+    place = _Place(request, services, repository_id, f"{address_of(request)}/{repo_id}.git/info/lfs/verify")
+    objects = [_object(place, each, in_parts=in_parts) for each in announced]
+    return _lfs_answer({"transfer": "multipart" if in_parts else "basic", "objects": objects})
+
+
+@router.post("/{namespace}/{name}/info/lfs/verify")
+def verify(
+    namespace: Segment,
+    name: Segment,
+    file: Annotated[LfsObject, Depends(json_body(LfsObject))],
+    caller: CurrentCaller,
+    services: AllServices,
+) -> Response:
+    """Whether a file has arrived."""
+    repo_id = f"{namespace}/{name.removesuffix('.git')}"
+    services.uploads.check_arrived(caller, repo_id, Wanted(file.oid, file.size))
+    return _lfs_answer({"oid": file.oid, "size": file.size})
+
+
+@router.put("/api/uploads/{signed}")
+async def receive(request: Request, signed: Segment, services: AllServices) -> Response:
+    """The bytes of a file, or a part of one, under an address that `batch` gave."""
+    grant = services.signed_addresses.read(signed, "basic", "part")
+    with services.uploads.scratch() as scratch:
+        file = scratch / "bytes"
+        await save_body(request, file, _at_most(expected_bytes(grant)))
+        if grant.kind == "part":
+            digest = await run_in_threadpool(services.uploads.keep_part, grant, file)
+            return Response(headers={"ETag": f'"{digest}"'})
+        await run_in_threadpool(services.uploads.keep, grant, file)
+    return Response(headers={"ETag": f'"{grant.sha256}"'})
+
+
+@router.post("/api/uploads/{signed}")
+def complete(signed: Segment, services: AllServices) -> dict[str, str]:
+    """All parts of a file have been sent."""
+    grant = services.signed_addresses.read(signed, "complete")
+    services.uploads.complete(grant)
+    return {"oid": grant.sha256}
+
+
+class _Place:
+    """Signs addresses for one repository, on the host that the client used."""
+
+    def __init__(self, request: Request, services: Services, repository_id: int, verify: str) -> None:
+        self._base = f"{address_of(request)}/api/uploads"
+        self._sign = services.signed_addresses.sign
+        self._repository_id = repository_id
+        self.verify = verify
+
+    def address(self, kind: str, file: Wanted, part: int = 0) -> str:
+        return f"{self._base}/{self._sign(Grant(kind, self._repository_id, file.sha256, file.size, part))}"
+
+
+def _object(place: _Place, announced: Announced, *, in_parts: bool) -> dict[str, Any]:
+    file = announced.file
+    shape: dict[str, Any] = {"oid": file.sha256, "size": file.size}
+    if announced.refusal is not None:
+        return shape | {"error": {"code": _TOO_LARGE, "message": announced.refusal}}
+    if announced.is_here:
+        return shape
+    upload: dict[str, Any] = {"href": place.address("basic", file)}
+    if in_parts and file.size > PART_BYTES:
+        numbers = range(1, parts_in(file.size) + 1)
+        parts = {f"{number:05d}": place.address("part", file, number) for number in numbers}
+        upload = {"href": place.address("complete", file), "header": {"chunk_size": str(PART_BYTES), **parts}}
+    return shape | {"actions": {"upload": upload, "verify": {"href": place.verify}}}
+
+
+def _lfs_answer(body: dict[str, Any]) -> Response:
+    return JSONResponse(body, media_type=_MEDIA_TYPE)
+
+
+def _at_most(size: int) -> Callable[[int], None]:
+    def check(arrived: int) -> None:
+        if arrived > size:
+            raise TooLargeError(f"more than the {size} bytes that were announced arrive")
+
+    return check

@@ -1,0 +1,105 @@
+"""A gateway for clients that send large files by Xet: blocks are kept, whole files rebuilt from them and hashed.
+
+Downloads never speak of Xet. Blocks are kept because clients remember for weeks what they sent and later send only
+which blocks make a file.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from petapter_registry_server.clock import now_ms
+from petapter_registry_server.db import uploads
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.uploads import Xorb
+from petapter_registry_server.errors import InvalidRequestError
+from petapter_registry_server.services.access import Access, Caller
+from petapter_registry_server.services.limits import Limits
+from petapter_registry_server.services.signed_addresses import Grant
+from petapter_registry_server.services.xet_formats import Segment, ShardFile, chunks, read_shard
+from petapter_registry_server.storage.blobs import BlobStore
+from petapter_schemas.digests import sha256_file
+
+
+class Xet:
+    """Takes files by Xet for one registry."""
+
+    def __init__(self, database: Database, access: Access, blobs: BlobStore, limits: Limits) -> None:
+        self._database = database
+        self._access = access
+        self._blobs = blobs
+        self._limits = limits
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A directory for one block on its way."""
+        return self._blobs.scratch()
+
+    def repository_of(self, caller: Caller, repo_id: str) -> int:
+        """The row of a repository that the caller may write to. Raises: as `Access.writable`."""
+        with self._database.read() as session:
+            return self._access.writable(session, caller, repo_id).id
+
+    def keep_xorb(self, grant: Grant, hash_: str, file: Path) -> bool:
+        """Keep a block under the name that the client gives it; whether it is new.
+
+        Raises:
+            InvalidRequestError: It is none.
+        """
+        with file.open("rb") as stream:
+            if sum(1 for _ in chunks(stream)) == 0:
+                raise InvalidRequestError("the xorb has no chunks")
+        size, digest = file.stat().st_size, sha256_file(file)
+        self._blobs.promote(file, digest)
+        xorb = Xorb(repository_id=grant.repository_id, hash=hash_, sha256=digest, created_ms=now_ms())
+        with self._database.write() as session:
+            return uploads.record_xorb(session, xorb, size)
+
+    def keep_shard(self, grant: Grant, data: bytes) -> None:
+        """Rebuild the files that a shard describes, check them against their sha256, and keep them.
+
+        Raises:
+            InvalidRequestError: It breaks the format, names blocks that are not here, or these make another file.
+            TooLargeError: A file is above the limit.
+        """
+        for file in read_shard(data):
+            self._limits.check_file(file.sha256, file.size)
+            with self._blobs.scratch() as scratch:
+                self._keep_file(grant, file, scratch / "whole")
+
+    def _keep_file(self, grant: Grant, file: ShardFile, whole: Path) -> None:
+        with whole.open("wb") as stream:
+            for segment in file.segments:
+                stream.writelines(self._segment_chunks(grant, segment))
+        size, digest = whole.stat().st_size, sha256_file(whole)
+        if (digest, size) != (file.sha256, file.size):
+            raise InvalidRequestError(f"the blocks make a file with sha256 {digest}, the shard says {file.sha256}")
+        self._blobs.promote(whole, digest)
+        with self._database.write() as session:
+            uploads.record_upload(session, grant.repository_id, digest, size)
+
+    def _segment_chunks(self, grant: Grant, segment: Segment) -> Iterator[bytes]:
+        with self._database.read() as session:
+            digest = _blob_of(session, grant, segment.xorb)
+        count = size = 0
+        with self._blobs.open(digest) as stream:
+            for chunk in islice(chunks(stream), segment.first, segment.last):
+                count, size = count + 1, size + len(chunk)
+                yield chunk
+        if (count, size) != (segment.last - segment.first, segment.size):
+            raise InvalidRequestError(f"block {segment.xorb} has not the chunks that the shard names")
+
+
+def _blob_of(session: Session, grant: Grant, hash_: str) -> str:
+    """A block of this repository, or of one that everybody may read: to know the name of others is no right to them."""
+    known = uploads.find_xorbs(session, hash_)
+    own = [xorb for xorb, repository in known if repository.id == grant.repository_id]
+    public = [xorb for xorb, repository in known if not repository.private]
+    if not own and not public:
+        raise InvalidRequestError(
+            f"block {hash_} was not sent for this repository: delete the folder of HF_XET_CACHE, or set "
+            "HF_HUB_DISABLE_XET=1, and upload again"
+        )
+    return [*own, *public][0].sha256
