@@ -205,6 +205,25 @@ assert error.response.status_code == 410 and "never given out again" in str(erro
     run_script(hub, script)
 
 
+def test_repository_is_renamed_squashed_gated_and_listed(hub: Hub) -> None:
+    script = """
+api.create_repo("life-team/a")
+for data in (b"1", b"2"):
+    api.upload_file(path_or_fileobj=data, path_in_repo="a.txt", repo_id="life-team/a")
+api.move_repo("life-team/a", "life-team/b")
+assert api.model_info("life-team/a").id == "life-team/b"
+api.super_squash_history("life-team/a", commit_message="one")
+assert [commit.title for commit in api.list_repo_commits("life-team/b")] == ["one"]
+api.update_repo_settings("life-team/b", gated="manual")
+raises(GatedRepoError, HfApi(token=False).hf_hub_download, "life-team/b", "a.txt")
+assert api.model_info("life-team/b").gated == "manual"
+assert list(api.list_pending_access_requests("life-team/b")) == []
+raises(HfHubHTTPError, api.grant_access, "life-team/b", "nobody-here")
+assert "life-team/b" in [found.id for found in api.list_user_repos()]
+"""
+    run_script(hub, script)
+
+
 def test_peft_saves_and_loads_an_adapter_by_its_name(hub: Hub, tmp_path: Path) -> None:
     script = """
 import torch
