@@ -13,14 +13,17 @@ from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
+from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.moving import Moving
+from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.signed_addresses import SignedAddresses
+from petapter_registry_server.services.tokens import Tokens
 from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.wired import Services
 from petapter_registry_server.services.xet import Xet
@@ -66,6 +69,9 @@ def wire(settings: Settings, database: Database) -> Services:
     return Services(
         access=access,
         accounts=Accounts(database),
+        tokens=Tokens(database),
+        organisations=Organisations(database, access),
+        audit=AuditLog(database),
         repositories=Repositories(database, access, blobs),
         reading=Reading(database, access, gates, blobs),
         gates=gates,

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from petapter_registry_server.data_directory import DataDirectory
-from petapter_registry_server.db.engine import Database
-from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.clock import now_ms
+from petapter_registry_server.commands.audit import audit_app
+from petapter_registry_server.commands.opened import Data, opened_database
+from petapter_registry_server.commands.people import org_app, user_app
 from petapter_registry_server.logs import configure_logging
-from petapter_registry_server.services.access import Role
-from petapter_registry_server.services.accounts import Accounts
+from petapter_registry_server.services.accounts import Accounts, TokenLimits, TokenLine
+from petapter_registry_server.services.roles import Role, TokenRole
 from petapter_registry_server.serving import serve_directory
 from petapter_registry_server.settings import Settings
 from petapter_schemas.errors import InputError, PetapterError
@@ -25,8 +26,11 @@ app = typer.Typer(
 )
 token_app = typer.Typer(help="Tokens of a data directory; a running server sees changes at once.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
+app.add_typer(user_app, name="user")
+app.add_typer(org_app, name="org")
+app.add_typer(audit_app, name="audit")
 
-Data = Annotated[Path, typer.Option("--data", help="The data directory.", file_okay=False)]
+_DAY_MS = 86_400_000
 
 
 def main() -> None:
@@ -55,11 +59,16 @@ def serve(
 def create_token(
     data: Data,
     user: Annotated[str, typer.Option(help="Whose token; a new name registers a user.")],
-    role: Annotated[Role, typer.Option(help="What it may do.")] = "write",
+    role: Annotated[TokenRole, typer.Option(help="What it may do.")] = "write",
+    scope: Annotated[Role | None, typer.Option(help="The most it may do of that; makes it fine-grained.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="The repositories it is for: team/name or team/*.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=3660, help="How long it is good.  [default: for ever]")] = None,
 ) -> None:
     """Make a token and print it, once."""
+    expires_ms = None if days is None else now_ms() + days * _DAY_MS
     with _accounts(data) as accounts:
-        typer.echo(accounts.issue_token(user, role).secret)
+        limits = TokenLimits(expires_ms=expires_ms, scope=scope, pattern=pattern)
+        typer.echo(accounts.issue_token(user, role, limits).secret)
 
 
 @token_app.command("list")
@@ -67,8 +76,7 @@ def list_tokens(data: Data) -> None:
     """List tokens by id, without their secrets."""
     with _accounts(data) as accounts:
         for line in accounts.list_tokens():
-            state = f"revoked {line.revoked}" if line.revoked else "valid"
-            typer.echo(f"{line.id}\t{line.user}\t{line.role}\t{line.created}\t{state}")
+            typer.echo(f"{line.id}\t{line.user}\t{_rights(line)}\t{line.created}\t{_state(line)}")
 
 
 @token_app.command("revoke")
@@ -91,12 +99,16 @@ def _settings(given: Mapping[str, object]) -> Settings:
 
 @contextmanager
 def _accounts(data: Path) -> Iterator[Accounts]:
-    directory = DataDirectory(data)
-    if not directory.database.is_file():
-        raise DataDirectoryError(f"{data} is no data directory: start 'petapter-registry serve --data {data}' once")
-    database = Database(directory.database)
-    try:
-        database.migrate()
+    with opened_database(data) as database:
         yield Accounts(database)
-    finally:
-        database.close()
+
+
+def _rights(line: TokenLine) -> str:
+    return line.role if line.scope is None else f"{line.scope} {line.pattern or '*'}"
+
+
+def _state(line: TokenLine) -> str:
+    if line.revoked:
+        return f"revoked {line.revoked}"
+    used = f"used {line.last_used}" if line.last_used else "never used"
+    return f"valid until {line.expires}, {used}" if line.expires else f"valid, {used}"

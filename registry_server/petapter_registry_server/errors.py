@@ -8,7 +8,10 @@ RegistryError
  |   '- GatedAnonymouslyError    the same, for a caller without a token
  |- RevisionNotFoundError        no such branch, tag or commit
  |- EntryNotFoundError           no such file or folder in a commit
- |- InvalidTokenError            a token that is unknown or revoked
+ |- OrganisationNotFoundError    no such organisation, or none that this caller belongs to
+ |- UserNotFoundError            no such user
+ |- LastAdminError               an organisation that would be left without an admin
+ |- InvalidTokenError            a token that is unknown or revoked, or has expired
  |- LoginRequiredError           an action that no anonymous caller may take
  |- PermissionDeniedError        a known caller without the right
  |- InvalidRequestError          a request that breaks the protocol or a limit of form
@@ -21,6 +24,7 @@ RegistryError
  |- TooLargeError                a body or file above its limit
  |- NotOfferedError              a part of the Hub's protocol that this registry does not speak
  |- RangeNotSatisfiableError     a byte range outside the file
+ |- DamagedAuditError            a row of the audit was changed, removed or added behind the registry's back
  '- DataDirectoryError           the data directory cannot be used: locked, damaged, or written by a newer version
 """
 
@@ -79,8 +83,26 @@ class EntryNotFoundError(RegistryError):
         self.commit_oid = commit_oid
 
 
+class OrganisationNotFoundError(RegistryError):
+    """There is no such organisation, or none that this caller belongs to."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no organisation {name!r} that you belong to: an admin of it can add you")
+
+
+class UserNotFoundError(RegistryError):
+    """There is no such user."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no user {name!r}: 'petapter-registry user create' makes one")
+
+
+class LastAdminError(RegistryError):
+    """It would leave an organisation without an admin."""
+
+
 class InvalidTokenError(RegistryError):
-    """The token is unknown or revoked; the text is the one that clients match."""
+    """The token is unknown or revoked, or has expired; the text is the one that clients match."""
 
     def __init__(self) -> None:
         super().__init__("Invalid credentials in Authorization header")
@@ -146,6 +168,10 @@ class RangeNotSatisfiableError(RegistryError):
     def __init__(self, size: int) -> None:
         super().__init__(f"the requested range lies outside the file of {size} bytes")
         self.size = size
+
+
+class DamagedAuditError(RegistryError):
+    """A row of the audit was changed, removed or added behind the registry's back."""
 
 
 class DataDirectoryError(RegistryError):

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from petapter_registry_server.app import create_app
-from petapter_registry_server.services.access import Role
+from petapter_registry_server.services.roles import TokenRole
 from petapter_registry_server.settings import Settings
 
 
@@ -96,7 +96,7 @@ class Registry:
     def anonymous(self) -> Caller:
         return Caller(self.client, None)
 
-    def caller(self, user: str, role: Role = "write") -> Caller:
+    def caller(self, user: str, role: TokenRole = "write") -> Caller:
         return Caller(self.client, self.app.state.services.accounts.issue_token(user, role).secret)
 
 

@@ -11,7 +11,7 @@ FILE = "/team/tickets/resolve/main/a.txt"
 
 @pytest.fixture
 def grace(registry: Registry) -> Caller:
-    return registry.caller("grace", "read")
+    return registry.caller("grace")
 
 
 def gate(team: Caller, mode: str | bool) -> None:

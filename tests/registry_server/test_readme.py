@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer.main
 from starlette.routing import Route
 
 from petapter_registry_server.api import health
@@ -18,11 +19,14 @@ from petapter_registry_server.api.hub import (
     upload,
     xet,
 )
+from petapter_registry_server.api.people import audit, grants, organisations, tokens
+from petapter_registry_server.cli import app
 from petapter_registry_server.settings import Settings
 
 README = Path("registry_server/README.md").read_text(encoding="utf-8")
 PARTS = (health, identity, repositories, models, tree, history, references, upload, lfs, xet, gating, files)
-ROUTES = sorted({route.path for part in PARTS for route in part.router.routes if isinstance(route, Route)})
+PEOPLE = (organisations, grants, tokens, audit)
+ROUTES = sorted({route.path for part in (*PARTS, *PEOPLE) for route in part.router.routes if isinstance(route, Route)})
 EXPLAINED_ELSEWHERE = {"/api/models/{name}"}  # an answer for models without a namespace
 
 
@@ -40,3 +44,15 @@ def test_documented_routes_exist() -> None:
 @pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"data"}))
 def test_setting_is_documented(name: str) -> None:
     assert f"`PETAPTER_REGISTRY_{name.upper()}`" in README
+
+
+def commands(group: typer.Typer, before: str) -> list[str]:
+    own = [f"{before} {command.name or command.callback.__name__}" for command in group.registered_commands]
+    return own + [
+        name for sub in group.registered_groups for name in commands(sub.typer_instance, f"{before} {sub.name}")
+    ]
+
+
+@pytest.mark.parametrize("command", commands(app, "petapter-registry"))
+def test_command_is_documented(command: str) -> None:
+    assert f"{command} " in README

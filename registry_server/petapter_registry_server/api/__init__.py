@@ -1,8 +1,9 @@
 """HTTP: thin routes over the services."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from petapter_registry_server.api import health
+from petapter_registry_server.api.dependencies import admitted
 from petapter_registry_server.api.hub import (
     files,
     gating,
@@ -17,13 +18,22 @@ from petapter_registry_server.api.hub import (
     upload,
     xet,
 )
+from petapter_registry_server.api.people import audit, grants, organisations, tokens
+from petapter_registry_server.api.route_policy import check_declared
+
+_PEOPLE = (organisations, grants, tokens, audit)
+_HUB = (identity, repositories, models, tree, history, references, upload, lfs, xet, gating, files)
 
 
 def routes() -> APIRouter:
-    """All routes of the registry; the catch-alls of `not_offered` come last."""
-    router = APIRouter()
-    reading = (health, identity, repositories, models, tree, history, references, files)
-    writing = (upload, lfs, xet, gating, not_offered)
-    for part in (*reading, *writing):
+    """All routes of the registry, each behind the guard; the catch-alls of `not_offered` come last.
+
+    Raises:
+        LookupError: A route is not declared in route_policy.py.
+    """
+    parts = (health, *_PEOPLE, *_HUB, not_offered)
+    check_declared(part.router for part in parts)
+    router = APIRouter(dependencies=[Depends(admitted)])
+    for part in parts:
         router.include_router(part.router)
     return router

@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar, cast
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from petapter_registry_server.api.route_policy import need_of
 from petapter_registry_server.errors import InvalidRequestError, TooLargeError
 from petapter_registry_server.services.access import Caller
 from petapter_registry_server.services.wired import Services
@@ -31,11 +32,16 @@ def _services(request: Request) -> Services:
 AllServices = Annotated[Services, Depends(_services)]
 
 
-def _caller(request: Request, services: AllServices) -> Caller:
-    return services.access.authenticate(request.headers.get("authorization"))
+def admitted(request: Request, services: AllServices) -> Caller:
+    """The caller of a route, who may do what the route declares in route_policy.py; it runs before every route.
+
+    Raises:
+        PetapterError: As `Access.admit`.
+    """
+    return services.access.admit(request.headers.get("authorization"), need_of(request))
 
 
-CurrentCaller = Annotated[Caller, Depends(_caller)]
+CurrentCaller = Annotated[Caller, Depends(admitted)]
 
 
 async def small_body(request: Request) -> bytes:

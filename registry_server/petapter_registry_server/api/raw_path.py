@@ -24,5 +24,10 @@ class RawPathRouting:
         await self._app(scope, receive, send)
 
 
-Segment = Annotated[str, Path(), AfterValidator(unquote)]
+def unescape(segment: str) -> str:
+    """A route parameter as it was meant."""
+    return unquote(segment)
+
+
+Segment = Annotated[str, Path(), AfterValidator(unescape)]
 """A route parameter, decoded after routing."""

@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
+from petapter_registry_server.db import audit
 from petapter_registry_server.errors import DataDirectoryError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -33,6 +34,7 @@ class Database:
         self._write_engine = self._engine.execution_options(writes=True)
         self._read_sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._write_sessions = sessionmaker(self._write_engine, expire_on_commit=False)
+        audit.chain_at_commit(self._write_sessions)
         self._turn = threading.Lock()
 
     def migrate(self) -> None:

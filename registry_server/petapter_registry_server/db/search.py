@@ -1,15 +1,16 @@
-"""The list of repositories: who may see which, filters, order and pages."""
+"""The list of repositories: filters, order and pages."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from sqlalchemy import ColumnElement, and_, exists, false, func, or_, select, true
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.db.downloads import DownloadTotal
 from petapter_registry_server.db.repositories import BRANCH, MAIN
-from petapter_registry_server.db.tables import CardRow, CardTag, Commit, Membership, Reference, Repository
+from petapter_registry_server.db.tables import CardRow, CardTag, Commit, Reference, Repository
+from petapter_registry_server.db.visibility import Viewer, visible
 
 Order = Literal["lastModified", "createdAt", "downloads"]
 _DOWNLOADS = func.coalesce(DownloadTotal.total, 0)
@@ -18,15 +19,6 @@ _ORDERS: Mapping[Order, ColumnElement[int]] = {
     "createdAt": Repository.created_ms.expression,
     "downloads": _DOWNLOADS,
 }
-
-
-@dataclass(frozen=True)
-class Viewer:
-    """Which repositories somebody may see: all, or the public ones, and those of the user's namespaces."""
-
-    user_id: int | None
-    sees_all: bool
-    sees_public: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +61,7 @@ def list_repositories(session: Session, query: ListQuery, viewer: Viewer) -> Seq
         .join(Commit, Commit.oid == Reference.commit_oid)
         .join(CardRow, CardRow.commit_oid == Commit.oid)
         .outerjoin(DownloadTotal, DownloadTotal.repository_id == Repository.id)
-        .where(Reference.name == MAIN, Repository.deleted_ms.is_(None), _visible(viewer), *_filters(query))
+        .where(Reference.name == MAIN, Repository.deleted_ms.is_(None), visible(viewer), *_filters(query))
         .order_by(column.desc(), Repository.id.desc())
         .limit(query.limit)
     )
@@ -85,21 +77,12 @@ def position_of(row: Listed) -> Position:
 
 
 def list_own(session: Session, viewer: Viewer, namespace: str | None) -> Sequence[Repository]:
-    """The living repositories of the namespaces that somebody belongs to, or of one of them, by name."""
-    own = exists().where(Membership.namespace_id == Repository.namespace_id, Membership.user_id == viewer.user_id)
-    statement = select(Repository).where(Repository.deleted_ms.is_(None))
-    if not (viewer.sees_all and namespace):
-        statement = statement.where(own)
+    """The living repositories that somebody has a role on, or those in one namespace, by name."""
+    own = true() if viewer.sees_all and namespace else visible(replace(viewer, sees_all=False, sees_public=False))
+    statement = select(Repository).where(Repository.deleted_ms.is_(None), own)
     if namespace:
         statement = statement.where(Repository.lookup.startswith(f"{namespace.lower()}/", autoescape=True))
     return session.scalars(statement.order_by(Repository.lookup)).all()
-
-
-def _visible(viewer: Viewer) -> ColumnElement[bool]:
-    if viewer.sees_all:
-        return true()
-    own = exists().where(Membership.namespace_id == Repository.namespace_id, Membership.user_id == viewer.user_id)
-    return or_(Repository.private.is_(False) if viewer.sees_public else false(), own)
 
 
 def _filters(query: ListQuery) -> list[ColumnElement[bool]]:

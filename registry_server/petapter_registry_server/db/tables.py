@@ -18,6 +18,7 @@ class User(Table):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     created_ms: Mapped[int] = mapped_column(BigInteger)
+    disabled_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Namespace(Table):
@@ -33,7 +34,7 @@ class Namespace(Table):
 
 
 class Membership(Table):
-    """A user's place in a namespace; every member may write."""
+    """A user's role in a namespace: read, write, maintain or admin."""
 
     __tablename__ = "memberships"
 
@@ -43,7 +44,7 @@ class Membership(Table):
 
 
 class Token(Table):
-    """An access token, known by its sha256 alone."""
+    """An access token, known by its sha256 alone. `scope` and `pattern` belong to tokens of the role fineGrained."""
 
     __tablename__ = "tokens"
 
@@ -53,6 +54,11 @@ class Token(Table):
     role: Mapped[str]
     created_ms: Mapped[int] = mapped_column(BigInteger)
     revoked_ms: Mapped[int | None] = mapped_column(BigInteger)
+    name: Mapped[str | None]
+    scope: Mapped[str | None]
+    pattern: Mapped[str | None]
+    expires_ms: Mapped[int | None] = mapped_column(BigInteger)
+    last_used_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Repository(Table):
@@ -157,7 +163,7 @@ class ManifestRow(Table):
 
 
 class AuditRow(Table):
-    """Who changed what; written in the transaction of the change."""
+    """Who changed what; written in the transaction of the change. `sha256` is over the row and the one before."""
 
     __tablename__ = "audit"
 
@@ -167,3 +173,4 @@ class AuditRow(Table):
     action: Mapped[str]
     subject: Mapped[str]
     detail: Mapped[str]
+    sha256: Mapped[str]

@@ -1,53 +1,50 @@
-"""Who is asking, and what they may see and change: the one place that decides."""
+"""Who is asking, and what they may see and change: looks up what services/policy.py decides by."""
 
 import hashlib
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from petapter_registry_server.db import accounts, former_names, repositories
+from petapter_registry_server.clock import now_ms
+from petapter_registry_server.db import accounts, former_names, memberships, repositories
+from petapter_registry_server.db.accounts import TokenHolder
 from petapter_registry_server.db.engine import Database
-from petapter_registry_server.db.search import Viewer
-from petapter_registry_server.db.tables import Repository
+from petapter_registry_server.db.tables import Namespace, Repository
+from petapter_registry_server.db.visibility import Viewer
 from petapter_registry_server.errors import (
     InvalidTokenError,
-    LoginRequiredError,
     NameRetiredError,
+    OrganisationNotFoundError,
     PermissionDeniedError,
     RepositoryMovedError,
     RepositoryNotFoundAnonymouslyError,
     RepositoryNotFoundError,
 )
+from petapter_registry_server.services.callers import ANONYMOUS, CONSOLE, Caller
+from petapter_registry_server.services.patterns import whole_namespace
+from petapter_registry_server.services.policy import Standing, granted, refusal, require_token
+from petapter_registry_server.services.roles import Role, reaches, read_role
 from petapter_schemas.errors import InvalidNameError
-from petapter_schemas.names import split_repo_id
+from petapter_schemas.names import name_key, split_repo_id
 
-Role = Literal["read", "write", "admin"]
-ROLES: tuple[Role, ...] = ("read", "write", "admin")
+__all__ = ["ANONYMOUS", "CONSOLE", "Access", "Caller", "Need", "require_write_role", "token_sha256"]
+
+Resource = Literal["public", "signed", "registry", "account", "organisation", "repository", "site"]
+"""`signed` is what an address or a token made by services/signed_addresses.py allows."""
+_USE_NOTED_EVERY_MS = 60_000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Caller:
-    """The user behind a request, with the role of the token; `user_id` None is anybody without a token."""
+class Need:
+    """What a route does to what; `name` is None where only the body names it, so that the service has to look."""
 
-    user_id: int | None
-    name: str
-    role: str
-    token_id: int | None = None
-    token_created_ms: int = 0
-
-    @property
-    def is_anonymous(self) -> bool:
-        """Whether the request came without a token."""
-        return self.user_id is None
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether the token may do everything."""
-        return self.role == "admin"
-
-
-ANONYMOUS = Caller(user_id=None, name="", role="read")
+    resource: Resource
+    action: Role
+    name: str | None = None
 
 
 def token_sha256(token: str) -> str:
@@ -66,74 +63,142 @@ class Access:
         """The caller that an Authorization header names; no header is an anonymous caller.
 
         Raises:
-            InvalidTokenError: The header holds no token of this registry, or a revoked one.
+            InvalidTokenError: The header holds no token of this registry, or one that is revoked or has expired.
         """
         if authorization is None:
             return ANONYMOUS
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise InvalidTokenError
+        now = now_ms()
         with self._database.read() as session:
-            holder = accounts.find_holder(session, token_sha256(token.strip()))
+            holder = accounts.find_holder(session, token_sha256(token.strip()), at_ms=now)
         if holder is None:
             raise InvalidTokenError
-        return Caller(holder.user_id, holder.user_name, holder.role, holder.token_id, holder.created_ms)
+        self._note_use(holder, now)
+        return _caller(holder)
+
+    def admit(self, authorization: str | None, need: Need) -> Caller:
+        """The caller of a route, refused unless the route's need is met, and held to it.
+
+        Raises:
+            InvalidTokenError: As `authenticate`.
+            RepositoryNotFoundError: The repository does not exist for this caller.
+            OrganisationNotFoundError: The organisation does not.
+            LoginRequiredError: The caller is anonymous.
+            PermissionDeniedError: The caller's role or the token's scope is too small.
+        """
+        if need.resource in {"public", "signed"}:
+            return ANONYMOUS
+        caller = self.authenticate(authorization).narrowed(need.action)
+        if need.resource == "site" and not caller.is_admin:
+            require_token(caller, need.action)
+            raise PermissionDeniedError("only an admin of this registry may do that: use an admin's token")
+        if need.resource in {"repository", "organisation"} and need.name is not None:
+            with self._database.read() as session:
+                find = self.require if need.resource == "repository" else self.organisation
+                find(session, caller, need.name, need.action)
+        elif need.resource != "registry":
+            require_token(caller, need.action)
+        return caller
 
     def viewer(self, caller: Caller) -> Viewer:
         """What the caller may see in lists."""
         sees_public = self._anonymous_may_read or not caller.is_anonymous
-        return Viewer(user_id=caller.user_id, sees_all=caller.is_admin, sees_public=sees_public)
+        return Viewer(caller.user_id, sees_all=caller.is_admin, sees_public=sees_public, pattern=caller.pattern)
 
     def readable(self, session: Session, caller: Caller, repo_id: str) -> Repository:
-        """The repository, when the caller may read it.
+        """The repository, when the caller may read it. Raises: as `require`."""
+        return self.require(session, caller, repo_id, "read")
+
+    def writable(self, session: Session, caller: Caller, repo_id: str) -> Repository:
+        """The repository, when the caller may commit and make branches and tags. Raises: as `require`."""
+        return self.require(session, caller, repo_id, "write")
+
+    def maintainable(self, session: Session, caller: Caller, repo_id: str) -> Repository:
+        """The repository, when the caller may take back what was published. Raises: as `require`."""
+        return self.require(session, caller, repo_id, "maintain")
+
+    def administrable(self, session: Session, caller: Caller, repo_id: str) -> Repository:
+        """The repository, when the caller may delete and hide it and grant rights to it. Raises: as `require`."""
+        return self.require(session, caller, repo_id, "admin")
+
+    def require(self, session: Session, caller: Caller, repo_id: str, needed: Role) -> Repository:
+        """The repository, when the caller's role there reaches `needed`.
 
         Raises:
             RepositoryNotFoundError: There is none, or none for this caller.
             RepositoryMovedError: It has another name by now.
             NameRetiredError: It has another owner by now.
+            LoginRequiredError: The caller sees it but is anonymous.
+            PermissionDeniedError: The caller sees it but may not do that.
         """
         repository = _find(session, repo_id)
         if repository is None:
             self._lead_on(session, caller, repo_id)
-        if repository is None or not self._may_read(session, caller, repository):
-            raise (
-                RepositoryNotFoundAnonymouslyError(repo_id) if caller.is_anonymous else RepositoryNotFoundError(repo_id)
-            )
-        return repository
-
-    def writable(self, session: Session, caller: Caller, repo_id: str) -> Repository:
-        """The repository, when the caller may change it.
-
-        Raises:
-            RepositoryNotFoundError: There is none, or none for this caller.
-            LoginRequiredError: The caller sees it but is anonymous.
-            PermissionDeniedError: The caller sees it but may not change it.
-        """
-        repository = self.readable(session, caller, repo_id)
-        require_write_role(caller)
-        if not _belongs(session, caller, repository.namespace_id):
-            namespace = repository.full_name.partition("/")[0]
-            raise PermissionDeniedError(f"{caller.name} does not belong to {namespace!r}: ask a member or an admin")
+            raise _not_found(caller, repo_id)
+        standing = self._standing(session, caller, repository)
+        if standing.is_open and needed == "read":
+            return repository
+        acting = granted(caller, standing)
+        if acting is None:
+            raise _not_found(caller, repo_id)
+        if not reaches(acting, needed):
+            raise refusal(caller, standing, needed)
         return repository
 
     def belongs(self, session: Session, caller: Caller, repository: Repository) -> bool:
-        """Whether the caller is a member of the repository's namespace, or an admin."""
-        return _belongs(session, caller, repository.namespace_id)
+        """Whether the caller has a role on a repository, and not just leave to read what is open."""
+        return granted(caller, replace(self._standing(session, caller, repository), is_open=False)) is not None
+
+    def _standing(self, session: Session, caller: Caller, repository: Repository) -> Standing:
+        role = None if caller.user_id is None else memberships.role_on(session, repository, caller.user_id)
+        is_open = not repository.private and self.viewer(caller).sees_public
+        return Standing(repository.full_name, read_role(role) if role else None, is_open=is_open)
 
     def _lead_on(self, session: Session, caller: Caller, repo_id: str) -> None:
         """Tell callers who may read it what a repository is called by now, if it had this name once."""
         found = former_names.find_former(session, repo_id)
-        if found is None or not self._may_read(session, caller, found[1]):
+        if found is None:
             return
         former, repository = found
+        standing = self._standing(session, caller, repository)
+        if not standing.is_open and granted(caller, standing) is None:
+            return
         if former.leads_on:
             raise RepositoryMovedError(repo_id, repository.full_name)
         raise NameRetiredError(f"{repo_id} belongs to another namespace by now: ask for {repository.full_name}")
 
-    def _may_read(self, session: Session, caller: Caller, repository: Repository) -> bool:
-        if not repository.private and self.viewer(caller).sees_public:
-            return True
-        return _belongs(session, caller, repository.namespace_id)
+    def organisation(self, session: Session, caller: Caller, name: str, needed: Role) -> Namespace:
+        """The organisation, when the caller's role there reaches `needed`; it exists for members and admins alone.
+
+        Raises:
+            OrganisationNotFoundError: There is none for this caller.
+            LoginRequiredError: The caller is anonymous.
+            PermissionDeniedError: The caller's role or the token's scope is too small.
+        """
+        require_token(caller, "read")
+        namespace = accounts.find_namespace(session, name_key(name))
+        if namespace is None or namespace.name.lower() != name.lower() or namespace.user_id is not None:
+            raise OrganisationNotFoundError(name)
+        standing = namespace_standing(session, caller, namespace)
+        acting = granted(caller, standing)
+        if acting is None and standing.role is None:
+            raise OrganisationNotFoundError(name)
+        if not reaches(acting, needed):
+            raise refusal(caller, standing, needed)
+        return namespace
+
+    def _note_use(self, holder: TokenHolder, now: int) -> None:
+        """Write down that a token is in use; a registry whose disk is full still answers."""
+        before = now - _USE_NOTED_EVERY_MS
+        if holder.last_used_ms is not None and holder.last_used_ms > before:
+            return
+        try:
+            with self._database.write() as session:
+                accounts.note_use(session, holder.token_id, at_ms=now, unless_after_ms=before)
+        except OperationalError:
+            _log.warning("the use of token %d could not be written down", holder.token_id)
 
 
 def require_write_role(caller: Caller) -> None:
@@ -143,26 +208,43 @@ def require_write_role(caller: Caller) -> None:
         LoginRequiredError: The caller is anonymous.
         PermissionDeniedError: The token is for reading only.
     """
-    if caller.is_anonymous:
-        raise LoginRequiredError("a token is needed: log in with 'hf auth login' or 'petapter login'")
-    if caller.role == "read":
-        raise PermissionDeniedError("this token may only read: ask for a token with the role 'write'")
+    require_token(caller, "write")
 
 
-def require_namespace(session: Session, caller: Caller, namespace_id: int, name: str) -> None:
-    """Refuse callers that may not make repositories in a namespace.
+def require_namespace(session: Session, caller: Caller, namespace: Namespace, repo_id: str) -> None:
+    """Refuse callers that may not make this repository in its namespace.
 
     Raises:
-        PermissionDeniedError: The caller does not belong to it.
+        PermissionDeniedError: The caller's role there is too small, or the token is for other repositories.
     """
-    if not _belongs(session, caller, namespace_id):
-        raise PermissionDeniedError(f"{caller.name} does not belong to {name!r}: ask a member, or choose another name")
+    standing = namespace_standing(session, caller, namespace)
+    wanted = Standing(repo_id, standing.role)
+    if not reaches(granted(caller, wanted), "write"):
+        raise refusal(caller, wanted, "write")
 
 
-def _belongs(session: Session, caller: Caller, namespace_id: int) -> bool:
-    if caller.is_admin:
-        return True
-    return caller.user_id is not None and accounts.is_member(session, namespace_id=namespace_id, user_id=caller.user_id)
+def namespace_standing(session: Session, caller: Caller, namespace: Namespace) -> Standing:
+    """What the caller's user is to a namespace."""
+    role = None if caller.user_id is None else memberships.role_in(session, namespace.id, caller.user_id)
+    return Standing(whole_namespace(namespace.name), read_role(role) if role else None)
+
+
+def _caller(holder: TokenHolder) -> Caller:
+    return Caller(
+        user_id=holder.user_id,
+        name=holder.user_name,
+        role=holder.role,
+        token_id=holder.token_id,
+        token_created_ms=holder.created_ms,
+        scope=read_role(holder.scope) if holder.scope else "admin",
+        pattern=holder.pattern,
+        token_name=holder.name,
+        expires_ms=holder.expires_ms,
+    )
+
+
+def _not_found(caller: Caller, repo_id: str) -> RepositoryNotFoundError:
+    return RepositoryNotFoundAnonymouslyError(repo_id) if caller.is_anonymous else RepositoryNotFoundError(repo_id)
 
 
 def _find(session: Session, repo_id: str) -> Repository | None:

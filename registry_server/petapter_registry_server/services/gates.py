@@ -44,9 +44,9 @@ class Gates:
         self._access = access
 
     def set_mode(self, caller: Caller, repo_id: str, mode: Mode | None) -> None:
-        """Gate a repository, or open it. Raises: as `Access.writable`."""
+        """Gate a repository, or open it. Raises: as `Access.administrable`."""
         with self._database.write() as session:
-            repository = self._access.writable(session, caller, repo_id)
+            repository = self._access.administrable(session, caller, repo_id)
             gates.set_mode(session, repository.id, mode)
             audit.record(session, actor=caller.name, action="gate.set", subject=repo_id, detail=mode or "open")
 
@@ -72,9 +72,9 @@ class Gates:
             return status
 
     def requests(self, caller: Caller, repo_id: str, status: Status) -> Sequence[Asking]:
-        """Who asked. Raises: as `Access.writable`."""
+        """Who asked. Raises: as `Access.administrable`."""
         with self._database.read() as session:
-            repository = self._access.writable(session, caller, repo_id)
+            repository = self._access.administrable(session, caller, repo_id)
             rows = gates.list_requests(session, repository.id, status)
         return [Asking(request.id, name, request.status, request.created_ms) for request, name in rows]
 
@@ -85,7 +85,7 @@ class Gates:
             InvalidRequestError: Nobody of that name or id asked.
         """
         with self._database.write() as session:
-            repository = self._access.writable(session, caller, repo_id)
+            repository = self._access.administrable(session, caller, repo_id)
             request = _request(session, repository, decision)
             if request is None:
                 raise InvalidRequestError(f"there is no such request for access to {repo_id}: list the pending ones")
@@ -105,7 +105,7 @@ class Gates:
             InvalidRequestError: There is no such user.
         """
         with self._database.write() as session:
-            repository = self._access.writable(session, caller, repo_id)
+            repository = self._access.administrable(session, caller, repo_id)
             user = accounts.find_user(session, user_name)
             if user is None:
                 raise InvalidRequestError(f"there is no user {user_name!r}")

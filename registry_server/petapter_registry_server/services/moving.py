@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from petapter_registry_server.db import accounts, audit, former_names, repositories
+from petapter_registry_server.db import accounts, audit, former_names, memberships, repositories
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.tables import Namespace, Repository
 from petapter_registry_server.errors import InvalidRequestError, NameTakenError
@@ -26,18 +26,20 @@ class Moving:
         Raises:
             InvalidNameError: The new name breaks the rules.
             RepositoryNotFoundError: There is none of the old name for this caller.
-            PermissionDeniedError: The caller may not write in both namespaces.
+            PermissionDeniedError: The caller is no admin of the repository, or may not write where it is to go.
             NameTakenError: Something has or had the new name, or one that looks like it.
             InvalidRequestError: There is no such namespace, or the repository has this name already.
         """
         namespace_name, name = split_repo_id(target)
         with self._database.write() as session:
-            repository = self._access.writable(session, caller, source)
+            repository = self._access.administrable(session, caller, source)
             namespace = _existing_namespace(session, namespace_name)
-            require_namespace(session, caller, namespace.id, namespace.name)
             new_name = f"{namespace.name}/{name}"
+            require_namespace(session, caller, namespace, new_name)
             _refuse_taken(session, repository, new_name)
             before = repository.full_name
+            if namespace.id != repository.namespace_id:
+                memberships.remove_grants(session, repository.id)  # given by those who owned it
             _rename(session, repository, namespace, new_name)
             audit.record(session, actor=caller.name, action="repository.move", subject=before, detail=new_name)
         return new_name

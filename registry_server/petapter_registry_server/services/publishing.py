@@ -153,12 +153,12 @@ class Publishing:
             PermissionDeniedError: The caller may not write there.
         """
         with self._database.read() as session:
-            repository = self._access.writable(session, caller, at.repo_id)
+            repository = self._access.maintainable(session, caller, at.repo_id)
             head_oid = find_branch(session, repository, at.revision).commit_oid
             tree = commits.read_tree(session, head_oid)
         examined = examine(tree, lambda file: self._blobs.local_path(file.sha256))
         with self._database.write() as session:
-            repository = self._access.writable(session, caller, at.repo_id)
+            repository = self._access.maintainable(session, caller, at.repo_id)
             branch = find_branch(session, repository, at.revision)
             if branch.commit_oid != head_oid:
                 raise StaleParentError

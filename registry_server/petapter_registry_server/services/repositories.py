@@ -6,13 +6,14 @@ from sqlalchemy.orm import Session
 
 from petapter_registry_server.card import Card
 from petapter_registry_server.clock import now_ms
-from petapter_registry_server.db import accounts, audit, commits, former_names, repositories
+from petapter_registry_server.db import accounts, audit, commits, former_names, memberships, repositories
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.repositories import BRANCH, MAIN, TAG
 from petapter_registry_server.db.tables import Namespace, Reference, Repository
 from petapter_registry_server.errors import (
     InvalidRequestError,
     NameRetiredError,
+    PermissionDeniedError,
     ReferenceExistsError,
     RepositoryExistsError,
     RevisionNotFoundError,
@@ -20,6 +21,7 @@ from petapter_registry_server.errors import (
 from petapter_registry_server.services.access import Access, Caller, require_namespace, require_write_role
 from petapter_registry_server.services.commit_ids import CommitText, new_commit
 from petapter_registry_server.services.revisions import check_reference_name, resolve_revision
+from petapter_registry_server.services.roles import Role
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import TreeFile
 from petapter_schemas.digests import git_blob_sha1, sha256_bytes
@@ -50,13 +52,13 @@ class Repositories:
     def create(self, caller: Caller, repo_id: str, *, private: bool) -> str:
         """Make a repository with its first commit and return its canonical name.
 
-        A namespace that does not exist yet is made and belongs to the caller.
+        A namespace that does not exist yet is made, and the caller is its admin.
 
         Raises:
             InvalidNameError: The name breaks the rules.
             RepositoryExistsError: The repository is there.
             NameRetiredError: The name belonged to a deleted repository.
-            PermissionDeniedError: The caller does not belong to the namespace.
+            PermissionDeniedError: The caller may not write in the namespace, or found one.
         """
         require_write_role(caller)
         split_repo_id(repo_id)
@@ -77,17 +79,18 @@ class Repositories:
 
         Raises:
             RepositoryNotFoundError: There is none for this caller.
-            PermissionDeniedError: The caller may not write there.
+            PermissionDeniedError: The caller is no admin there.
         """
         with self._database.write() as session:
-            repository = self._access.writable(session, caller, repo_id)
+            repository = self._access.administrable(session, caller, repo_id)
             repository.deleted_ms = now_ms()
+            memberships.remove_grants(session, repository.id)
             audit.record(session, actor=caller.name, action="repository.delete", subject=repository.full_name)
 
     def set_private(self, caller: Caller, repo_id: str, *, private: bool) -> None:
         """Hide a repository from all but its namespace, or show it."""
         with self._database.write() as session:
-            repository = self._access.writable(session, caller, repo_id)
+            repository = self._access.administrable(session, caller, repo_id)
             repository.private = private
             detail = "private" if private else "public"
             audit.record(session, actor=caller.name, action="repository.visibility", subject=repo_id, detail=detail)
@@ -130,8 +133,9 @@ class Repositories:
         self._delete_reference(caller, repo_id, TAG, name)
 
     def _delete_reference(self, caller: Caller, repo_id: str, kind: str, name: str) -> None:
+        needed: Role = "maintain" if kind == TAG else "write"
         with self._database.write() as session:
-            repository = self._access.writable(session, caller, repo_id)
+            repository = self._access.require(session, caller, repo_id, needed)
             reference = repositories.find_reference(session, repository.id, kind, name)
             if reference is None:
                 raise RevisionNotFoundError(name)
@@ -155,13 +159,15 @@ def _namespace_for(session: Session, caller: Caller, repo_id: str) -> Namespace:
         return _found_namespace(session, caller, name)
     if namespace.name.lower() != name.lower():
         raise InvalidRequestError(f"namespace {name!r} looks like {namespace.name!r}: choose another name")
-    require_namespace(session, caller, namespace.id, namespace.name)
+    require_namespace(session, caller, namespace, repo_id)
     return namespace
 
 
 def _found_namespace(session: Session, caller: Caller, name: str) -> Namespace:
     if caller.user_id is None:  # `require_write_role` has refused anonymous callers
         raise InvalidRequestError(f"namespace {name!r} needs an owner")
+    if not caller.is_unlimited:
+        raise PermissionDeniedError(f"there is no namespace {name!r}, and this token may not found one")
     namespace = Namespace(name=name, key=name_key(name), user_id=None, created_ms=now_ms())
     accounts.add_namespace(session, namespace, owner_id=caller.user_id)
     audit.record(session, actor=caller.name, action="namespace.create", subject=name)

@@ -4,13 +4,16 @@ from dataclasses import dataclass
 
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
+from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.moving import Moving
+from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.signed_addresses import SignedAddresses
+from petapter_registry_server.services.tokens import Tokens
 from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.xet import Xet
 
@@ -21,6 +24,9 @@ class Services:
 
     access: Access
     accounts: Accounts
+    tokens: Tokens
+    organisations: Organisations
+    audit: AuditLog
     repositories: Repositories
     reading: Reading
     publishing: Publishing

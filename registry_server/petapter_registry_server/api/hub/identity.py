@@ -8,8 +8,12 @@ from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
 from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.clock import hub_date
 from petapter_registry_server.errors import LoginRequiredError
+from petapter_registry_server.services.callers import Caller
+from petapter_registry_server.services.roles import FINE_GRAINED, ROLES
 
 router = APIRouter()
+
+_PERMISSIONS = ["repo.content.read", "repo.write", "repo.maintain", "repo.admin"]
 
 
 @router.get("/api/whoami-v2")
@@ -18,11 +22,6 @@ def whoami(caller: CurrentCaller, services: AllServices) -> dict[str, Any]:
     if caller.user_id is None:
         raise LoginRequiredError("no token was sent: log in with 'hf auth login' or 'petapter login'")
     teams = services.accounts.teams_of(caller.user_id)
-    token = {
-        "displayName": f"token-{caller.token_id}",
-        "role": "read" if caller.role == "read" else "write",  # clients know no other roles
-        "createdAt": hub_date(caller.token_created_ms),
-    }
     return {
         "type": "user",
         "id": str(caller.user_id),
@@ -30,8 +29,28 @@ def whoami(caller: CurrentCaller, services: AllServices) -> dict[str, Any]:
         "fullname": caller.name,
         "isPro": False,
         "orgs": [{"type": "org", "name": name, "fullname": name, "roleInOrg": role} for name, role in teams],
-        "auth": {"type": "access_token", "accessToken": token},
+        "auth": {"type": "access_token", "accessToken": _token_shape(caller)},
     }
+
+
+def _token_shape(caller: Caller) -> dict[str, Any]:
+    """The token as the Hub shows it; the Hub has no admins, and its scopes are lists of permissions."""
+    shape: dict[str, Any] = {
+        "displayName": caller.token_name or f"token-{caller.token_id}",
+        "role": "write" if caller.role == "admin" else caller.role,
+        "createdAt": hub_date(caller.token_created_ms),
+    }
+    if caller.role == FINE_GRAINED:
+        permissions = _PERMISSIONS[: ROLES.index(caller.cap) + 1]
+        scoped = [{"entity": _entity(caller.pattern), "permissions": permissions}] if caller.pattern else []
+        everywhere = [] if caller.pattern else permissions
+        shape["fineGrained"] = {"canReadGatedRepos": False, "global": everywhere, "scoped": scoped}
+    return shape
+
+
+def _entity(pattern: str) -> dict[str, str]:
+    namespace, _, name = pattern.partition("/")
+    return {"type": "org", "name": namespace} if name == "*" else {"type": "model", "name": pattern}
 
 
 @router.get("/api/models/{namespace}/{name}/auth-check")

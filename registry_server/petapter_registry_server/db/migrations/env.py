@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from petapter_registry_server.db import downloads, former_names, gates, people_tables, uploads  # noqa: F401 (tables)
 from petapter_registry_server.db.tables import Table
 
 context.configure(

@@ -1,0 +1,1 @@
+"""Routes about people: organisations, rights on modules, tokens, the audit."""

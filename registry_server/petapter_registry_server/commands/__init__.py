@@ -1,0 +1,1 @@
+"""Groups of console commands on a data directory."""

@@ -1,0 +1,98 @@
+"""`petapter-registry user …` and `petapter-registry org …`: users, organisations and their members."""
+
+from typing import Annotated
+
+import typer
+
+from petapter_registry_server.commands.opened import Data, opened_database, opened_organisations
+from petapter_registry_server.services.accounts import Accounts
+from petapter_registry_server.services.callers import CONSOLE
+from petapter_registry_server.services.roles import Role
+
+user_app = typer.Typer(help="Users of a data directory.", no_args_is_help=True)
+org_app = typer.Typer(help="Organisations of a data directory.", no_args_is_help=True)
+member_app = typer.Typer(help="Members of an organisation.", no_args_is_help=True)
+org_app.add_typer(member_app, name="member")
+
+User = Annotated[str, typer.Argument(help="The user's name.")]
+Organisation = Annotated[str, typer.Argument(help="The organisation's name.")]
+
+
+@user_app.command("create")
+def create_user(data: Data, user: User) -> None:
+    """Register a user, with the namespace of the same name."""
+    with opened_database(data) as database:
+        Accounts(database).create_user(user)
+    typer.echo(f"created user {user}: 'petapter-registry token create --user {user}' makes a token")
+
+
+@user_app.command("list")
+def list_users(data: Data) -> None:
+    """List users, oldest first."""
+    with opened_database(data) as database:
+        for line in Accounts(database).list_users():
+            state = f"disabled {line.disabled}" if line.disabled else "enabled"
+            typer.echo(f"{line.name}\t{line.created}\t{state}")
+
+
+@user_app.command("disable")
+def disable_user(data: Data, user: User) -> None:
+    """Shut a user out and revoke every token; what the user published stays."""
+    with opened_database(data) as database:
+        Accounts(database).disable_user(user)
+    typer.echo(f"disabled user {user}")
+
+
+@user_app.command("enable")
+def enable_user(data: Data, user: User) -> None:
+    """Let a disabled user in again, with new tokens."""
+    with opened_database(data) as database:
+        Accounts(database).enable_user(user)
+    typer.echo(f"enabled user {user}")
+
+
+@org_app.command("create")
+def create_organisation(
+    data: Data, organisation: Organisation, admin: Annotated[str, typer.Option(help="The user who is its first admin.")]
+) -> None:
+    """Make an organisation."""
+    with opened_organisations(data) as organisations:
+        organisations.create(CONSOLE, organisation, admin=admin)
+    typer.echo(f"created organisation {organisation}")
+
+
+@org_app.command("list")
+def list_organisations(data: Data) -> None:
+    """List organisations by name."""
+    with opened_organisations(data) as organisations:
+        for name, _ in organisations.list_for(CONSOLE):
+            typer.echo(name)
+
+
+@member_app.command("add")
+def add_member(
+    data: Data,
+    organisation: Organisation,
+    user: User,
+    role: Annotated[Role, typer.Option(help="What the member may do.")] = "write",
+) -> None:
+    """Give a user a role in an organisation, or another one."""
+    with opened_organisations(data) as organisations:
+        organisations.set_member(CONSOLE, organisation, user, role)
+    typer.echo(f"{user} has the role {role} in {organisation}")
+
+
+@member_app.command("remove")
+def remove_member(data: Data, organisation: Organisation, user: User) -> None:
+    """Take a user out of an organisation, with every role on its modules."""
+    with opened_organisations(data) as organisations:
+        organisations.remove_member(CONSOLE, organisation, user)
+    typer.echo(f"{user} does not belong to {organisation} any more")
+
+
+@member_app.command("list")
+def list_members(data: Data, organisation: Organisation) -> None:
+    """List the members of an organisation with their roles."""
+    with opened_organisations(data) as organisations:
+        for line in organisations.members(CONSOLE, organisation):
+            typer.echo(f"{line.user}\t{line.role}\t{'disabled' if line.is_disabled else 'enabled'}")

@@ -1,0 +1,62 @@
+"""Roles, grants on one module, fine-grained tokens, and the audit as a chain."""
+
+import json
+from hashlib import sha256
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Change the tables and carry over what is in them."""
+    op.add_column("users", sa.Column("disabled_ms", sa.BigInteger(), nullable=True))
+    for column in (
+        sa.Column("name", sa.String(), nullable=True),
+        sa.Column("scope", sa.String(), nullable=True),
+        sa.Column("pattern", sa.String(), nullable=True),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_ms", sa.BigInteger(), nullable=True),
+    ):
+        op.add_column("tokens", column)
+    op.execute("UPDATE memberships SET role = 'admin' WHERE role = 'owner'")
+    op.create_table(
+        "grants",
+        sa.Column("repository_id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["repository_id"], ["repositories.id"]),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("repository_id", "user_id"),
+    )
+    op.create_index(op.f("ix_grants_user_id"), "grants", ["user_id"], unique=False)
+    _chain_audit()
+
+
+def _chain_audit() -> None:
+    """Give every row its sha256, and write down where the chain ends; db/audit.py says what the sha256 is over."""
+    head = op.create_table(
+        "audit_head",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("row_id", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.add_column("audit", sa.Column("sha256", sa.String(), nullable=True))
+    last, previous = 0, "0" * 64
+    connection = op.get_bind()
+    rows = connection.execute(
+        sa.text("SELECT id, at_ms, actor, action, subject, detail FROM audit ORDER BY id")
+    ).all()
+    for row in rows:
+        content = json.dumps([previous, *row], separators=(",", ":"))
+        last, previous = row.id, sha256(content.encode("ascii")).hexdigest()
+        connection.execute(sa.text("UPDATE audit SET sha256 = :sha256 WHERE id = :id"), {"sha256": previous, "id": last})
+    op.bulk_insert(head, [{"id": 1, "row_id": last, "sha256": previous}])
+    with op.batch_alter_table("audit") as batch:
+        batch.alter_column("sha256", existing_type=sa.String(), nullable=False)

@@ -1,0 +1,295 @@
+"""Every route against every kind of caller: each cell stands in a table below and is asserted at the wire."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from fastapi import APIRouter
+
+from petapter_registry_server.api.route_policy import NOT_OFFERED, POLICY, QUESTIONS, check_declared
+from petapter_registry_server.errors import PermissionDeniedError
+from petapter_registry_server.services.accounts import TokenLimits
+from petapter_registry_server.services.callers import CONSOLE
+from petapter_registry_server.services.roles import ROLES
+from petapter_registry_server.settings import Settings
+from tests.registry_server.conftest import Caller, Registry, commit_body, running
+
+# ok: not refused.  login: 401, a token is needed.  bad: 401, the token is none.  deny: 403.
+# hide: 404, there is no such repository.  anon: 401, the same to a caller without a token.
+# For each repository: read, write, maintain, admin.
+REPOSITORIES = """
+                  team/public             team/private            other/public            other/private
+anonymous         ok    login login login anon  anon  anon  anon  ok    login login login anon  anon  anon  anon
+stranger          ok    deny  deny  deny  hide  hide  hide  hide  ok    deny  deny  deny  hide  hide  hide  hide
+reader            ok    deny  deny  deny  ok    deny  deny  deny  ok    deny  deny  deny  hide  hide  hide  hide
+writer            ok    ok    deny  deny  ok    ok    deny  deny  ok    deny  deny  deny  hide  hide  hide  hide
+maintainer        ok    ok    ok    deny  ok    ok    ok    deny  ok    deny  deny  deny  hide  hide  hide  hide
+owner             ok    ok    ok    ok    ok    ok    ok    ok    ok    deny  deny  deny  hide  hide  hide  hide
+other-owner       ok    deny  deny  deny  hide  hide  hide  hide  ok    ok    ok    ok    ok    ok    ok    ok
+granted           ok    deny  deny  deny  ok    ok    deny  deny  ok    deny  deny  deny  hide  hide  hide  hide
+read-token        ok    deny  deny  deny  ok    deny  deny  deny  ok    deny  deny  deny  hide  hide  hide  hide
+read-scope        ok    deny  deny  deny  ok    deny  deny  deny  ok    deny  deny  deny  hide  hide  hide  hide
+write-scope       ok    ok    deny  deny  ok    ok    deny  deny  ok    deny  deny  deny  hide  hide  hide  hide
+team-pattern      ok    ok    ok    ok    ok    ok    ok    ok    ok    deny  deny  deny  hide  hide  hide  hide
+public-pattern    ok    ok    ok    ok    hide  hide  hide  hide  ok    deny  deny  deny  hide  hide  hide  hide
+other-pattern     ok    deny  deny  deny  hide  hide  hide  hide  ok    deny  deny  deny  hide  hide  hide  hide
+expired           bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad
+revoked           bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad
+disabled          bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad
+site-admin        ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
+"""
+
+# none: 404, there is no such organisation. `new` is making a repository in the organisation, `found` one in a new one.
+REST = """
+                  account            team               other              site lists found
+                  read  write admin  read  admin new    read  admin new    read read  new
+anonymous         login login login  login login login  login login login  login ok    login
+stranger          ok    ok    ok     none  none  deny   none  none  deny   deny  ok    ok
+reader            ok    ok    ok     ok    deny  deny   none  none  deny   deny  ok    ok
+writer            ok    ok    ok     ok    deny  ok     none  none  deny   deny  ok    ok
+maintainer        ok    ok    ok     ok    deny  ok     none  none  deny   deny  ok    ok
+owner             ok    ok    ok     ok    ok    ok     none  none  deny   deny  ok    ok
+other-owner       ok    ok    ok     none  none  deny   ok    ok    ok     deny  ok    ok
+granted           ok    ok    ok     none  none  deny   none  none  deny   deny  ok    ok
+read-token        ok    deny  deny   ok    deny  deny   none  none  deny   deny  ok    deny
+read-scope        ok    deny  deny   ok    deny  deny   none  none  deny   deny  ok    deny
+write-scope       ok    ok    deny   ok    deny  ok     none  none  deny   deny  ok    deny
+team-pattern      ok    ok    ok     ok    ok    ok     none  none  deny   deny  ok    deny
+public-pattern    ok    ok    ok     deny  deny  deny   none  none  deny   deny  ok    deny
+other-pattern     ok    ok    ok     deny  deny  deny   none  none  deny   deny  ok    deny
+expired           bad   bad   bad    bad   bad   bad    bad   bad   bad    bad   bad   bad
+revoked           bad   bad   bad    bad   bad   bad    bad   bad   bad    bad   bad   bad
+disabled          bad   bad   bad    bad   bad   bad    bad   bad   bad    bad   bad   bad
+site-admin        ok    ok    ok     ok    ok    ok     ok    ok    ok     ok    ok    ok
+"""
+TARGETS = ("team/public", "team/private", "other/public", "other/private")
+BY_BODY = {"POST /api/repos/create", "DELETE /api/repos/delete", "POST /api/repos/move"}
+TOO_SMALL = {"anonymous": "login", "read-token": "deny", "read-scope": "deny", "write-scope": "deny"}
+"""Callers who can delete nothing are told so before the body, which names the repository, is read."""
+
+MODEL = "/api/models/{namespace}/{name}"
+BODIES: Mapping[str, Mapping[str, Any]] = {
+    "POST /api/validate-yaml": {"json": {"content": "x"}},
+    f"POST {MODEL}/commit/{{revision}}": {"content": commit_body({"a.txt": b"1"})},
+    f"POST {MODEL}/preupload/{{revision}}": {"json": {"files": []}},
+    f"POST {MODEL}/tag/{{revision}}": {"json": {"tag": "v1"}},
+    "PUT /api/petapter/v1/modules/{namespace}/{name}/grants/{user}": {"json": {"role": "read"}},
+    "PUT /api/petapter/v1/organisations/{organisation}/members/{user}": {"json": {"role": "read"}},
+}
+"""What routes are sent; the others, and every refused request, get an empty object."""
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    return {words[0]: words[1:] for line in table.splitlines() if (words := line.split()) and len(words) > 8}
+
+
+def repository_cells() -> dict[tuple[str, str, str], str]:
+    """By caller, repository and action."""
+    return {
+        (caller, target, action): cell
+        for caller, cells in rows(REPOSITORIES).items()
+        for (target, action), cell in zip(
+            [(target, action) for target in TARGETS for action in ROLES], cells, strict=True
+        )
+    }
+
+
+CELLS = repository_cells()
+OTHERS = {caller: cells for caller, cells in rows(REST).items() if caller in rows(REPOSITORIES)}
+COLUMNS = dict(zip(
+    ["account read", "account write", "account admin", "team read", "team admin", "team new", "other read",
+     "other admin", "other new", "site read", "registry read", "found new"], range(12), strict=True,
+))  # fmt: skip
+CALLERS = tuple(rows(REPOSITORIES))
+
+
+@dataclass(frozen=True)
+class World:
+    registry: Registry
+    callers: Mapping[str, Caller]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with running(Settings(data=tmp_path_factory.mktemp("matrix") / "data")) as registry:
+        people(registry)
+        yield World(registry, {name: Caller(registry.client, token(registry, name)) for name in CALLERS})
+
+
+def people(registry: Registry) -> None:
+    services = registry.app.state.services
+    for user in ("stranger", "reader", "writer", "maintainer", "owner", "other-owner", "granted", "disabled", "parrot"):
+        services.accounts.create_user(user)
+    services.organisations.create(CONSOLE, "team", admin="owner")
+    services.organisations.create(CONSOLE, "other", admin="other-owner")
+    for user, role in (("reader", "read"), ("writer", "write"), ("maintainer", "maintain"), ("disabled", "admin")):
+        services.organisations.set_member(CONSOLE, "team", user, role)
+    for target in TARGETS:
+        assert registry.admin.create(target, private=target.endswith("private")).status_code == 200
+    services.organisations.grant(CONSOLE, "team/private", "granted", "write")
+
+
+LIMITED = {
+    "read-scope": TokenLimits(scope="read"),
+    "write-scope": TokenLimits(scope="write"),
+    "team-pattern": TokenLimits(scope="admin", pattern="team/*"),
+    "public-pattern": TokenLimits(scope="admin", pattern="team/public"),
+    "other-pattern": TokenLimits(scope="admin", pattern="elsewhere/*"),
+    "expired": TokenLimits(expires_ms=1),
+}
+
+
+def token(registry: Registry, name: str) -> str | None:
+    accounts = registry.app.state.services.accounts
+    if name == "anonymous":
+        return None
+    if name == "site-admin":
+        return registry.admin_token
+    if name in LIMITED:
+        return accounts.issue_token("owner", "write", LIMITED[name]).secret
+    if name == "read-token":
+        return accounts.issue_token("owner", "read").secret
+    issued = accounts.issue_token("owner" if name == "revoked" else name, "write")
+    if name == "revoked":
+        accounts.revoke_token(issued.id)
+    if name == "disabled":
+        accounts.disable_user("disabled")
+    return issued.secret
+
+
+def verdict(answer: Any) -> str:
+    """In the words of the tables."""
+    status, code = answer.status_code, answer.headers.get("X-Error-Code")
+    message = answer.headers.get("X-Error-Message", "")
+    assert status < 500, message
+    if status == 401 and message == "Invalid credentials in Authorization header":
+        return "bad"
+    if status in {401, 404} and code == "RepoNotFound":
+        return "anon" if status == 401 else "hide"
+    if status == 404 and message.startswith("there is no organisation"):
+        return "none"
+    return {401: "login", 403: "deny"}.get(status, "ok")
+
+
+def send(caller: Caller, route: str, target: str, **options: Any) -> str:
+    """Call a route on a repository (or an organisation); a part of the path that is not named stands for itself."""
+    method, _, path = route.partition(" ")
+    namespace, _, name = target.partition("/")
+    filled = path.replace(":path}", "}").format(
+        namespace=namespace, name=name, organisation=namespace, revision="main", folder="nowhere",
+        path=".gitattributes", user="parrot", token=999, topic="x", channel="x", version="x",
+        digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks",
+    )  # fmt: skip
+    content = options or BODIES.get(route, {"json": {}})
+    return verdict(caller.call(method, filled, **({} if method in {"GET", "HEAD"} else content)))
+
+
+@pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource == "repository" and r not in BY_BODY])
+def test_repository_route_does_what_the_table_says(world: World, route: str) -> None:
+    action = POLICY[route].action
+    found = {(who, target): send(world.callers[who], route, target) for who in CALLERS for target in TARGETS}
+    assert found == {(who, target): CELLS[who, target, action] for who, target in found}
+
+
+def test_repository_is_deleted_by_whom_the_table_says(world: World) -> None:
+    found = {}
+    for number, (who, target) in enumerate((who, target) for who in CALLERS for target in TARGETS):
+        name, caller = target, world.callers[who]
+        if CELLS[who, target, "admin"] == "ok":
+            name = f"{target}-{number}"
+            assert world.registry.admin.create(name, private=target.endswith("private")).status_code == 200
+            caller = for_this_one(world, name) if who == "public-pattern" else caller
+        found[who, target] = verdict(caller.delete(name))
+    assert found == {(who, target): TOO_SMALL.get(who, CELLS[who, target, "admin"]) for who, target in found}
+
+
+def test_repository_is_renamed_by_whom_the_table_says(world: World) -> None:
+    found = {}
+    for number, (who, target) in enumerate((who, target) for who in CALLERS for target in TARGETS):
+        name, caller = target, world.callers[who]
+        if CELLS[who, target, "admin"] == "ok":
+            name = f"{target}-to-rename-{number}"
+            assert world.registry.admin.create(name, private=target.endswith("private")).status_code == 200
+        body = {"fromRepo": name, "toRepo": f"{target}-renamed-{number}", "type": "model"}
+        if who != "public-pattern":  # a token for one name alone cannot give another one
+            found[who, target] = verdict(caller.call("POST", "/api/repos/move", json=body))
+    assert found == {(who, target): TOO_SMALL.get(who, CELLS[who, target, "admin"]) for who, target in found}
+
+
+def for_this_one(world: World, repo_id: str) -> Caller:
+    accounts = world.registry.app.state.services.accounts
+    limits = TokenLimits(scope="admin", pattern=repo_id)
+    return Caller(world.registry.client, accounts.issue_token("owner", "write", limits).secret)
+
+
+@pytest.mark.parametrize("organisation", ["team", "other"])
+def test_repository_is_made_by_whom_the_table_says(world: World, organisation: str) -> None:
+    made = {
+        who: verdict(caller.create(f"{organisation}/made-by-{who}-{organisation}"))
+        for who, caller in world.callers.items()
+    }
+    assert made == {who: OTHERS[who][COLUMNS[f"{organisation} new"]] for who in made}
+
+
+def test_namespace_is_founded_by_whom_the_table_says(world: World) -> None:
+    made = {who: verdict(caller.create(f"of-{who}/first")) for who, caller in world.callers.items()}
+    assert made == {who: OTHERS[who][COLUMNS["found new"]] for who in made}
+
+
+@pytest.mark.parametrize("organisation", ["team", "other"])
+@pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource == "organisation"])
+def test_organisation_route_does_what_the_table_says(world: World, route: str, organisation: str) -> None:
+    column = COLUMNS[f"{organisation} {POLICY[route].action}"]
+    found = {who: send(caller, route, organisation) for who, caller in world.callers.items()}
+    assert found == {who: OTHERS[who][column] for who in found}
+
+
+@pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource in {"account", "site", "registry"}])
+def test_route_about_no_repository_does_what_the_table_says(world: World, route: str) -> None:
+    need = POLICY[route]
+    found = {who: send(caller, route, "absent/absent") for who, caller in world.callers.items()}
+    passed = {who: "ok" if answer in {"none", "hide", "anon"} else answer for who, answer in found.items()}
+    assert passed == {who: OTHERS[who][COLUMNS[f"{need.resource} {need.action}"]] for who in found}
+
+
+@pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource == "public"])
+def test_public_route_refuses_nobody(world: World, route: str) -> None:
+    assert {send(caller, route, "team/public") for caller in world.callers.values()} == {"ok"}
+
+
+@pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource == "signed"])
+def test_signed_route_lets_no_token_through_but_its_own(world: World, route: str) -> None:
+    found = {send(caller, route, "team/public", content=b"x") for caller in world.callers.values()}
+    assert found <= {"deny", "bad"}
+
+
+def test_route_without_a_declaration_does_not_start() -> None:
+    router = APIRouter()
+    router.add_api_route("/api/petapter/v1/forgotten", lambda: None, methods=["GET"])
+    with pytest.raises(LookupError, match="GET /api/petapter/v1/forgotten declares no resource and action"):
+        check_declared([router])
+
+
+def test_route_that_may_change_something_with_the_right_to_read_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    route = f"POST {MODEL}/tag/{{revision}}"
+    declared = replace(POLICY[route], action="read")
+    monkeypatch.setattr("petapter_registry_server.api.route_policy.POLICY", {route: declared})
+    router = APIRouter()
+    router.add_api_route(route.removeprefix("POST "), lambda: None, methods=["POST"])
+    with pytest.raises(LookupError, match="declares 'read'"):
+        check_declared([router])
+
+
+def test_caller_of_a_route_that_reads_cannot_write_whatever_the_route_calls(world: World) -> None:
+    services = world.registry.app.state.services
+    for who in ("owner", "site-admin"):
+        caller = services.access.authenticate(f"Bearer {world.callers[who].token}").narrowed("read")
+        with services.access._database.read() as session, pytest.raises(PermissionDeniedError):
+            services.access.writable(session, caller, "team/public")
+
+
+def test_questions_are_the_only_unsafe_routes_with_the_right_to_read() -> None:
+    unsafe = {r for r, n in POLICY.items() if n.action == "read" and r.split()[0] not in {"GET", "HEAD"}}
+    assert unsafe == QUESTIONS
+    assert not [route for route in POLICY if NOT_OFFERED.fullmatch(route.partition(" ")[2])]
