@@ -20,6 +20,7 @@ from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.publishing import Publishing
+from petapter_registry_server.services.rate_limits import RateLimits, Rates
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.signed_addresses import SignedAddresses
@@ -72,6 +73,7 @@ def wire(settings: Settings, database: Database) -> Services:
         tokens=Tokens(database),
         organisations=Organisations(database, access),
         audit=AuditLog(database),
+        rate_limits=RateLimits(Rates(settings.user_rate, settings.address_rate)),
         repositories=Repositories(database, access, blobs),
         reading=Reading(database, access, gates, blobs),
         gates=gates,

@@ -21,6 +21,8 @@ RegistryError
  |- NameTakenError               a new name that something has or had already
  |- NameRetiredError             the name belonged to a deleted repository
  |- StaleParentError             the branch moved since the caller looked
+ |- TooManyRequestsError         more requests than one user or address may send
+ |- QuotaExceededError           a namespace that would hold more than it may
  |- TooLargeError                a body or file above its limit
  |- NotOfferedError              a part of the Hub's protocol that this registry does not speak
  |- RangeNotSatisfiableError     a byte range outside the file
@@ -156,6 +158,20 @@ class StaleParentError(RegistryError):
 
 class TooLargeError(RegistryError):
     """A body or a file exceeds its limit."""
+
+
+class TooManyRequestsError(RegistryError):
+    """A user or an address sent `limit` requests in `window_s` seconds, and more are taken in `wait_s`."""
+
+    def __init__(self, *, limit: int, window_s: int, wait_s: int) -> None:
+        super().__init__(f"more than {limit} requests in {window_s} seconds: try again in {wait_s} seconds")
+        self.limit = limit
+        self.window_s = window_s
+        self.wait_s = wait_s
+
+
+class QuotaExceededError(RegistryError):
+    """A namespace would hold more than it may."""
 
 
 class NotOfferedError(RegistryError):

@@ -22,6 +22,9 @@ class Settings(BaseSettings):
         max_inline_bytes: Larger files travel apart from the commit, by LFS or Xet.
         max_commit_bytes: Limit of the body of one commit; file contents travel in base64, a third longer than they are.
         max_tree_files: Limit of files in one commit's tree.
+        rate_limits: Whether requests are counted. Unset, they are unless `host` is a loopback address.
+        rate_limit_user: Requests that a user may send in five minutes.
+        rate_limit_address: Requests that an address may send in five minutes without a token.
     """
 
     model_config = SettingsConfigDict(env_prefix="PETAPTER_REGISTRY_", frozen=True)
@@ -34,11 +37,28 @@ class Settings(BaseSettings):
     max_inline_bytes: int = Field(default=10 * MIB, ge=1)
     max_commit_bytes: int = Field(default=512 * MIB, ge=1)
     max_tree_files: int = Field(default=1000, ge=1)
+    rate_limits: bool | None = None
+    rate_limit_user: int = Field(default=6000, ge=1)
+    rate_limit_address: int = Field(default=1500, ge=1)
 
     @property
     def anonymous_may_read(self) -> bool:
         """`anonymous_read`, or whether only this machine can reach the registry."""
         return _is_loopback(self.host) if self.anonymous_read is None else self.anonymous_read
+
+    @property
+    def user_rate(self) -> int | None:
+        """`rate_limit_user` where requests are counted."""
+        return self.rate_limit_user if self._counts else None
+
+    @property
+    def address_rate(self) -> int | None:
+        """`rate_limit_address` where requests are counted."""
+        return self.rate_limit_address if self._counts else None
+
+    @property
+    def _counts(self) -> bool:
+        return not _is_loopback(self.host) if self.rate_limits is None else self.rate_limits
 
 
 def _is_loopback(host: str) -> bool:

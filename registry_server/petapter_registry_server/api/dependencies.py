@@ -8,11 +8,12 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from petapter_registry_server.api.route_policy import need_of
-from petapter_registry_server.errors import InvalidRequestError, TooLargeError
-from petapter_registry_server.services.access import Caller
+from petapter_registry_server.errors import InvalidRequestError, InvalidTokenError, TooLargeError
+from petapter_registry_server.services.callers import ANONYMOUS, Caller
 from petapter_registry_server.services.wired import Services
 from petapter_schemas.messages import first_problem
 
+_UNCOUNTED = frozenset({"/health"})
 MAX_BODY_BYTES = 4 << 20
 """Limit of every body but a commit's. 256 announced files with samples of 512 bytes are a quarter of a megabyte."""
 
@@ -38,7 +39,26 @@ def admitted(request: Request, services: AllServices) -> Caller:
     Raises:
         PetapterError: As `Access.admit`.
     """
-    return services.access.admit(request.headers.get("authorization"), need_of(request))
+    need = need_of(request)
+    if need.resource in {"public", "signed"}:
+        if request.url.path not in _UNCOUNTED:
+            services.rate_limits.count_address(_address(request))
+        return ANONYMOUS
+    return services.access.admit(_counted(request, services), need)
+
+
+def _counted(request: Request, services: Services) -> Caller:
+    try:
+        caller = services.access.authenticate(request.headers.get("authorization"))
+    except InvalidTokenError:
+        services.rate_limits.count_address(_address(request))
+        raise
+    services.rate_limits.count(caller, _address(request))
+    return caller
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 CurrentCaller = Annotated[Caller, Depends(admitted)]

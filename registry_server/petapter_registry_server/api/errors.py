@@ -34,6 +34,8 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.StaleParentError: (412, None),
     errors.TooLargeError: (413, None),
     errors.RangeNotSatisfiableError: (416, None),
+    errors.TooManyRequestsError: (429, None),
+    errors.QuotaExceededError: (403, None),
     errors.NotOfferedError: (501, None),
     errors.RegistryError: (400, None),
     InputError: (400, None),
@@ -72,6 +74,8 @@ def _answer_ours(request: Request, error: Exception) -> JSONResponse:
         headers["X-Repo-Commit"] = error.commit_oid
     if isinstance(error, errors.RangeNotSatisfiableError):
         headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, errors.TooManyRequestsError):
+        headers |= _rate_limit_headers(error)
     if isinstance(error, errors.RepositoryExistsError):
         body["url"] = f"{address_of(request)}/{error.full_name}"  # huggingface_hub reads it with exist_ok=True
     return error_answer(status, str(error), headers=headers, body=body)
@@ -85,6 +89,15 @@ def _lead_on(request: Request, error: Exception) -> Response:
     path = request.scope["path"].replace("/{}/{}".format(*named), f"/{error.full_name}", 1)
     query = f"?{request.url.query}" if request.url.query else ""
     return Response(status_code=307, headers={"Location": f"{path}{query}"})
+
+
+def _rate_limit_headers(error: errors.TooManyRequestsError) -> dict[str, str]:
+    """As draft-ietf-httpapi-ratelimit-headers-09 says and huggingface_hub reads."""
+    return {
+        "Retry-After": str(error.wait_s),
+        "RateLimit": f'"api";r=0;t={error.wait_s}',
+        "RateLimit-Policy": f'"fixed window";"api";q={error.limit};w={error.window_s}',
+    }
 
 
 def _answer_bad_parameters(_request: Request, error: Exception) -> JSONResponse:

@@ -78,19 +78,16 @@ class Access:
         self._note_use(holder, now)
         return _caller(holder)
 
-    def admit(self, authorization: str | None, need: Need) -> Caller:
+    def admit(self, caller: Caller, need: Need) -> Caller:
         """The caller of a route, refused unless the route's need is met, and held to it.
 
         Raises:
-            InvalidTokenError: As `authenticate`.
             RepositoryNotFoundError: The repository does not exist for this caller.
             OrganisationNotFoundError: The organisation does not.
             LoginRequiredError: The caller is anonymous.
             PermissionDeniedError: The caller's role or the token's scope is too small.
         """
-        if need.resource in {"public", "signed"}:
-            return ANONYMOUS
-        caller = self.authenticate(authorization).narrowed(need.action)
+        caller = caller.narrowed(need.action)
         if need.resource == "site" and not caller.is_admin:
             require_token(caller, need.action)
             raise PermissionDeniedError("only an admin of this registry may do that: use an admin's token")
@@ -98,7 +95,7 @@ class Access:
             with self._database.read() as session:
                 find = self.require if need.resource == "repository" else self.organisation
                 find(session, caller, need.name, need.action)
-        elif need.resource != "registry":
+        elif need.resource not in {"public", "registry"}:
             require_token(caller, need.action)
         return caller
 

@@ -10,6 +10,7 @@ from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.publishing import Publishing
+from petapter_registry_server.services.rate_limits import RateLimits
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.signed_addresses import SignedAddresses
@@ -27,6 +28,7 @@ class Services:
     tokens: Tokens
     organisations: Organisations
     audit: AuditLog
+    rate_limits: RateLimits
     repositories: Repositories
     reading: Reading
     publishing: Publishing
