@@ -11,6 +11,7 @@ from petapter_registry_server.api.raw_path import RawPathRouting
 from petapter_registry_server.api.request_log import RequestLog
 from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.quotas import Quota
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
@@ -20,6 +21,7 @@ from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.publishing import Publishing
+from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.rate_limits import RateLimits, Rates
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
@@ -67,6 +69,7 @@ def wire(settings: Settings, database: Database) -> Services:
     blobs = LocalBlobStore(settings.data)
     inline = min(settings.max_inline_bytes, settings.max_file_bytes)
     limits = Limits(settings.max_file_bytes, inline, settings.max_commit_bytes, settings.max_tree_files)
+    quotas = Quotas(database, Quota(settings.quota_bytes, settings.quota_repositories))
     return Services(
         access=access,
         accounts=Accounts(database),
@@ -74,10 +77,10 @@ def wire(settings: Settings, database: Database) -> Services:
         organisations=Organisations(database, access),
         audit=AuditLog(database),
         rate_limits=RateLimits(Rates(settings.user_rate, settings.address_rate)),
-        repositories=Repositories(database, access, blobs),
+        repositories=Repositories(database, access, blobs, quotas),
         reading=Reading(database, access, gates, blobs),
         gates=gates,
-        publishing=Publishing(database, access, blobs, limits),
+        publishing=Publishing(database, access, blobs, limits, quotas),
         moving=Moving(database, access),
         downloads=Downloads(database),
         uploads=Uploads(database, access, blobs, limits),

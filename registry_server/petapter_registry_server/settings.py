@@ -25,6 +25,8 @@ class Settings(BaseSettings):
         rate_limits: Whether requests are counted. Unset, they are unless `host` is a loopback address.
         rate_limit_user: Requests that a user may send in five minutes.
         rate_limit_address: Requests that an address may send in five minutes without a token.
+        quota_bytes: Bytes that a namespace may hold, each content once, unless it has a quota of its own.
+        quota_repositories: Repositories that a namespace may hold, likewise.
     """
 
     model_config = SettingsConfigDict(env_prefix="PETAPTER_REGISTRY_", frozen=True)
@@ -40,6 +42,8 @@ class Settings(BaseSettings):
     rate_limits: bool | None = None
     rate_limit_user: int = Field(default=6000, ge=1)
     rate_limit_address: int = Field(default=1500, ge=1)
+    quota_bytes: int | None = Field(default=None, ge=0)
+    quota_repositories: int | None = Field(default=None, ge=0)
 
     @property
     def anonymous_may_read(self) -> bool:

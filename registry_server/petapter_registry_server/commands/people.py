@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from petapter_registry_server.commands.opened import Data, opened_database, opened_organisations
+from petapter_registry_server.db.quotas import NO_QUOTA, Quota
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.callers import CONSOLE
+from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.roles import Role
 
 user_app = typer.Typer(help="Users of a data directory.", no_args_is_help=True)
@@ -67,6 +69,23 @@ def list_organisations(data: Data) -> None:
     with opened_organisations(data) as organisations:
         for name, _ in organisations.list_for(CONSOLE):
             typer.echo(name)
+
+
+@org_app.command("quota")
+def set_quota(
+    data: Data,
+    namespace: Annotated[str, typer.Argument(help="An organisation, or a user.")],
+    max_bytes: Annotated[int | None, typer.Option("--bytes", min=0, help="Bytes it may hold.  [default: any]")] = None,
+    repositories: Annotated[int | None, typer.Option(min=0, help="Repositories it may hold.  [default: any]")] = None,
+) -> None:
+    """Say what a namespace may hold, whatever the others may."""
+    with opened_database(data) as database:
+        Quotas(database, NO_QUOTA).set_quota(namespace, Quota(max_bytes, repositories))
+    typer.echo(f"{namespace} may hold {_amount(max_bytes)} bytes and {_amount(repositories)} repositories")
+
+
+def _amount(number: int | None) -> str:
+    return "any number of" if number is None else str(number)
 
 
 @member_app.command("add")

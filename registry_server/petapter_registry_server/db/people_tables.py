@@ -1,4 +1,4 @@
-"""The tables about people beyond tables.py: grants on one module, and the end of the audit's chain."""
+"""The tables about people beyond tables.py: grants on one module, quotas, and the end of the audit's chain."""
 
 from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
@@ -25,3 +25,13 @@ class AuditHead(Table):
     id: Mapped[int] = mapped_column(primary_key=True)
     row_id: Mapped[int]
     sha256: Mapped[str]
+
+
+class QuotaRow(Table):
+    """What a namespace may hold, where that is not what every namespace may; None is without limit."""
+
+    __tablename__ = "quotas"
+
+    namespace_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id"), primary_key=True)
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    max_repositories: Mapped[int | None]

@@ -21,6 +21,7 @@ from petapter_registry_server.services.commit_lines import Received, named_file,
 from petapter_registry_server.services.examination import Examined, examine, manifest_row
 from petapter_registry_server.services.file_kinds import check_file_bytes
 from petapter_registry_server.services.limits import Limits
+from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.revisions import At, find_branch
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import Tree, TreeFile, apply_changes
@@ -62,6 +63,7 @@ class _Base:
     """What a commit builds on: the head that must still be there at the end, and its tree."""
 
     full_name: str
+    namespace_id: int
     head_oid: str
     head_tree: Tree
     tree: Tree
@@ -74,11 +76,12 @@ class _Base:
 class Publishing:
     """Takes commits for one registry."""
 
-    def __init__(self, database: Database, access: Access, blobs: BlobStore, limits: Limits) -> None:
+    def __init__(self, database: Database, access: Access, blobs: BlobStore, limits: Limits, quotas: Quotas) -> None:
         self._database = database
         self._access = access
         self._blobs = blobs
         self._limits = limits
+        self._quotas = quotas
 
     def scratch(self) -> AbstractContextManager[Path]:
         """A directory for the body of one commit."""
@@ -122,6 +125,7 @@ class Publishing:
 
         Raises:
             StaleParentError: The branch is not at the parent that the commit names.
+            QuotaExceededError: The namespace would hold more than it may.
             PetapterError: Whatever else is wrong with the commit, see `read_commit` and `examine`.
         """
         received, apart = self._with_named(caller, at, read_commit(body, scratch, self._limits), scratch)
@@ -133,6 +137,7 @@ class Publishing:
             if not base.is_head:
                 break
             self._limits.check_tree(len(tree))
+            self._quotas.check_bytes(base.namespace_id, base.full_name.partition("/")[0], tree.values())
             examined = examine(tree, lambda file: apart.get(file.path) or self._locate(file, received))
             self._promote(received)
             oid = self._record(caller, at, _Result(received, base, _Content(tree, examined)))
@@ -200,12 +205,13 @@ class Publishing:
             repository = self._access.writable(session, caller, at.repo_id)
             head_oid = find_branch(session, repository, at.revision).commit_oid
             head_tree = commits.read_tree(session, head_oid)
+            base = _Base(repository.full_name, repository.namespace_id, head_oid, head_tree, head_tree)
             if parent is None or head_oid.startswith(parent):
-                return _Base(repository.full_name, head_oid, head_tree, head_tree)
+                return base
             before = session.get_one(Commit, head_oid).parent_oid
             if before is None or not before.startswith(parent):
                 raise StaleParentError
-            return _Base(repository.full_name, head_oid, head_tree, commits.read_tree(session, before))
+            return replace(base, tree=commits.read_tree(session, before))
 
     def _locate(self, file: TreeFile, received: Received) -> Path:
         """In scratch, or, for files of the base and in a second attempt, among the blobs."""

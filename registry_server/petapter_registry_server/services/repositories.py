@@ -20,6 +20,7 @@ from petapter_registry_server.errors import (
 )
 from petapter_registry_server.services.access import Access, Caller, require_namespace, require_write_role
 from petapter_registry_server.services.commit_ids import CommitText, new_commit
+from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.revisions import check_reference_name, resolve_revision
 from petapter_registry_server.services.roles import Role
 from petapter_registry_server.storage.blobs import BlobStore
@@ -44,10 +45,11 @@ class NewReference:
 class Repositories:
     """Makes and removes what modules live in."""
 
-    def __init__(self, database: Database, access: Access, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, access: Access, blobs: BlobStore, quotas: Quotas) -> None:
         self._database = database
         self._access = access
         self._blobs = blobs
+        self._quotas = quotas
 
     def create(self, caller: Caller, repo_id: str, *, private: bool) -> str:
         """Make a repository with its first commit and return its canonical name.
@@ -59,6 +61,7 @@ class Repositories:
             RepositoryExistsError: The repository is there.
             NameRetiredError: The name belonged to a deleted repository.
             PermissionDeniedError: The caller may not write in the namespace, or found one.
+            QuotaExceededError: The namespace holds as many as it may.
         """
         require_write_role(caller)
         split_repo_id(repo_id)
@@ -66,6 +69,7 @@ class Repositories:
         with self._database.write() as session:
             namespace = _namespace_for(session, caller, repo_id)
             _refuse_taken_name(session, repo_id)
+            self._quotas.check_repositories(session, namespace)
             full_name = f"{namespace.name}/{repo_id.partition('/')[2]}"
             repository = _new_repository(full_name, namespace.id, private=private)
             session.add(repository)

@@ -1,4 +1,4 @@
-"""Roles, grants on one module, fine-grained tokens, and the audit as a chain."""
+"""Roles, grants on one module, fine-grained tokens, quotas, and the audit as a chain."""
 
 import json
 from hashlib import sha256
@@ -35,6 +35,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("repository_id", "user_id"),
     )
     op.create_index(op.f("ix_grants_user_id"), "grants", ["user_id"], unique=False)
+    op.create_table(
+        "quotas",
+        sa.Column("namespace_id", sa.Integer(), nullable=False),
+        sa.Column("max_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("max_repositories", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(["namespace_id"], ["namespaces.id"]),
+        sa.PrimaryKeyConstraint("namespace_id"),
+    )
     _chain_audit()
 
 
