@@ -81,7 +81,7 @@ def wire(settings: Settings, database: Database) -> Services:
         reading=Reading(database, access, gates, blobs),
         gates=gates,
         publishing=Publishing(database, access, blobs, limits, quotas),
-        moving=Moving(database, access),
+        moving=Moving(database, access, quotas),
         downloads=Downloads(database),
         uploads=Uploads(database, access, blobs, limits),
         xet=Xet(database, access, blobs, limits),

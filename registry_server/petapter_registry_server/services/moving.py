@@ -7,15 +7,17 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.tables import Namespace, Repository
 from petapter_registry_server.errors import InvalidRequestError, NameTakenError
 from petapter_registry_server.services.access import Access, Caller, require_namespace
+from petapter_registry_server.services.quotas import Quotas
 from petapter_schemas.names import name_key, split_repo_id
 
 
 class Moving:
     """Gives repositories other names."""
 
-    def __init__(self, database: Database, access: Access) -> None:
+    def __init__(self, database: Database, access: Access, quotas: Quotas) -> None:
         self._database = database
         self._access = access
+        self._quotas = quotas
 
     def move(self, caller: Caller, source: str, target: str) -> str:
         """Rename a repository and return its new canonical name.
@@ -27,6 +29,7 @@ class Moving:
             InvalidNameError: The new name breaks the rules.
             RepositoryNotFoundError: There is none of the old name for this caller.
             PermissionDeniedError: The caller is no admin of the repository, or may not write where it is to go.
+            QuotaExceededError: The other namespace holds as many repositories as it may.
             NameTakenError: Something has or had the new name, or one that looks like it.
             InvalidRequestError: There is no such namespace, or the repository has this name already.
         """
@@ -39,6 +42,7 @@ class Moving:
             _refuse_taken(session, repository, new_name)
             before = repository.full_name
             if namespace.id != repository.namespace_id:
+                self._quotas.check_repositories(session, namespace)
                 memberships.remove_grants(session, repository.id)  # given by those who owned it
             _rename(session, repository, namespace, new_name)
             audit.record(session, actor=caller.name, action="repository.move", subject=before, detail=new_name)
