@@ -76,7 +76,9 @@ def check_adapter_tensors(adapter: AdapterSpec, backbone: BackboneSpec, header: 
     for layer, tensors in sorted(found.items()):
         if lost := set(_SHAPES[adapter.kind](adapter, backbone, layer)) - tensors:
             raise TensorFileError(f"{ADAPTER_FILE}: {layer} lacks its {min(lost)}")
-    if adapter.kind != "lora":
+    if adapter.kind == "lora":
+        _check_lora_layers(adapter, backbone, found)
+    else:
         _check_layers(adapter, backbone, found)
 
 
@@ -134,6 +136,15 @@ def _check_unset(config: Mapping[str, object], fields: tuple[str, ...]) -> None:
     for field in fields:
         if config.get(field):
             raise ManifestError(f"{ADAPTER_CONFIG_FILE} sets {field}, for which the manifest has no word: drop it")
+
+
+def _check_lora_layers(adapter: AdapterSpec, backbone: BackboneSpec, found: Mapping[str, object]) -> None:
+    """No layer may be adapted that the backbone lacks, and none be named that is not adapted."""
+    numbers = {int(match[1]) for module in found if (match := _LAYER_NUMBER.search(module))}
+    if max(numbers, default=0) >= backbone.layers:
+        raise TensorFileError(f"{ADAPTER_FILE} adapts layer {max(numbers)}; the backbone has {backbone.layers} layers")
+    if missing := set(adapter.layers or ()) - numbers:
+        raise TensorFileError(f"{ADAPTER_FILE} holds nothing in layer {min(missing)}, which the manifest names")
 
 
 def _check_layers(adapter: AdapterSpec, backbone: BackboneSpec, found: Mapping[str, object]) -> None:

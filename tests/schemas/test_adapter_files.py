@@ -180,3 +180,23 @@ def test_no_scaled_input_is_an_empty_list_and_not_pefts_own_choice() -> None:
 )
 def test_pattern_names_a_module_directly_inside_a_layer(path: str, layers: tuple[int, ...] | None, named: bool) -> None:
     assert (re.fullmatch(module_pattern(("output.dense",), layers), path) is not None) is named
+
+
+LORA: Shapes = {
+    f"{_LAYER.format(layer, 'attention.self.query')}.lora_{name}.weight": shape
+    for layer in (0, 1)
+    for name, shape in (("A", (2, HIDDEN)), ("B", (HIDDEN, 2)))
+}
+
+
+@pytest.mark.parametrize(
+    ("layers", "backbone_layers", "message"),
+    [(None, 1, "adapts layer 1; the backbone has 1 layers"), ((0, 1, 2), 3, "holds nothing in layer 2")],
+)
+def test_lora_of_layers_that_are_not_there_is_refused(
+    tmp_path: Path, layers: tuple[int, ...] | None, backbone_layers: int, message: str
+) -> None:
+    adapter = AdapterSpec(kind="lora", rank=2, alpha=4, targets=("query",), layers=layers, parameters=64)
+    backbone = _BACKBONE.model_copy(update={"layers": backbone_layers})
+    with pytest.raises(TensorFileError, match=message):
+        check_adapter_tensors(adapter, backbone, header(LORA, tmp_path))
