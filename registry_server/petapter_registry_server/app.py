@@ -17,7 +17,10 @@ from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.gates import Gates
+from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.services.limits import Limits
+from petapter_registry_server.services.module_search import ModuleSearch
+from petapter_registry_server.services.modules import Modules
 from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.publishing import Publishing
@@ -28,6 +31,7 @@ from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.signed_addresses import SignedAddresses
 from petapter_registry_server.services.tokens import Tokens
 from petapter_registry_server.services.uploads import Uploads
+from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.wired import Services
 from petapter_registry_server.services.xet import Xet
 from petapter_registry_server.settings import Settings
@@ -45,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     database = Database(data.database)
     database.migrate()
     services = wire(settings, database)
+    services.indexing.fill()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -86,4 +91,8 @@ def wire(settings: Settings, database: Database) -> Services:
         uploads=Uploads(database, access, blobs, limits),
         xet=Xet(database, access, blobs, limits),
         signed_addresses=SignedAddresses(database),
+        versions=Versions(database, access),
+        indexing=Indexing(database, blobs),
+        modules=Modules(database, access, blobs),
+        module_search=ModuleSearch(database, access),
     )

@@ -13,11 +13,14 @@ from petapter_registry_server.clock import now_ms
 from petapter_registry_server.commands.audit import audit_app
 from petapter_registry_server.commands.opened import Data, opened_database
 from petapter_registry_server.commands.people import org_app, user_app
+from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.logs import configure_logging
 from petapter_registry_server.services.accounts import Accounts, TokenLimits, TokenLine
+from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.services.roles import Role, TokenRole
 from petapter_registry_server.serving import serve_directory
 from petapter_registry_server.settings import Settings
+from petapter_registry_server.storage.local import LocalBlobStore
 from petapter_schemas.errors import InputError, PetapterError
 from petapter_schemas.messages import first_problem
 
@@ -53,6 +56,14 @@ def serve(
     configure_logging()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     serve_directory(_settings({"data": data, **given}), port_file)
+
+
+@app.command()
+def reindex(data: Data) -> None:
+    """Derive the search index again from commits, versions and files; the server must be stopped."""
+    with opened_database(data) as database, DataDirectory(data).locked():
+        found = Indexing(database, LocalBlobStore(data)).rebuild()
+    typer.echo(f"search finds {found} modules")
 
 
 @token_app.command("create")

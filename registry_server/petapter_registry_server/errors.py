@@ -15,6 +15,7 @@ RegistryError
  |- LoginRequiredError           an action that no anonymous caller may take
  |- PermissionDeniedError        a known caller without the right
  |- InvalidRequestError          a request that breaks the protocol or a limit of form
+ |- VersionRefusedError          a version or channel that may not be made, moved or removed so
  |- ContentRefusedError          a file of a kind that is not stored
  |- RepositoryExistsError        the repository is there already
  |- ReferenceExistsError         the branch or tag is there already
@@ -116,6 +117,10 @@ class LoginRequiredError(RegistryError):
 
 class PermissionDeniedError(RegistryError):
     """The caller is known and lacks the right."""
+
+
+class VersionRefusedError(RegistryError):
+    """A version or channel that may not be made, moved or removed so."""
 
 
 class InvalidRequestError(RegistryError):

@@ -19,14 +19,15 @@ from petapter_registry_server.api.hub import (
     upload,
     xet,
 )
+from petapter_registry_server.api.modules import PARTS as MODULES
 from petapter_registry_server.api.people import audit, grants, organisations, tokens
 from petapter_registry_server.cli import app
 from petapter_registry_server.settings import Settings
 
 README = Path("registry_server/README.md").read_text(encoding="utf-8")
-PARTS = (health, identity, repositories, models, tree, history, references, upload, lfs, xet, gating, files)
-PEOPLE = (organisations, grants, tokens, audit)
-ROUTES = sorted({route.path for part in (*PARTS, *PEOPLE) for route in part.router.routes if isinstance(route, Route)})
+HUB = (health, identity, repositories, models, tree, history, references, upload, lfs, xet, gating, files)
+PARTS = (*HUB, *MODULES, organisations, grants, tokens, audit)
+ROUTES = sorted({route.path for part in PARTS for route in part.router.routes if isinstance(route, Route)})
 EXPLAINED_ELSEWHERE = {"/api/models/{name}"}  # an answer for models without a namespace
 
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Depends
 
-from petapter_registry_server.api import health
+from petapter_registry_server.api import health, modules
 from petapter_registry_server.api.dependencies import admitted
 from petapter_registry_server.api.hub import (
     files,
@@ -31,7 +31,7 @@ def routes() -> APIRouter:
     Raises:
         LookupError: A route is not declared in route_policy.py.
     """
-    parts = (health, *_PEOPLE, *_HUB, not_offered)
+    parts = (health, *modules.PARTS, *_PEOPLE, *_HUB, not_offered)
     check_declared(part.router for part in parts)
     router = APIRouter(dependencies=[Depends(admitted)])
     for part in parts:

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from petapter_registry_server import errors
 from petapter_registry_server.api.addresses import address_of
+from petapter_registry_server.api.problems import native_or_hub
 from petapter_schemas.errors import InputError, ModuleError, PetapterError
 
 _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
@@ -47,11 +48,11 @@ _MAX_HEADER = 500
 def add_error_answers(app: FastAPI) -> None:
     """Let every error of the services, and every one of the framework, answer in the Hub's form."""
     app.add_exception_handler(errors.RepositoryMovedError, _lead_on)
-    app.add_exception_handler(PetapterError, _answer_ours)
-    app.add_exception_handler(RequestValidationError, _answer_bad_parameters)
-    app.add_exception_handler(HTTPException, _answer_framework)
-    app.add_exception_handler(ClientDisconnect, _answer_nobody)
-    app.add_exception_handler(Exception, _answer_bug)
+    app.add_exception_handler(PetapterError, native_or_hub(_answer_ours))
+    app.add_exception_handler(RequestValidationError, native_or_hub(_answer_bad_parameters))
+    app.add_exception_handler(HTTPException, native_or_hub(_answer_framework))
+    app.add_exception_handler(ClientDisconnect, native_or_hub(_answer_nobody))
+    app.add_exception_handler(Exception, native_or_hub(_answer_bug))
 
 
 def error_answer(status: int, message: str, *, headers: Mapping[str, str], body: Mapping[str, Any]) -> JSONResponse:

@@ -48,11 +48,6 @@ def ancestors(session: Session, oid: str) -> Sequence[str]:
     return session.scalars(select(lineage.c.oid)).all()
 
 
-def is_module(session: Session, oid: str) -> bool:
-    """Whether a commit holds a verified module."""
-    return session.get(ManifestRow, oid) is not None
-
-
 def history(session: Session, oid: str, *, limit: int) -> Sequence[Commit]:
     """A commit and its ancestors, newest first."""
     newest = select(Commit.oid, Commit.parent_oid, literal(1).label("depth")).where(Commit.oid == oid)

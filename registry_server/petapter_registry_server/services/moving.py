@@ -7,6 +7,7 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.tables import Namespace, Repository
 from petapter_registry_server.errors import InvalidRequestError, NameTakenError
 from petapter_registry_server.services.access import Access, Caller, require_namespace
+from petapter_registry_server.services.indexing import refresh_index
 from petapter_registry_server.services.quotas import Quotas
 from petapter_schemas.names import name_key, split_repo_id
 
@@ -45,6 +46,7 @@ class Moving:
                 self._quotas.check_repositories(session, namespace)
                 memberships.remove_grants(session, repository.id)  # given by those who owned it
             _rename(session, repository, namespace, new_name)
+            refresh_index(session, repository)
             audit.record(session, actor=caller.name, action="repository.move", subject=before, detail=new_name)
         return new_name
 

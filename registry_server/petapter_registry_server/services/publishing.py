@@ -10,22 +10,24 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from petapter_registry_server.db import audit, commits, uploads
+from petapter_registry_server.db import audit, commits, module_index, uploads, versions
 from petapter_registry_server.db.engine import Database
-from petapter_registry_server.db.repositories import TAG, list_references
 from petapter_registry_server.db.tables import Commit, Reference, Repository
 from petapter_registry_server.errors import InvalidRequestError, StaleParentError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.commit_ids import CommitText, new_commit
 from petapter_registry_server.services.commit_lines import Received, named_file, read_commit
-from petapter_registry_server.services.examination import Examined, examine, manifest_row
+from petapter_registry_server.services.deriving import derive_facts
+from petapter_registry_server.services.examination import Examined, Locate, examine, manifest_row
 from petapter_registry_server.services.file_kinds import check_file_bytes
+from petapter_registry_server.services.indexing import refresh_index
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.revisions import At, find_branch
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import Tree, TreeFile, apply_changes
 from petapter_schemas.manifest import MANIFEST_FILE
+from petapter_schemas.module_facts import ModuleFacts
 
 _ATTEMPTS = 5
 
@@ -138,9 +140,9 @@ class Publishing:
                 break
             self._limits.check_tree(len(tree))
             self._quotas.check_bytes(base.namespace_id, base.full_name.partition("/")[0], tree.values())
-            examined = examine(tree, lambda file: apart.get(file.path) or self._locate(file, received))
+            content = _checked(tree, lambda file: apart.get(file.path) or self._locate(file, received))
             self._promote(received)
-            oid = self._record(caller, at, _Result(received, base, _Content(tree, examined)))
+            oid = self._record(caller, at, _Result(received, base, content))
             if oid is not None:
                 return Published(base.full_name, oid)
             if received.header.parent is not None:
@@ -161,7 +163,7 @@ class Publishing:
             repository = self._access.maintainable(session, caller, at.repo_id)
             head_oid = find_branch(session, repository, at.revision).commit_oid
             tree = commits.read_tree(session, head_oid)
-        examined = examine(tree, lambda file: self._blobs.local_path(file.sha256))
+        content = _checked(tree, lambda file: self._blobs.local_path(file.sha256))
         with self._database.write() as session:
             repository = self._access.maintainable(session, caller, at.repo_id)
             branch = find_branch(session, repository, at.revision)
@@ -169,9 +171,7 @@ class Publishing:
                 raise StaleParentError
             _refuse_published(session, repository, branch)
             text = CommitText(message, "", caller.name)
-            oid = _insert(
-                session, repository, branch, new_commit(repository.id, None, tree, text), _Content(tree, examined)
-            )
+            oid = _insert(session, repository, branch, new_commit(repository.id, None, tree, text), content)
             audit.record(
                 session, actor=caller.name, action="squash", subject=repository.full_name, detail=f"{branch.name} {oid}"
             )
@@ -242,10 +242,17 @@ class Publishing:
 
 @dataclass(frozen=True)
 class _Content:
-    """What a commit holds, and what was found in it."""
+    """What a commit holds, what was found in it, and what search may know of it."""
 
     tree: Tree
     examined: Examined
+    facts: ModuleFacts | None
+
+
+def _checked(tree: Tree, locate: Locate) -> _Content:
+    """Check a tree as a whole. Raises: as `examine` and `derive_facts`."""
+    examined = examine(tree, locate)
+    return _Content(tree, examined, derive_facts(tree, examined.manifest, locate))
 
 
 @dataclass(frozen=True)
@@ -265,16 +272,18 @@ def _insert(session: Session, repository: Repository, branch: Reference, commit:
     if examined.manifest is not None:
         digest = content.tree[MANIFEST_FILE].sha256
         commits.add_manifest(session, manifest_row(commit.oid, digest, examined.manifest))
+    module_index.put_facts(session, commit.oid, content.facts)
     branch.commit_oid = commit.oid
+    refresh_index(session, repository)
     repository.updated_ms = commit.created_ms
     return commit.oid
 
 
 def _refuse_published(session: Session, repository: Repository, branch: Reference) -> None:
     """A version that is published stays in the history of its branch."""
-    tagged = {ref.commit_oid: ref.name for ref in list_references(session, repository.id) if ref.kind == TAG}
+    published = {version.commit_oid: version.version for version in versions.list_versions(session, repository.id)}
     for oid in commits.ancestors(session, branch.commit_oid):
-        if oid in tagged and commits.is_module(session, oid):
+        if oid in published:
             raise InvalidRequestError(
-                f"{branch.name} cannot be squashed: {tagged[oid]} is published, and its history stays as it is"
+                f"{branch.name} cannot be squashed: v{published[oid]} is published, and its history stays as it is"
             )

@@ -16,6 +16,7 @@ from petapter_registry_server.errors import EntryNotFoundError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.revisions import At, resolve_revision
+from petapter_registry_server.services.yanks import Notice, notice_about
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import Folder, Tree, TreeFile, folders
 from petapter_schemas.adapter_files import ADAPTER_CONFIG_FILE
@@ -71,12 +72,14 @@ class FoundFile:
         commit_oid: Of which commit.
         repository_id: Of which repository.
         is_first: Whether it is the one that a loader of the whole commit reads first.
+        notice: What whoever reads it should know.
     """
 
     file: TreeFile
     commit_oid: str
     repository_id: int
     is_first: bool
+    notice: Notice | None = None
 
 
 @dataclass(frozen=True)
@@ -166,9 +169,15 @@ class Reading:
             is_first = path == MANIFEST_FILE or (
                 path == ADAPTER_CONFIG_FILE and commits.find_file(session, commit.oid, MANIFEST_FILE) is None
             )
+            notice = notice_about(session, repository, commit.oid)
         if file is None:
             raise EntryNotFoundError(path, commit.oid)
-        return FoundFile(file, commit.oid, repository.id, is_first)
+        return FoundFile(file, commit.oid, repository.id, is_first, notice)
+
+    def notice(self, caller: Caller, at: At) -> Notice | None:
+        """What whoever uses a revision should know; None when there is nothing."""
+        with self._commit(caller, at) as (session, repository, commit):
+            return notice_about(session, repository, commit.oid)
 
     def open(self, file: TreeFile) -> BinaryIO:
         """The bytes of a file that `file` found; the caller closes the stream."""

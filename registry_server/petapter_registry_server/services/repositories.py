@@ -20,9 +20,11 @@ from petapter_registry_server.errors import (
 )
 from petapter_registry_server.services.access import Access, Caller, require_namespace, require_write_role
 from petapter_registry_server.services.commit_ids import CommitText, new_commit
+from petapter_registry_server.services.indexing import refresh_index
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.revisions import check_reference_name, resolve_revision
 from petapter_registry_server.services.roles import Role
+from petapter_registry_server.services.versions import check_may_delete, check_name_is_free, publish_tag
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import TreeFile
 from petapter_schemas.digests import git_blob_sha1, sha256_bytes
@@ -89,6 +91,7 @@ class Repositories:
             repository = self._access.administrable(session, caller, repo_id)
             repository.deleted_ms = now_ms()
             memberships.remove_grants(session, repository.id)
+            refresh_index(session, repository)
             audit.record(session, actor=caller.name, action="repository.delete", subject=repository.full_name)
 
     def set_private(self, caller: Caller, repo_id: str, *, private: bool) -> None:
@@ -106,16 +109,21 @@ class Repositories:
             InvalidRequestError: The name breaks the rules.
             ReferenceExistsError: There is one of this name.
             RevisionNotFoundError: The start names no commit.
+            VersionRefusedError: The name is a channel's, or the tag cannot be a version (`publish_tag`).
         """
         check_reference_name(new.name)
         with self._database.write() as session:
             repository = self._access.writable(session, caller, new.repo_id)
             if repositories.find_reference(session, repository.id, new.kind, new.name):
                 raise ReferenceExistsError(f"Reference {_full_reference(new.kind, new.name)} already exists")
-            oid = resolve_revision(session, repository, new.start).oid
+            check_name_is_free(session, repository, new.kind, new.name)
+            commit = resolve_revision(session, repository, new.start)
+            oid = commit.oid
             session.add(Reference(repository_id=repository.id, kind=new.kind, name=new.name, commit_oid=oid))
             detail = f"{new.name} {oid}"
             audit.record(session, actor=caller.name, action=f"{new.kind}.create", subject=new.repo_id, detail=detail)
+            if new.kind == TAG:
+                publish_tag(session, caller, repository, new.name, commit)
 
     def delete_branch(self, caller: Caller, repo_id: str, name: str) -> None:
         """Remove a branch other than main; its commits stay.
@@ -133,6 +141,7 @@ class Repositories:
 
         Raises:
             RevisionNotFoundError: There is none.
+            VersionRefusedError: It is a published version.
         """
         self._delete_reference(caller, repo_id, TAG, name)
 
@@ -140,6 +149,7 @@ class Repositories:
         needed: Role = "maintain" if kind == TAG else "write"
         with self._database.write() as session:
             repository = self._access.require(session, caller, repo_id, needed)
+            check_may_delete(session, repository, kind, name)
             reference = repositories.find_reference(session, repository.id, kind, name)
             if reference is None:
                 raise RevisionNotFoundError(name)

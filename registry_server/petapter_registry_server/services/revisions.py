@@ -1,4 +1,4 @@
-"""What a revision means: a branch, a tag, a full ref name, or a commit id of at least seven digits."""
+"""What a revision means: a channel, a branch, a tag, a full ref name, or a commit id of at least seven digits."""
 
 import re
 from dataclasses import dataclass
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.db.commits import find_commit
-from petapter_registry_server.db.repositories import BRANCH, TAG, find_reference
+from petapter_registry_server.db.repositories import BRANCH, MAIN, TAG, find_reference
 from petapter_registry_server.db.tables import Commit, Reference, Repository
 from petapter_registry_server.errors import InvalidRequestError, RevisionNotFoundError
+from petapter_registry_server.services.channels import resolve_channel
+from petapter_registry_server.services.version_order import version_of_tag
 
 _PREFIXES = {"refs/heads/": BRANCH, "refs/tags/": TAG}
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -25,11 +27,17 @@ class At:
 
 
 def resolve_revision(session: Session, repository: Repository, revision: str) -> Commit:
-    """The commit that a revision names; a branch wins over a tag, a tag over a commit id.
+    """The commit that a revision names; a channel wins over a branch, that over a tag, a tag over a commit id.
+
+    What reads like a version is looked for among tags first, so that no branch can stand in its place.
 
     Raises:
         RevisionNotFoundError: It names none.
     """
+    if revision != MAIN and len(revision) < _OID_LENGTH and "/" not in revision:
+        pointed = resolve_channel(session, repository, revision)
+        if pointed is not None:
+            return session.get_one(Commit, pointed)
     for kind, name in _readings(revision):
         if reference := find_reference(session, repository.id, kind, name):
             return session.get_one(Commit, reference.commit_oid)
@@ -72,4 +80,6 @@ def _readings(revision: str) -> list[tuple[str, str]]:
     for prefix, kind in _PREFIXES.items():
         if revision.startswith(prefix):
             return [(kind, revision.removeprefix(prefix))]
+    if version_of_tag(revision) is not None:
+        return [(TAG, revision), (BRANCH, revision)]
     return [(BRANCH, revision), (TAG, revision)]

@@ -7,6 +7,9 @@ from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.gates import Gates
+from petapter_registry_server.services.indexing import Indexing
+from petapter_registry_server.services.module_search import ModuleSearch
+from petapter_registry_server.services.modules import Modules
 from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.publishing import Publishing
@@ -16,6 +19,7 @@ from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.signed_addresses import SignedAddresses
 from petapter_registry_server.services.tokens import Tokens
 from petapter_registry_server.services.uploads import Uploads
+from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.xet import Xet
 
 
@@ -38,3 +42,7 @@ class Services:
     uploads: Uploads
     xet: Xet
     signed_addresses: SignedAddresses
+    versions: Versions
+    indexing: Indexing
+    modules: Modules
+    module_search: ModuleSearch

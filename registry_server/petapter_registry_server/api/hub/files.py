@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from petapter_registry_server.api.byte_ranges import ByteRange, requested_range
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
+from petapter_registry_server.api.hub.notices import warning_header
 from petapter_registry_server.api.hub.revision import revision_of
 from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.services.reading import FoundFile
@@ -55,6 +56,7 @@ def _headers(found: FoundFile) -> dict[str, str]:
     """A browser must never run what somebody uploaded: hence attachment, nosniff and the sandbox."""
     name = quote(found.file.path.rpartition("/")[2])
     return {
+        **warning_header(found.notice),
         "X-Repo-Commit": found.commit_oid,
         "ETag": f'"{_etag(found.file)}"',
         "Accept-Ranges": "bytes",

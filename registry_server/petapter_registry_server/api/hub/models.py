@@ -4,12 +4,13 @@ import base64
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from petapter_registry_server.api.addresses import next_page
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
 from petapter_registry_server.api.hub.model_shapes import Shape, check_expand, model_shape
+from petapter_registry_server.api.hub.notices import warning_header
 from petapter_registry_server.api.hub.revision import revision_of
 from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.db.repositories import MAIN
@@ -125,8 +126,10 @@ def model_info_at(
     info: Annotated[InfoQuery, Depends()],
     caller: CurrentCaller,
     services: AllServices,
+    response: Response,
 ) -> dict[str, Any]:
     """A model at a revision."""
+    response.headers.update(warning_header(services.reading.notice(caller, at)))
     return _info(at, info, caller, services)
 
 

@@ -2,7 +2,14 @@
 
 from alembic import context
 
-from petapter_registry_server.db import downloads, former_names, gates, people_tables, uploads  # noqa: F401 (tables)
+from petapter_registry_server.db import (  # noqa: F401 (their tables join the metadata)
+    downloads,
+    former_names,
+    gates,
+    module_tables,
+    people_tables,
+    uploads,
+)
 from petapter_registry_server.db.tables import Table
 
 context.configure(

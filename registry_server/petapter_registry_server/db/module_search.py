@@ -1,0 +1,234 @@
+"""The search for modules: conditions on indexed terms and figures, an order, and pages by key.
+
+A database does not know how rare a condition is, so every condition is counted first, up to a cap, and the rarest one
+leads: in the order of its own index where that is the order asked for, else by collecting its modules and sorting them.
+Where even the rarest one is common, the index of the order leads, and soon finds enough. Measured in
+tests/benchmarks/results/registry_search.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Select, exists, func, literal, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from petapter_registry_server.db.module_tables import IndexedMetric, IndexedModule, IndexedTerm
+from petapter_registry_server.db.tables import Repository
+from petapter_registry_server.db.visibility import Viewer, visible
+from petapter_schemas.metric_bound import MetricBound
+
+Order = Literal["updated", "name", "size", "metric"]
+
+COLLECTED = 10_000
+"""Up to so many modules of the rarest condition are collected and sorted; beyond, the index of the order leads."""
+
+_END = "\U0010ffff"
+_COLUMNS = {"updated": IndexedModule.updated_ms, "name": IndexedModule.name, "size": IndexedModule.size_bytes}
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term that must be there, or one that begins so."""
+
+    text: str
+    is_prefix: bool = False
+
+    @property
+    def clause(self) -> ColumnElement[bool]:
+        """The condition on a row of terms."""
+        if self.is_prefix:
+            return (IndexedTerm.term >= self.text) & (IndexedTerm.term < self.text + _END)
+        return IndexedTerm.term == self.text
+
+
+Condition = Term | MetricBound
+
+
+@dataclass(frozen=True)
+class Position:
+    """The last module of the page before: the value it was ordered by, and its id."""
+
+    value: int | float | str
+    id: int
+
+
+@dataclass(frozen=True)
+class ModuleQuery:
+    """What to find; all terms and bounds must hold. `metric` orders by the first bound, its best values first."""
+
+    terms: tuple[Term, ...] = ()
+    bounds: tuple[MetricBound, ...] = ()
+    order: Order = "updated"
+    limit: int = 20
+    after: Position | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A module and the value that it was ordered by."""
+
+    module: IndexedModule
+    repository: Repository
+    value: int | float | str
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How to find: modules with the keys that order them, and the conditions that are left to be looked up."""
+
+    statement: Select[IndexedModule, Repository, Any]
+    value: ColumnElement[Any]
+    id: ColumnElement[int]
+    is_descending: bool
+
+
+def search_modules(session: Session, query: ModuleQuery, viewer: Viewer) -> Sequence[Found]:
+    """One page of the modules that somebody may see."""
+    plan = _plan(session, query, viewer)
+    keys = [plan.value.desc(), plan.id.desc()] if plan.is_descending else [plan.value, plan.id]
+    statement = plan.statement.order_by(*keys).limit(query.limit)
+    if query.after is not None:
+        here = tuple_(plan.value, plan.id)
+        there = tuple_(literal(query.after.value), literal(query.after.id))
+        statement = statement.where(here < there if plan.is_descending else here > there)
+    return [Found(module, repository, value) for module, repository, value in session.execute(statement)]
+
+
+def count_values(
+    session: Session, query: ModuleQuery, viewer: Viewer, prefixes: Sequence[str], at_most: int
+) -> tuple[int, list[tuple[str, int]]]:
+    """How many modules match, up to `at_most`, and how many of these have each term that begins with a prefix.
+
+    Beyond `at_most` the first ones in the order of the query are counted.
+    """
+    plan = _plan(session, query, viewer)
+    key = plan.value.desc() if plan.is_descending else plan.value
+    matches = plan.statement.with_only_columns(IndexedModule.repository_id.label("id")).order_by(key).limit(at_most)
+    ids = list(session.scalars(matches))
+    counts: list[tuple[str, int]] = []
+    for begin in range(0, len(ids), _AT_ONCE):
+        counts += _count_terms(session, ids[begin : begin + _AT_ONCE], prefixes)
+    return len(ids), counts
+
+
+_AT_ONCE = 5000
+
+
+def _count_terms(session: Session, ids: Sequence[int], prefixes: Sequence[str]) -> list[tuple[str, int]]:
+    begins = or_(*(Term(prefix, is_prefix=True).clause for prefix in prefixes))
+    rows = session.execute(
+        select(IndexedTerm.term, func.count())
+        .where(IndexedTerm.repository_id.in_(ids), begins)
+        .group_by(IndexedTerm.term)
+    )
+    return [(term, count) for term, count in rows]
+
+
+def _plan(session: Session, query: ModuleQuery, viewer: Viewer) -> _Plan:
+    bounds = query.bounds[1:] if query.order == "metric" else query.bounds
+    conditions: list[Condition] = [*query.terms, *bounds]
+    counted = sorted(((_count(session, one), one) for one in conditions), key=lambda pair: pair[0])
+    leader = _leader(query, counted)
+    if query.order == "updated" and isinstance(leader, Term) and not leader.is_prefix:
+        plan = _along_term(leader)
+    else:
+        plan = _along_order(query, leader)
+    living = (Repository.deleted_ms.is_(None), visible(viewer))
+    others = [_has(one) for _, one in counted if one is not leader]
+    return _Plan(plan.statement.where(*others, *living), plan.value, plan.id, plan.is_descending)
+
+
+def _leader(query: ModuleQuery, counted: Sequence[tuple[int, Condition]]) -> Condition | None:
+    """The rarest condition, if it is rare; else the rarest one whose index has the order asked for; else none."""
+    if counted and counted[0][0] < COLLECTED:
+        return counted[0][1]
+    ordered = (one for _, one in counted if isinstance(one, Term) and not one.is_prefix)
+    return next(ordered, None) if query.order == "updated" else None
+
+
+def _count(session: Session, condition: Condition) -> int:
+    some = _modules_with(condition).limit(COLLECTED).subquery()
+    return session.scalar(select(func.count()).select_from(some)) or 0
+
+
+def _along_term(term: Term) -> _Plan:
+    """The index of terms holds the modules of one term in the order of `updated`."""
+    statement = (
+        select(IndexedModule, Repository, IndexedTerm.updated_ms)
+        .select_from(IndexedTerm)
+        .join(IndexedModule, IndexedModule.repository_id == IndexedTerm.repository_id)
+        .join(Repository, Repository.id == IndexedTerm.repository_id)
+        .where(term.clause)
+    )
+    return _Plan(statement, IndexedTerm.updated_ms.expression, IndexedTerm.repository_id.expression, is_descending=True)
+
+
+def _along_order(query: ModuleQuery, rare: Condition | None) -> _Plan:
+    if query.order == "metric":
+        return _along_metric(query.bounds[0], rare)
+    column = _COLUMNS[query.order]
+    value: ColumnElement[Any] = column.expression
+    is_descending = query.order == "updated"
+    statement = select(IndexedModule, Repository, value).join(Repository, Repository.id == IndexedModule.repository_id)
+    if rare is not None:
+        value = _without_index(value)
+        statement = statement.where(IndexedModule.repository_id.in_(_modules_with(rare)))
+    return _Plan(statement, value, IndexedModule.repository_id.expression, is_descending)
+
+
+def _along_metric(bound: MetricBound, rare: Condition | None) -> _Plan:
+    """Each module once, by the best of its figures that the bound is about."""
+    better = IndexedMetric.__table__.alias("better")
+    beaten = better.c.value > IndexedMetric.value if bound.wants_more else better.c.value < IndexedMetric.value
+    tied = (better.c.value == IndexedMetric.value) & (better.c.position < IndexedMetric.position)
+    is_best = ~exists().where(
+        better.c.repository_id == IndexedMetric.repository_id, *_about(better.c, bound), or_(beaten, tied)
+    )
+    value: ColumnElement[Any] = IndexedMetric.value.expression
+    statement = (
+        select(IndexedModule, Repository, value)
+        .select_from(IndexedMetric)
+        .join(IndexedModule, IndexedModule.repository_id == IndexedMetric.repository_id)
+        .join(Repository, Repository.id == IndexedMetric.repository_id)
+        .where(*_about(IndexedMetric.__table__.c, bound), _reaches(IndexedMetric.value, bound), is_best)
+    )
+    if rare is not None:
+        value = _without_index(value)
+        statement = statement.where(IndexedMetric.repository_id.in_(_modules_with(rare)))
+    return _Plan(statement, value, IndexedMetric.repository_id.expression, is_descending=bound.wants_more)
+
+
+def _modules_with(condition: Condition) -> Select[int]:
+    if isinstance(condition, Term):
+        return select(IndexedTerm.repository_id).where(condition.clause).correlate(None)
+    figures = IndexedMetric.__table__.c
+    clauses = (*_about(figures, condition), _reaches(figures.value, condition))
+    return select(IndexedMetric.repository_id).where(*clauses).correlate(None)
+
+
+def _has(condition: Condition) -> ColumnElement[bool]:
+    table = IndexedTerm if isinstance(condition, Term) else IndexedMetric
+    own = _modules_with(condition).where(table.repository_id == IndexedModule.repository_id)
+    return own.correlate(IndexedModule).exists()
+
+
+def _about(columns: Any, bound: MetricBound) -> list[ColumnElement[bool]]:  # noqa: ANN401 (columns of a table or its alias)
+    """Whether a figure is the one that a bound is about."""
+    about = [columns.metric == bound.metric]
+    if bound.rows is not None:
+        about.append(columns.evaluation_set == bound.rows.casefold())
+    if bound.sha256 is not None:
+        about += [columns.sha256 >= bound.sha256, columns.sha256 < bound.sha256 + _END]
+    return about
+
+
+def _reaches(value: Any, bound: MetricBound) -> ColumnElement[bool]:  # noqa: ANN401 (a column)
+    comparisons = {">=": value >= bound.value, ">": value > bound.value, "<=": value <= bound.value}
+    clause: ColumnElement[bool] = comparisons.get(bound.relation, value < bound.value)
+    return clause
+
+
+def _without_index(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The same value as an expression that no index orders, so that the database collects and sorts."""
+    return func.coalesce(value, value)

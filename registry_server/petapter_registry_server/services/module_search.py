@@ -1,0 +1,199 @@
+"""The search for modules as a caller asks: parameters become terms and bounds, rows become answers."""
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from petapter_registry_server.clock import hub_date
+from petapter_registry_server.db import module_index, module_search
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.module_search import Found, ModuleQuery, Order, Position, Term
+from petapter_registry_server.errors import InvalidRequestError
+from petapter_registry_server.services.access import Access, Caller
+from petapter_registry_server.services.terms import (
+    FACETS,
+    label_count_term,
+    label_set_term,
+    label_term,
+    property_term,
+    words_of,
+)
+from petapter_schemas.metric_bound import MetricBound
+from petapter_schemas.module_facts import ModuleFacts
+from petapter_schemas.registry_api import FacetValue, FoundModule, ModulePage
+
+LabelMode = Literal["superset", "exact", "mappable"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+
+MAX_CONDITIONS = 20
+MAX_PAGE = 100
+FACET_VALUES = 20
+COUNTED = 5_000
+"""Modules that facets count at most."""
+
+_DIGEST = re.compile(r"[0-9a-f]{16,64}")
+_FINGERPRINT_KINDS = ("weights", "config", "tokenizer")
+
+
+@dataclass(frozen=True)
+class ModuleQuestion:
+    """What a caller looks for; everything given must hold.
+
+    Attributes:
+        text: Words, each of which a word of the name, labels, backbone or description must begin with.
+        labels: Label names, compared without regard to case and separators.
+        label_mode: `superset`: the module has all of them; `exact`: these and no others; `mappable`: as many.
+        properties: Pairs such as ("language", "de"); names are those of `terms.FACETS`, and "namespace".
+        fingerprints: How digests of the backbone begin, such as ("weights", "0123456789abcdef"): 16 to 64 digits of
+            that of its weights, configuration (`config`) or tokenizer.
+        bounds: On figures.
+        order: Of the results.
+        limit: Modules of one page.
+        cursor: What the page before said.
+        facets: What to count modules by.
+    """
+
+    text: str = ""
+    labels: tuple[str, ...] = ()
+    label_mode: LabelMode = "superset"
+    properties: tuple[tuple[str, str], ...] = ()
+    fingerprints: tuple[tuple[str, str], ...] = ()
+    bounds: tuple[MetricBound, ...] = ()
+    order: Order = "updated"
+    limit: int = 20
+    cursor: str | None = None
+    facets: tuple[str, ...] = ()
+
+
+class ModuleSearch:
+    """Finds modules of one registry."""
+
+    def __init__(self, database: Database, access: Access) -> None:
+        self._database = database
+        self._access = access
+
+    def search(self, caller: Caller, question: ModuleQuestion) -> ModulePage:
+        """One page of the modules that the caller may see.
+
+        Raises:
+            InvalidRequestError: The question contradicts itself or asks for too much.
+        """
+        query = _query(question)
+        viewer = self._access.viewer(caller)
+        with self._database.read() as session:
+            rows = module_search.search_modules(session, query, viewer)
+            page = rows[: question.limit]
+            facts = module_index.read_facts(session, [row.module.commit_oid for row in page])
+            shown = tuple(found_module(row, facts[row.module.commit_oid]) for row in page)
+            following = _write_cursor(question.order, page[-1]) if len(rows) > len(page) else None
+            if not question.facets:
+                return ModulePage(modules=shown, next=following)
+            whole = ModuleQuery(terms=query.terms, bounds=query.bounds, order=query.order)
+            prefixes = [f"{name}:" for name in question.facets]
+            counted, counts = module_search.count_values(session, whole, viewer, prefixes, COUNTED + 1)
+        return ModulePage(
+            modules=shown,
+            next=following,
+            facets={name: _facet(name, counts) for name in question.facets},
+            counted=min(counted, COUNTED),
+            complete=counted <= COUNTED,
+        )
+
+
+def found_module(row: Found, facts: ModuleFacts) -> FoundModule:
+    """A row of the index as lists show it."""
+    return FoundModule(
+        id=row.repository.full_name,
+        version=row.module.version,
+        revision=f"v{row.module.version}" if row.module.version else "main",
+        commit=row.module.commit_oid,
+        updated=hub_date(row.module.updated_ms),
+        private=row.repository.private,
+        facts=facts,
+    )
+
+
+def _query(question: ModuleQuestion) -> ModuleQuery:
+    terms = [Term(f"word:{word}", is_prefix=True) for word in words_of(question.text)]
+    terms += _label_terms(question)
+    terms += [Term(property_term(name, value)) for name, value in question.properties]
+    terms += [_fingerprint_term(kind, digest) for kind, digest in question.fingerprints]
+    if question.text.strip() and not words_of(question.text):
+        raise InvalidRequestError("text: there is no letter or digit to look for")
+    if len(terms) + len(question.bounds) > MAX_CONDITIONS:
+        raise InvalidRequestError(f"too many conditions: at most {MAX_CONDITIONS} words, labels and filters together")
+    if question.order == "metric" and not question.bounds:
+        raise InvalidRequestError("sort=metric needs a bound on that metric: add for example where=accuracy>=0")
+    if not 1 <= question.limit <= MAX_PAGE:
+        raise InvalidRequestError(f"limit: at least 1 and at most {MAX_PAGE}")
+    return ModuleQuery(
+        terms=tuple(dict.fromkeys(terms)),
+        bounds=question.bounds,
+        order=question.order,
+        limit=question.limit + 1,
+        after=_read_cursor(question.order, question.cursor) if question.cursor else None,
+    )
+
+
+def _label_terms(question: ModuleQuestion) -> list[Term]:
+    if not question.labels:
+        return []
+    if question.label_mode == "exact":
+        return [Term(label_set_term(question.labels))]
+    if question.label_mode == "mappable":
+        return [Term(label_count_term(len({label_term(name) for name in question.labels})))]
+    return [Term(label_term(name)) for name in question.labels]
+
+
+def _fingerprint_term(kind: str, digest: str) -> Term:
+    if kind not in _FINGERPRINT_KINDS or not _DIGEST.fullmatch(digest):
+        raise InvalidRequestError(f"{kind}: give 16 to 64 digits of a sha256, 0-9 and a-f")
+    return Term(f"{kind}:{digest}", is_prefix=True)
+
+
+def _facet(name: str, counts: Sequence[tuple[str, int]]) -> tuple[FacetValue, ...]:
+    totals: dict[str, int] = {}
+    for term, count in counts:
+        if term.startswith(f"{name}:"):
+            value = term.partition(":")[2]
+            totals[value] = totals.get(value, 0) + count
+    ordered = sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(FacetValue(value=value, modules=count) for value, count in ordered[:FACET_VALUES])
+
+
+def check_facets(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, each once.
+
+    Raises:
+        InvalidRequestError: One is no facet.
+    """
+    asked = tuple(dict.fromkeys(names))
+    if unknown := [name for name in asked if name not in FACETS]:
+        raise InvalidRequestError(f"facet {unknown[0][:40]!r} is unknown: use {', '.join(FACETS)}")
+    return asked
+
+
+def _write_cursor(order: Order, last: Found) -> str:
+    text = json.dumps([order, last.value, last.module.repository_id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(order: Order, cursor: str) -> Position:
+    try:
+        said, value, row = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
+    except (ValueError, TypeError, RecursionError, binascii.Error):
+        said = value = row = None
+    wanted = {"name": (str,), "metric": (int, float)}.get(order, (int,))
+    fits = type(value) in wanted and type(row) is int and 0 <= row < 1 << 63
+    if said != order or not fits or (not isinstance(value, str) and not _is_number(value)):
+        raise InvalidRequestError("cursor: use the value of 'next' as it is, with the same sort")
+    return Position(cast("int | float | str", value), cast("int", row))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1 << 62
