@@ -132,6 +132,11 @@ class Backbone:
         return cast("torch.dtype", self.model.base_model.dtype)
 
     @property
+    def precision(self) -> Precision:
+        """The same by the name that `load` has for it."""
+        return "bfloat16" if self.dtype == torch.bfloat16 else "float32"
+
+    @property
     def hidden_size(self) -> int:
         """Width of the hidden states, H."""
         return int(self.model.config.hidden_size)
@@ -167,9 +172,8 @@ class Backbone:
             BackboneError: It was loaded in less than single precision.
         """
         if self.dtype != torch.float32:
-            name = str(self.dtype).removeprefix("torch.")
             raise BackboneError(
-                f"{self.repo!r} was loaded in {name}, which is for answers: load it in float32 to train"
+                f"{self.repo!r} was loaded in {self.precision}, which is for answers: load it in float32 to train"
             )
 
     def run(

@@ -155,14 +155,16 @@ def predict_file(
         return predict_file(engine, run, on_progress=on_progress)
 
 
-def ray_module_set(backbone: ResolvedBackbone, modules: Sequence[LocalModule], *, check: bool) -> "ModuleSet":
+def ray_module_set(
+    backbone: ResolvedBackbone, modules: Sequence[LocalModule], precision: "Precision", *, check: bool
+) -> "ModuleSet":
     """Backbone and modules as the workers of a Ray cluster are told of them."""
     from petapter.runtime.ray_files import ModuleSet
 
     patterns = {module.alias: module.patterns for module in modules}
     directories = {module.alias: module.directory for module in modules}
     load = partial(_load_all, check=check, patterns=patterns)
-    return ModuleSet(backbone.directory, directories, backbone.repo, backbone.revision, load)
+    return ModuleSet(backbone.directory, directories, backbone.repo, backbone.revision, load, precision)
 
 
 def predict_file_on_ray(

@@ -9,20 +9,20 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from petapter.backbone import Backbone
+from petapter.backbone import Backbone, Precision
 from petapter.golden import check_golden
 from petapter.module import open_module
 from petapter.runtime.answers import Prediction, Voice, measured, predictions
 from petapter.runtime.ensembles import Ensemble, Spread, joined
 from petapter.runtime.residency import Residency
-from petapter.runtime.runner import Runner
+from petapter.runtime.runner import Runner, check_can_run
 from petapter.runtime.work import Formed, Work
 from petapter.scoring import Scores
 from petapter.task.encoding import Encoder, Fields
 from petapter.task.examples import Example
 from petapter.task.verbalizer import read_verbalizer
 from petapter.trained import TrainedModule, with_patterns
-from petapter_schemas.errors import BackboneError, InputError
+from petapter_schemas.errors import InputError
 from petapter_schemas.manifest import EvaluationSpec
 
 
@@ -114,6 +114,11 @@ class Engine:
         """Loaded modules and ensembles in order of loading; members of ensembles are left out."""
         return tuple(dict.fromkeys(self._owner(alias) or alias for alias in self._modules))
 
+    @property
+    def precision(self) -> Precision:
+        """Of the backbone's layers: answers in one are not those in another."""
+        return self._backbone.precision
+
     def load(
         self,
         module: Path | TrainedModule,
@@ -137,7 +142,7 @@ class Engine:
         """
         self._check_free(alias)
         opened = open_module(module, self._backbone) if isinstance(module, Path) else self._fitting(module)
-        _check_can_run(alias, opened)
+        check_can_run(alias, opened)
         chosen = opened if patterns is None else with_patterns(opened, patterns)
         if check:
             self._admit(alias, opened)
@@ -390,10 +395,3 @@ class Engine:
             loaded = ", ".join(self.aliases) or "none"
             raise InputError(f"no module is loaded as {alias!r} (loaded: {loaded})")
         return self._modules[alias]
-
-
-def _check_can_run(alias: str, module: TrainedModule) -> None:
-    """Refuse what the format allows but this engine would compute wrongly."""
-    head = module.head
-    if "int8" in {head.dtype, module.adapter.dtype}:
-        raise BackboneError(f"module {alias!r} has int8 weights, which this engine cannot run: upgrade petapter")

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from petapter.backbone import Precision
 from petapter.runtime.answers import Prediction
 from petapter.runtime.engine import Engine
 from petapter.runtime.files import FileReport, FileRun, OnProgress
@@ -99,6 +100,7 @@ class ModuleSet:
         revision: The backbone's commit to record.
         modules: By the alias in the run.
         load: Loads the modules, in each worker; by default as `Engine.load` does.
+        precision: Of the backbone's layers.
     """
 
     backbone: Path
@@ -106,6 +108,7 @@ class ModuleSet:
     repo: str
     revision: str | None = None
     load: "LoadModules" = load_modules
+    precision: Precision = "float32"
 
 
 def predict_file_on_ray(
@@ -142,7 +145,7 @@ def predict_file_on_ray(
 
             yield ask
 
-    return answer_file(open_ask, run, on_progress=on_progress, most_rows=most_rows)
+    return answer_file(open_ask, run, module_set.precision, on_progress=on_progress, most_rows=most_rows)
 
 
 @contextmanager
@@ -305,7 +308,10 @@ def _pack(module_set: ModuleSet, cluster: Cluster) -> "Payload":
     directory = module_set.backbone.absolute()
     is_alone = cluster.place == _LOCAL and len(ray.nodes()) == 1  # else a worker may come up where the files are not
     files = {} if is_alone else _backbone_files(directory)
-    backbone = BackbonePayload(directory, module_set.repo, module_set.revision, backbone_digests(directory), files)
+    digests = backbone_digests(directory)
+    backbone = BackbonePayload(
+        directory, module_set.repo, module_set.revision, digests, files, precision=module_set.precision
+    )
     modules = {alias: _module_files(directory) for alias, directory in module_set.modules.items()}
     return Payload(version("petapter"), backbone, modules, module_set.load)
 

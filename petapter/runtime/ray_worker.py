@@ -19,7 +19,7 @@ import ray
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from petapter.backbone import Backbone
+from petapter.backbone import Backbone, Precision
 from petapter.runtime.answers import Prediction
 from petapter.runtime.engine import Engine
 from petapter.runtime.files import FileModule, FileRun
@@ -43,6 +43,7 @@ class BackbonePayload:
         revision: The commit to record.
         digests: Of configuration, weights and tokenizer.
         files: By name, Ray's references to the bytes, for workers that do not see them; empty if all do.
+        precision: To load it in.
     """
 
     directory: Path
@@ -50,6 +51,7 @@ class BackbonePayload:
     revision: str | None
     digests: tuple[Sha256, Sha256, Sha256]
     files: Mapping[str, Any]
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ def _backbone(payload: BackbonePayload, scratch: Path) -> Backbone:
         for name, reference in payload.files.items():  # one at a time in memory
             _write(scratch, name, ray.get(reference))
         directory = scratch
-    return Backbone.load(directory, repo=payload.repo, revision=payload.revision)
+    return Backbone.load(directory, repo=payload.repo, revision=payload.revision, precision=payload.precision)
 
 
 def _is_here(payload: BackbonePayload) -> bool:

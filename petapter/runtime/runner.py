@@ -172,3 +172,13 @@ class Runner:
             return None
         spans = spans_of(work.items, pack.order, counts)
         return Read(tuple(tokens), tuple(counts), self._active(spans))
+
+
+def check_can_run(alias: str, module: TrainedModule) -> None:
+    """Refuse what the format allows but the engine would compute wrongly.
+
+    Raises:
+        BackboneError: The module has weights that it cannot run.
+    """
+    if "int8" in {module.head.dtype, module.adapter.dtype}:
+        raise BackboneError(f"module {alias!r} has int8 weights, which this engine cannot run: upgrade petapter")

@@ -88,6 +88,23 @@ def stopped_after_two_rows(_on_step: object) -> object:
     return told
 
 
+def test_bfloat16_answers_otherwise_and_a_run_keeps_its_precision(
+    predict: Predict, data: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rough = ("--input", data, "--precision", "bfloat16")
+    said = [predict(*given, "--json").json for given in (rough, ("--input", data))]
+    assert said[0] != said[1]
+    monkeypatch.setattr("petapter.runtime.files.running.chunk_rows", lambda _modules: 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("petapter_hub_client.commands.answering._shown", stopped_after_two_rows)
+        assert predict(*rough, "--output", out / "a.jsonl").code == 130
+    assert "bfloat16" in predict("--input", data, "--output", out / "a.jsonl").error
+    assert predict(*rough, "--output", out / "a.jsonl").code == 0
+    lines = [json.loads(line)["answers"]["reviews"] for line in (out / "a.jsonl").read_text().splitlines()]
+    for line, answer in zip(lines, said[0], strict=True):
+        assert line["probabilities"] == pytest.approx(answer["predictions"][0]["probabilities"], abs=1e-6)
+
+
 def test_restart_begins_anew(predict: Predict, data: Path, out: Path) -> None:
     (out / "a.csv.part").write_text("old")
     assert "--restart" in predict("--input", data, "--output", out / "a.csv").error

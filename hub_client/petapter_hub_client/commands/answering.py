@@ -11,7 +11,7 @@ from petapter_hub_client.output import OnStep, progress, say, say_json, say_tabl
 from petapter_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from petapter.backbone import Backbone
+    from petapter.backbone import Backbone, Precision
     from petapter.runtime import Prediction
     from petapter.runtime.files import FileProgress, FileReport, FileRun, OnProgress
     from petapter.runtime.ray_files import Cluster
@@ -65,6 +65,7 @@ class Question:
         restart: Throw away what a stopped run left.
         engine: Which engine answers a file.
         check: First reproduce golden outputs.
+        precision: Of the backbone's layers.
         as_json: Say JSON.
     """
 
@@ -76,6 +77,7 @@ class Question:
     restart: bool
     engine: EngineChoice
     check: bool
+    precision: "Precision"
     as_json: bool
 
 
@@ -91,11 +93,11 @@ class Found:
     modules: "Sequence[LocalModule]"
     find_backbone: "Callable[[], ResolvedBackbone]"
 
-    def load_backbone(self) -> "Backbone":
+    def load_backbone(self, precision: "Precision") -> "Backbone":
         """The backbone they share."""
         from petapter_hub_client.local_runs import load_backbone
 
-        return load_backbone(self.find_backbone())
+        return load_backbone(self.find_backbone(), precision)
 
 
 def answer(question: Question, find: Callable[[], Found]) -> None:
@@ -125,7 +127,7 @@ def _answer_texts(question: Question, find: Callable[[], Found]) -> None:
     with progress("predicting"):
         found = find()
         texts = _texts(question, found.modules)
-        answers = predict_all(found.load_backbone(), found.modules, texts, check=question.check)
+        answers = predict_all(found.load_backbone(question.precision), found.modules, texts, check=question.check)
     _warn_of_cut_texts(sum(map(_is_cut, answers)), len(answers), "lost_tokens in --json")
     if question.as_json:
         say_json([_json(given, answer) for given, answer in zip(texts, answers, strict=True)])
@@ -144,9 +146,10 @@ def _answer_file(question: Question, source: Path, target: Path, find: Callable[
         run = _file_run(question, source, target, found.modules)
         shown = _shown(on_step)
         if cluster is None:
-            report = predict_file(found.load_backbone(), found.modules, run, shown, check=question.check)
+            backbone = found.load_backbone(question.precision)
+            report = predict_file(backbone, found.modules, run, shown, check=question.check)
         else:
-            module_set = ray_module_set(found.find_backbone(), found.modules, check=question.check)
+            module_set = ray_module_set(found.find_backbone(), found.modules, question.precision, check=question.check)
             report = predict_file_on_ray(module_set, run, cluster, shown)
     _say_report(report, as_json=question.as_json)
 

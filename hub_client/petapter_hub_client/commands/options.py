@@ -33,6 +33,10 @@ RestartOption = Annotated[
     bool, typer.Option("--restart", help="Throw away what a run that was stopped left of --output.")
 ]
 CheckOption = Annotated[bool, typer.Option("--check", help="First reproduce each module's golden outputs.")]
+PrecisionOption = Annotated[
+    Literal["float32", "bfloat16"],
+    typer.Option("--precision", help="Of the backbone: bfloat16 is faster where the processor has it."),
+]
 EngineOption = Annotated[
     Literal["local", "ray"], typer.Option("--engine", help="Where --output is made: here, or over a Ray cluster.")
 ]

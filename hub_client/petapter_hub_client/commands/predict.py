@@ -15,6 +15,7 @@ from petapter_hub_client.commands.options import (
     KeepColumnsOption,
     OutputOption,
     OverwriteOption,
+    PrecisionOption,
     RayAddressOption,
     RayWorkersOption,
     RestartOption,
@@ -37,6 +38,7 @@ def predict(  # noqa: PLR0913 (a command's options)
     restart: RestartOption = False,
     backbone: BackboneOption = None,
     check: CheckOption = False,
+    precision: PrecisionOption = "float32",
     engine: EngineOption = "local",
     ray_address: RayAddressOption = None,
     ray_workers: RayWorkersOption = None,
@@ -56,6 +58,7 @@ def predict(  # noqa: PLR0913 (a command's options)
         restart=restart,
         engine=EngineChoice(engine, ray_address, ray_workers),
         check=check,
+        precision=precision,
         as_json=as_json,
     )
     answer(question, lambda: _find(module, backbone))

@@ -6,11 +6,11 @@ import os
 import socket
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from petapter_hub_client.commands.options import BackboneOption, JsonOption, prepare_torch
+from petapter_hub_client.commands.options import BackboneOption, JsonOption, PrecisionOption, prepare_torch
 from petapter_hub_client.output import hush_huggingface, note, say, say_json, warn
 from petapter_schemas.errors import PetapterError
 
@@ -39,10 +39,7 @@ def serve(  # noqa: PLR0913 (a command's options)
         int | None,
         typer.Option("--module-bytes", min=0, help="Bytes of modules on the device; the others wait in host memory."),
     ] = None,
-    precision: Annotated[
-        Literal["float32", "bfloat16"],
-        typer.Option("--precision", help="Of the backbone: bfloat16 is faster where the processor has it."),
-    ] = "float32",
+    precision: PrecisionOption = "float32",
     check: Annotated[bool, typer.Option("--check", help="Modules must reproduce their golden outputs.")] = False,
     admin_token_file: Annotated[
         Path | None,

@@ -16,6 +16,7 @@ from petapter_hub_client.commands.options import (
     KeepColumnsOption,
     OutputOption,
     OverwriteOption,
+    PrecisionOption,
     RayAddressOption,
     RayWorkersOption,
     RestartOption,
@@ -113,6 +114,7 @@ def predict(  # noqa: PLR0913 (a command's options)
     overwrite: OverwriteOption = False,
     restart: RestartOption = False,
     check: CheckOption = False,
+    precision: PrecisionOption = "float32",
     engine: EngineOption = "local",
     ray_address: RayAddressOption = None,
     ray_workers: RayWorkersOption = None,
@@ -133,6 +135,7 @@ def predict(  # noqa: PLR0913 (a command's options)
         restart=restart,
         engine=EngineChoice(engine, ray_address, ray_workers),
         check=check,
+        precision=precision,
         as_json=as_json,
     )
     answer(question, lambda: _find(stack))

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from petapter.backbone import Precision
 from petapter_schemas import strict_json
 from petapter_schemas.digests import Sha256
 from petapter_schemas.durable import write_file_durably
@@ -34,6 +35,7 @@ class RunKey(Frozen):
         keep: Columns of the input that the answers bear too.
         output_format: How the answers are written.
         chunk_rows: The most rows of a chunk; answers of another cut may differ in the last digit.
+        precision: Of the backbone's layers; a checkpoint without it is of float32.
     """
 
     input_format: str
@@ -42,6 +44,7 @@ class RunKey(Frozen):
     keep: tuple[str, ...]
     output_format: str
     chunk_rows: Annotated[int, Field(ge=1)]
+    precision: Precision = "float32"
 
     def difference(self, other: "RunKey") -> str:
         """What another run has that this one has not, in a few words."""
@@ -49,6 +52,8 @@ class RunKey(Frozen):
             return "another input"
         if self.modules != other.modules:
             return "other modules"
+        if self.precision != other.precision:
+            return f"another precision of the backbone, {self.precision}"
         return "other columns to keep" if self.keep != other.keep else "another version of petapter"
 
 

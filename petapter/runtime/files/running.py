@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from petapter.backbone import Precision
 from petapter.runtime.answers import Prediction
 from petapter.runtime.engine import Engine
 from petapter.runtime.files.checkpoint import Checkpoint, ModuleKey, RunKey, read_checkpoint, write_checkpoint
@@ -141,20 +142,27 @@ def predict_file(
     def ask(chunk: Chunk) -> Sequence[Mapping[str, Prediction]]:
         return engine.predict_all([row.fields for row in chunk.rows], aliases)
 
-    return answer_file(lambda _state: nullcontext(ask), run, on_progress=on_progress, most_rows=most_rows)
+    return answer_file(
+        lambda _state: nullcontext(ask), run, engine.precision, on_progress=on_progress, most_rows=most_rows
+    )
 
 
 def answer_file(
-    open_ask: OpenAsk, run: FileRun, *, on_progress: OnProgress | None = None, most_rows: int | None = None
+    open_ask: OpenAsk,
+    run: FileRun,
+    precision: Precision,
+    *,
+    on_progress: OnProgress | None = None,
+    most_rows: int | None = None,
 ) -> FileReport:
-    """`predict_file`, whoever answers; the same answers give the same files.
+    """`predict_file`, whoever answers, in a precision; the same answers give the same files.
 
     Raises:
         InputError: As `predict_file`.
         DataError: As `predict_file`.
     """
     with _alone(run.output):
-        files = _Files(run, _key(run, most_rows or chunk_rows(len(run.modules))))
+        files = _Files(run, _key(run, precision, most_rows or chunk_rows(len(run.modules))))
         state = files.begin()
         if not state.finished:
             state = _answer(open_ask, files, state, on_progress or _silent)
@@ -277,7 +285,7 @@ def _answer(open_ask: OpenAsk, files: _Files, state: Checkpoint, on_progress: On
     return state
 
 
-def _key(run: FileRun, most_rows: int) -> RunKey:
+def _key(run: FileRun, precision: Precision, most_rows: int) -> RunKey:
     try:
         digest = sha256_file(run.input)
     except OSError as error:
@@ -289,6 +297,7 @@ def _key(run: FileRun, most_rows: int) -> RunKey:
         keep=run.keep,
         output_format=run.output_format,
         chunk_rows=most_rows,
+        precision=precision,
     )
 
 

@@ -94,6 +94,18 @@ def test_golden_outputs_are_checked_before_patterns_are_chosen(locked: StackFold
     assert locked.run("predict", "i love it", "--check").code == 0
 
 
+def test_precision_is_that_of_predict(locked: StackFolder) -> None:
+    rough: Any = locked.run("predict", *TEXTS, "--precision", "bfloat16", "--json").json
+    one = locked.petapter(
+        "predict", "--module", locked.folder / "own", "--backbone", locked.folder / "backbone",
+        "--precision", "bfloat16", *TEXTS, "--json",
+    )  # fmt: skip
+    full: Any = locked.run("predict", *TEXTS, "--json").json
+    assert by_alias(rough, "own") != by_alias(full, "own")
+    for found, expected in zip(by_alias(rough, "own"), by_alias(one.json, "own"), strict=True):
+        assert found == pytest.approx(expected, abs=1e-2)
+
+
 def test_stack_is_the_one_here_unless_a_first_word_names_it(
     locked: StackFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

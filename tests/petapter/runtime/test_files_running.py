@@ -232,6 +232,28 @@ def test_part_of_another_run_is_refused_and_restart_throws_it_away(
     assert left(run) == []
 
 
+def test_part_in_another_precision_is_refused_and_goes_on_in_its_own(
+    engine: Engine, run: FileRun, directories: dict[str, Path], sentiment: TrainedModule, head_only: TrainedModule
+) -> None:
+    rough = Backbone.load(directories["bert"], device="cpu", precision="bfloat16")
+    with Engine(rough) as other:
+        other.load(sentiment, "mood")
+        other.load(head_only, "plain")
+        stop(other, run)
+        with pytest.raises(InputError, match="another precision of the backbone, bfloat16: --restart"):
+            predict_file(engine, run, most_rows=4)
+        assert predict_file(other, run, most_rows=4).rows == 23
+
+
+def test_checkpoint_that_names_no_precision_is_of_float32(engine: Engine, run: FileRun, tmp_path: Path) -> None:
+    stop(engine, run)
+    path = tmp_path / "answers.jsonl.part.json"
+    document = json.loads(path.read_text())
+    assert document["run"].pop("precision") == "float32"
+    path.write_text(json.dumps(document))
+    assert predict_file(engine, run, most_rows=4).rows == 23
+
+
 def test_the_same_bytes_elsewhere_are_the_same_input(engine: Engine, run: FileRun, tmp_path: Path) -> None:
     stop(engine, run)
     moved = run.input.rename(tmp_path / "moved.csv")

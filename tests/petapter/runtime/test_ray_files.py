@@ -148,6 +148,17 @@ def test_workers_that_only_die_end_the_run_and_one_machine_goes_on_with_it(
     assert_same_files(run, on_one_machine(engine, run))
 
 
+def test_workers_answer_in_the_precision_that_is_asked_for(
+    cluster: Cluster, module_set: ModuleSet, run: FileRun, directories: dict[str, Path]
+) -> None:
+    rough = Backbone.load(directories["bert"], device="cpu", precision="bfloat16")
+    with Engine(rough) as engine:
+        load_modules(engine, module_set.modules)
+        whole = on_one_machine(engine, run)
+    predict_file_on_ray(replace(module_set, precision="bfloat16"), run, replace(cluster, workers=1), most_rows=10)
+    assert_same_files(run, whole)
+
+
 def test_worker_that_refuses_a_module_says_why_and_nothing_stays(
     cluster: Cluster, module_set: ModuleSet, directories: dict[str, Path], run: FileRun
 ) -> None:
