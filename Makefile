@@ -24,7 +24,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 schema: $(VENV)/.installed-dev
-	$(BIN)/python -m petapter_schemas.json_schema schemas/petapter-manifest-v1.schema.json
+	$(BIN)/python -m petapter_schemas.json_schema schemas
 
 clean:
 	rm -rf $(VENV) $(DEMO_DIR) dist build

@@ -12,8 +12,9 @@ from transformers.utils import logging as transformers_logging
 
 from petapter.task.encoding import Batch
 from petapter.task.verbalizer import Verbalizer
+from petapter_schemas.digests import Sha256
 from petapter_schemas.errors import BackboneError, BackboneMismatchError
-from petapter_schemas.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
+from petapter_schemas.fingerprints import backbone_digests
 from petapter_schemas.manifest import BackboneSpec
 
 Precision = Literal["float32", "bfloat16"]
@@ -89,6 +90,7 @@ class Backbone:
         revision: str | None = None,
         device: str | None = None,
         precision: Precision = "float32",
+        digests: tuple[Sha256, Sha256, Sha256] | None = None,
     ) -> Self:
         """Load a model directory (config.json, *.safetensors, tokenizer.json); nothing is downloaded or executed.
 
@@ -98,6 +100,8 @@ class Backbone:
             revision: Commit to record.
             device: A torch device; by default "cuda" where there is one, else "cpu".
             precision: bfloat16 is for answers alone: faster where the processor has it, and close to float32 only.
+            digests: Of configuration, weights and tokenizer, as the caller has just taken them from these files; they
+                are taken here if None.
 
         Raises:
             BackboneError: The directory holds no masked language model that can be used.
@@ -110,12 +114,7 @@ class Backbone:
                 f"{directory}: the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}: "
                 "they do not belong together"
             )
-        fingerprint = Fingerprint(
-            architecture=type(model).__name__,
-            config_sha256=config_sha256(directory / "config.json"),
-            weights_sha256=weights_sha256(directory),
-            tokenizer_sha256=tokenizer_sha256(directory / "tokenizer.json"),
-        )
+        fingerprint = Fingerprint(type(model).__name__, *(digests or backbone_digests(directory)))
         torch.nn.Module.to(model, device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.nn.Module.to(model.base_model, _PRECISIONS[precision])
         max_tokens = _max_tokens(model, tokenizer)

@@ -11,6 +11,7 @@ from petapter_hub_client.minilm_sources import fetch_encoder
 from petapter_hub_client.places import cache_directory
 from petapter_hub_client.remotes import HUB_URL, Remote
 from petapter_hub_client.tokens import find_token
+from petapter_schemas.digests import Sha256
 from petapter_schemas.durable import sync_directory
 from petapter_schemas.errors import BackboneError, InvalidNameError, RemoteError
 from petapter_schemas.minilm import MINILM, MINILM_ENCODER_SHA256
@@ -32,11 +33,13 @@ class ResolvedBackbone:
         directory: Holds config.json, the weights as safetensors, and the tokenizer.
         repo: A Hub id, "minilm", or the name of a local directory.
         revision: Commit on the Hub, where it came from there.
+        digests: Of configuration, weights and tokenizer, where these were taken just before; None where they were not.
     """
 
     directory: Path
     repo: str
     revision: str | None
+    digests: tuple[Sha256, Sha256, Sha256] | None = None
 
 
 def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackbone:

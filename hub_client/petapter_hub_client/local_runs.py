@@ -4,20 +4,19 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from petapter_hub_client.backbones import ResolvedBackbone, resolve_backbone
+from petapter_hub_client.ensembles import Members, digest_of, members_of, verify_any
 from petapter_hub_client.fetching import locate_module
-from petapter_schemas.digests import sha256_file
-from petapter_schemas.ensemble import ENSEMBLE_FILE, is_ensemble, verify_ensemble
+from petapter_schemas.ensemble import is_ensemble
 from petapter_schemas.errors import BackboneError, InputError
-from petapter_schemas.manifest import MANIFEST_FILE, EvaluationSpec, Manifest, read_manifest
+from petapter_schemas.manifest import EvaluationSpec, Manifest, read_manifest
 from petapter_schemas.references import Reference
 from petapter_schemas.strict_json import canonical_sha256
-from petapter_schemas.task import TaskSpec
 
 if TYPE_CHECKING:
     from petapter.backbone import Backbone, Precision
@@ -30,28 +29,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LocalModule:
-    """A module directory and the short name its answers go by.
+    """A module, or several that answer together, and the short name its answers go by.
 
     Attributes:
+        directory: Its files; of an ensemble that a stack lists, that of the stack.
+        manifest: Its manifest; of an ensemble, `manifest_of_all` of its members.
+        digest: Names it byte by byte.
         patterns: Numbers of the patterns that are asked; None for all.
+        members: Of an ensemble.
     """
 
     alias: str
     directory: Path
     manifest: Manifest
+    digest: str
     patterns: tuple[int, ...] | None = None
+    members: Members | None = None
 
     @property
     def answers_sha256(self) -> str:
-        """Digest of what its answers follow from, the backbone aside: its manifest and the choice of patterns."""
-        digest = sha256_file(self.directory / (ENSEMBLE_FILE if is_ensemble(self.directory) else MANIFEST_FILE))
-        return digest if self.patterns is None else canonical_sha256([digest, list(self.patterns)])
+        """Digest of what its answers follow from, the backbone aside: itself and the choice of patterns."""
+        return self.digest if self.patterns is None else canonical_sha256([self.digest, list(self.patterns)])
+
+    @property
+    def places(self) -> dict[str, Path]:
+        """Every directory that has to be read, by a name of its own among those of a run."""
+        if self.members is None:
+            return {self.alias: self.directory}
+        return {f"{self.alias}/{name}": directory for name, directory in self.members.directories.items()}
+
+    def at(self, places: Mapping[str, Path]) -> Self:
+        """The same where the directories lie elsewhere."""
+        if self.members is None:
+            return replace(self, directory=places[self.alias])
+        directories = {name: places[f"{self.alias}/{name}"] for name in self.members.directories}
+        return replace(self, members=replace(self.members, directories=directories))
 
 
 def locate_modules(names: Sequence[str]) -> list[LocalModule]:
     """Find directories and pull references; two modules of one name go by what was typed.
 
-    An ensemble is one of them: its manifest is that of its first member, with the text fields that all together need.
+    An ensemble's directory is one of them.
 
     Raises:
         PetapterError: A module cannot be had, or was named twice.
@@ -62,22 +80,13 @@ def locate_modules(names: Sequence[str]) -> list[LocalModule]:
     short = [_short_name(name, directory) for name, directory in zip(names, directories, strict=True)]
     aliases = [alias if short.count(alias) == 1 else name for alias, name in zip(short, names, strict=True)]
     return [
-        LocalModule(alias, directory, _manifest(directory))
+        LocalModule(alias, directory, _manifest(directory), digest_of(directory), members=members_of(directory))
         for alias, directory in zip(aliases, directories, strict=True)
     ]
 
 
-def task_of_all(manifests: Sequence[Manifest]) -> TaskSpec:
-    """The task of the first of modules that have the same labels, with the text fields that all together need."""
-    fields = dict.fromkeys(field for manifest in manifests for field in manifest.task.fields)
-    return manifests[0].task.model_copy(update={"fields": tuple(fields)})
-
-
 def _manifest(directory: Path) -> Manifest:
-    if not is_ensemble(directory):
-        return read_manifest(directory)
-    _, manifests = verify_ensemble(directory)
-    return manifests[0].model_copy(update={"task": task_of_all(manifests)})
+    return verify_any(directory) if is_ensemble(directory) else read_manifest(directory)
 
 
 def shared_backbone(given: str | None, manifests: Sequence[Manifest]) -> ResolvedBackbone:
@@ -104,7 +113,13 @@ def load_backbone(resolved: ResolvedBackbone, precision: "Precision" = "float32"
     """
     from petapter.backbone import Backbone
 
-    return Backbone.load(resolved.directory, repo=resolved.repo, revision=resolved.revision, precision=precision)
+    return Backbone.load(
+        resolved.directory,
+        repo=resolved.repo,
+        revision=resolved.revision,
+        precision=precision,
+        digests=resolved.digests,
+    )
 
 
 def measure(
@@ -117,8 +132,12 @@ def measure(
     """
     from petapter.runtime import Engine
 
+    members = members_of(module) if isinstance(module, Path) else None
     with Engine(backbone) as engine:
-        _load(engine, module, name)
+        if members is None:
+            engine.load(module, name)
+        else:
+            _load_members(engine, members, name)
         return engine.evaluate(name, examples, name=name, split=split)
 
 
@@ -161,9 +180,8 @@ def ray_module_set(
     """Backbone and modules as the workers of a Ray cluster are told of them."""
     from petapter.runtime.ray_files import ModuleSet
 
-    patterns = {module.alias: module.patterns for module in modules}
-    directories = {module.alias: module.directory for module in modules}
-    load = partial(_load_all, check=check, patterns=patterns)
+    directories = {name: place for module in modules for name, place in module.places.items()}
+    load = partial(_load_all, modules=modules, check=check)
     return ModuleSet(backbone.directory, directories, backbone.repo, backbone.revision, load, precision)
 
 
@@ -186,37 +204,25 @@ def _loaded(backbone: "Backbone", modules: Sequence[LocalModule], *, check: bool
     from petapter.runtime import Engine
 
     with Engine(backbone) as engine:
-        directories = {module.alias: module.directory for module in modules}
-        _load_all(engine, directories, check=check, patterns={module.alias: module.patterns for module in modules})
+        for module in modules:
+            _load(engine, module, check=check)
         yield engine
 
 
-def _load_all(
-    engine: "Engine",
-    directories: Mapping[str, Path],
-    *,
-    check: bool,
-    patterns: Mapping[str, tuple[int, ...] | None],
-) -> None:
-    for alias, directory in directories.items():
-        _load(engine, directory, alias, check=check, patterns=patterns[alias])
+def _load_all(engine: "Engine", places: Mapping[str, Path], *, modules: Sequence[LocalModule], check: bool) -> None:
+    for module in modules:
+        _load(engine, module.at(places), check=check)
 
 
-def _load(
-    engine: "Engine",
-    module: "Path | TrainedModule",
-    alias: str,
-    *,
-    check: bool = False,
-    patterns: Sequence[int] | None = None,
-) -> None:
-    """Load a module or, from its directory, an ensemble."""
-    if not isinstance(module, Path) or not is_ensemble(module):
-        engine.load(module, alias, check=check, patterns=patterns)
-        return
-    ensemble, _ = verify_ensemble(module)
-    members = ensemble.member_directories(module)
-    engine.load_ensemble(members, alias, ensemble.weights, thresholds=ensemble.thresholds, check=check)
+def _load(engine: "Engine", module: LocalModule, *, check: bool) -> None:
+    if module.members is None:
+        engine.load(module.directory, module.alias, check=check, patterns=module.patterns)
+    else:
+        _load_members(engine, module.members, module.alias, check=check)
+
+
+def _load_members(engine: "Engine", members: Members, alias: str, *, check: bool = False) -> None:
+    engine.load_ensemble(members.directories, alias, members.weights, thresholds=members.thresholds, check=check)
 
 
 def _short_name(name: str, directory: Path) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from petapter_hub_client.ensembles import task_of_all
 from petapter_hub_client.fetching import is_local_module
-from petapter_hub_client.local_runs import LocalModule, load_backbone, locate_modules, shared_backbone, task_of_all
+from petapter_hub_client.local_runs import LocalModule, load_backbone, locate_modules, shared_backbone
 from petapter_hub_client.output import OnStep
 from petapter_hub_client.stated_facts import StatedFacts
 from petapter_schemas.digests import sha256_file

@@ -27,6 +27,7 @@ from petapter.runtime.files.chunks import Chunk
 from petapter.runtime.files.running import Ask, answer_file
 from petapter_schemas.errors import DataError, InputError
 from petapter_schemas.file_contents import ALLOWED_SUFFIXES
+from petapter_schemas.fingerprints import backbone_digests
 
 if TYPE_CHECKING:
     from petapter.runtime.ray_worker import LoadModules, Payload, Reading
@@ -98,8 +99,8 @@ class ModuleSet:
         backbone: The backbone's directory.
         repo: The backbone's name to record.
         revision: The backbone's commit to record.
-        modules: By the alias in the run.
-        load: Loads the modules, in each worker; by default as `Engine.load` does.
+        modules: What `load` needs, by name: by default each module's directory by the alias in the run.
+        load: Loads the modules of the run in its order, in each worker; by default as `Engine.load` does.
         precision: Of the backbone's layers.
     """
 
@@ -303,7 +304,7 @@ def _answers_to(chunk: Chunk, run: FileRun, answers: Iterator[tuple[int, bytes]]
 def _pack(module_set: ModuleSet, cluster: Cluster) -> "Payload":
     import ray
 
-    from petapter.runtime.ray_worker import BackbonePayload, Payload, backbone_digests
+    from petapter.runtime.ray_worker import BackbonePayload, Payload
 
     directory = module_set.backbone.absolute()
     is_alone = cluster.place == _LOCAL and len(ray.nodes()) == 1  # else a worker may come up where the files are not

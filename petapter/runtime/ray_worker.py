@@ -27,10 +27,10 @@ from petapter.runtime.files.chunks import Chunk, chunks
 from petapter.runtime.files.rows import open_rows
 from petapter_schemas.digests import Sha256
 from petapter_schemas.errors import BackboneError, InputError, PetapterError
-from petapter_schemas.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
+from petapter_schemas.fingerprints import backbone_digests
 
 LoadModules = Callable[[Engine, Mapping[str, Path]], None]
-"""Loads modules into an engine, by alias from their directories; a function that the workers can import."""
+"""Loads modules into an engine, in the order of the run, from directories by name; workers can import it."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class BackbonePayload:
 
 @dataclass(frozen=True)
 class Payload:
-    """What a worker needs: the backbone, and of each module by alias the bytes of its files by path.
+    """What a worker needs: the backbone, and of each directory by name the bytes of its files by path.
 
     Attributes:
         version: Of the petapter that asks; another one might answer otherwise.
@@ -144,11 +144,12 @@ class Worker:
         reborn = ray.get_runtime_context().was_current_actor_reconstructed
         if reborn and (count := ray.get(deaths.count.remote())) > most_deaths:
             raise TooManyDeathsError(f"workers died {count} times since the last chunk was done")
-        self._aliases = tuple(payload.modules)
+        self._aliases: tuple[str, ...] = ()
         self._engine: Engine | None = None
         self._refusal = ""
         try:
             self._engine = load_engine(payload)
+            self._aliases = self._engine.aliases
         except PetapterError as error:
             self._refusal = str(error)
 
@@ -184,16 +185,6 @@ def load_engine(payload: Payload) -> Engine:
     return engine
 
 
-def backbone_digests(directory: Path) -> tuple[Sha256, Sha256, Sha256]:
-    """Of configuration, weights and tokenizer.
-
-    Raises:
-        BackboneError: A file is missing or damaged.
-    """
-    config, tokenizer = directory / "config.json", directory / "tokenizer.json"
-    return config_sha256(config), weights_sha256(directory), tokenizer_sha256(tokenizer)
-
-
 def read_block(block: pa.Table) -> tuple[int, bytes]:
     """Number and JSON of a block."""
     return block["number"][0].as_py(), block["data"][0].as_py()
@@ -217,14 +208,16 @@ def is_for(number: int, chunk: Chunk) -> bool:
 
 
 def _backbone(payload: BackbonePayload, scratch: Path) -> Backbone:
-    directory = payload.directory
+    directory, digests = payload.directory, payload.digests
     if not _is_here(payload):
         if not payload.files:
             raise BackboneError(f"{directory} is not what it was when the run began: run the same again")
         for name, reference in payload.files.items():  # one at a time in memory
             _write(scratch, name, ray.get(reference))
-        directory = scratch
-    return Backbone.load(directory, repo=payload.repo, revision=payload.revision, precision=payload.precision)
+        directory, digests = scratch, backbone_digests(scratch)
+    return Backbone.load(
+        directory, repo=payload.repo, revision=payload.revision, precision=payload.precision, digests=digests
+    )
 
 
 def _is_here(payload: BackbonePayload) -> bool:

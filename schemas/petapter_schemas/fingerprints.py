@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from petapter_schemas import strict_json
+from petapter_schemas.digests import Sha256
 from petapter_schemas.errors import BackboneError, ModuleError
 from petapter_schemas.tensor_header import BACKBONE_LIMITS, TensorInfo, read_tensor_header
 
@@ -75,6 +76,19 @@ def weights_sha256(directory: Path) -> str:
         digest.update(strict_json.canonical([name, place.info.dtype, list(place.info.shape)]))
         _update_with_values(digest, place)
     return digest.hexdigest()
+
+
+def backbone_digests(directory: Path) -> tuple[Sha256, Sha256, Sha256]:
+    """Of the configuration, the weights and the tokenizer of a backbone's directory.
+
+    Raises:
+        BackboneError: A file is missing or damaged.
+    """
+    return (
+        config_sha256(directory / "config.json"),
+        weights_sha256(directory),
+        tokenizer_sha256(directory / "tokenizer.json"),
+    )
 
 
 def rows_sha256(rows: Iterable[Mapping[str, str]], weights: Sequence[float] = ()) -> str:

@@ -52,6 +52,13 @@ SPEC = StackSpec(
 )
 
 
+TOGETHER = [
+    LOCK["modules"][0] | {"alias": "panel", "patterns": None, "member": 0, "weight": 3.0},
+    LOCK["modules"][1] | {"alias": "panel", "member": 1, "weight": 0.5},
+]
+"""Two members of an ensemble, in a lock."""
+
+
 def parse(document: object) -> StackLock:
     return parse_lock(json.dumps(document).encode(), source="stack.lock")
 
@@ -72,6 +79,49 @@ def test_lock_is_read_and_written_as_the_same_bytes() -> None:
     assert json.loads(data) == LOCK
     assert lock_bytes(parse_lock(data, source="stack.lock")) == data
     assert list(json.loads(data)) == list(LOCK)
+
+
+def test_members_are_read_and_written_as_the_same_bytes() -> None:
+    document = LOCK | {"modules": [*TOGETHER, *LOCK["modules"]]}
+    lock = parse(document)
+    assert json.loads(lock_bytes(lock)) == document
+    assert [module.name for module in lock.modules] == ["panel/0", "panel/1", "news", "own"]
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        TOGETHER[:1],
+        TOGETHER[::-1],
+        [TOGETHER[0], LOCK["modules"][0], TOGETHER[1]],
+        [TOGETHER[0], TOGETHER[1] | {"member": 2}],
+        [TOGETHER[0], TOGETHER[1] | {"weight": -1}],
+        [one | {"weight": 0} for one in TOGETHER],
+        [TOGETHER[0], TOGETHER[1] | {"patterns": [0]}],
+        [TOGETHER[0], {key: value for key, value in TOGETHER[1].items() if key != "weight"}],
+        [TOGETHER[0], {key: value for key, value in TOGETHER[1].items() if key != "member"}],
+        [TOGETHER[0], LOCK["modules"][1] | {"alias": "panel"}],
+    ],
+)
+def test_members_that_break_the_format_are_refused(modules: list[dict[str, Any]]) -> None:
+    with pytest.raises(StackError, match="is broken"):
+        parse(LOCK | {"modules": modules})
+
+
+def test_digest_of_a_stack_with_members_is_that_of_its_canonical_json() -> None:
+    import hashlib
+
+    spec = StackSpec(
+        modules=(
+            StackEntry(alias="panel", module="team/a", member=0, weight=3.0),
+            StackEntry(alias="panel", module="./b", member=1, weight=0.5),
+        )
+    )
+    written = (
+        '{"backbone":null,"modules":[{"alias":"panel","member":0,"module":"team/a","patterns":null,"weight":3.0},'
+        '{"alias":"panel","member":1,"module":"./b","patterns":null,"weight":0.5}]}'
+    )
+    assert spec.sha256 == hashlib.sha256(written.encode()).hexdigest()
 
 
 def test_locked_reference_is_asked_for_by_its_commit() -> None:

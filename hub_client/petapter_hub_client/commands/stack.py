@@ -153,7 +153,10 @@ def _find(path: Path) -> "Found":
     from petapter_hub_client.stacks.opening import open_stack
 
     opened = open_stack(path)
-    modules = [LocalModule(one.alias, one.directory, one.manifest, one.patterns) for one in opened.modules]
+    modules = [
+        LocalModule(one.alias, one.directory, one.manifest, one.digest, one.patterns, one.members)
+        for one in opened.modules
+    ]
     return Found(modules, lambda: opened.backbone)
 
 
@@ -170,17 +173,17 @@ def _check(stack: "Stack", lock: "StackLock | None", *, as_json: bool) -> None:
 
 
 def _say_lock(stack: "Stack", old: "StackLock | None", new: "StackLock", *, was_written: bool, as_json: bool) -> None:
-    known = {module.alias: module for module in (old.modules if old else ())}
-    changes = {module.alias: _change(known.get(module.alias), module) for module in new.modules}
-    removed = [alias for alias in known if alias not in changes]
+    known = {module.name: module for module in (old.modules if old else ())}
+    changes = {module.name: _change(known.get(module.name), module) for module in new.modules}
+    removed = [name for name in known if name not in changes]
     if as_json:
         lock = new.model_dump(mode="json")
         say_json({"lock": str(stack.lock_path), "was_written": was_written, "changes": changes, **lock})
         return
-    rows = [(*_locked_cells(module), changes[module.alias]) for module in new.modules]
+    rows = [(*_locked_cells(module), changes[module.name]) for module in new.modules]
     say_table(("alias", "module", "commit", "patterns", "lock"), rows)
-    for alias in removed:
-        say(f"{alias} is no longer in the stack")
+    for name in removed:
+        say(f"{name} is no longer in the stack")
     say(f"backbone {new.backbone.repo}, which all {len(new.modules)} modules fit")
     say(f"wrote {stack.lock_path}" if was_written else f"{stack.lock_path} is up to date")
 
@@ -208,7 +211,7 @@ def _synced_row(module: "BroughtModule") -> tuple[object, ...]:
 def _locked_cells(module: "LockedModule") -> tuple[object, ...]:
     chosen = "all" if module.patterns is None else ", ".join(map(str, module.patterns))
     commit = "" if module.commit is None else module.commit[:_COMMIT_CHARACTERS]
-    return (module.alias, module.reference or module.asked, commit, chosen)
+    return (module.name, module.reference or module.asked, commit, chosen)
 
 
 @contextmanager

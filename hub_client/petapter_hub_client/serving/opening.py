@@ -66,4 +66,5 @@ def _named(name: str) -> StackModule:
         reference=None,
         commit=None,
         patterns=None,
+        members=found.members,
     )

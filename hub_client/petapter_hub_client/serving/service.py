@@ -15,7 +15,6 @@ from petapter_hub_client.serving.errors import StartingError
 from petapter_hub_client.serving.metrics import Metrics
 from petapter_hub_client.serving.options import ServeOptions
 from petapter_hub_client.stacks.opening import StackModule
-from petapter_schemas.ensemble import is_ensemble, read_ensemble
 from petapter_schemas.errors import ClosedError, NotLoadedError
 
 logger = logging.getLogger(__name__)
@@ -141,14 +140,13 @@ class Service:
 
     def _load(self, batcher: Batcher[StackModule], module: StackModule) -> bool:
         """Load a module or an ensemble."""
-        if is_ensemble(module.directory):
-            ensemble = read_ensemble(module.directory)
+        if (members := module.members) is not None:
             replaced = batcher.load_ensemble(
                 module.alias,
-                ensemble.member_directories(module.directory),
+                members.directories,
                 about=module,
-                weights=ensemble.weights,
-                thresholds=ensemble.thresholds,
+                weights=members.weights,
+                thresholds=members.thresholds,
                 check=self.options.check,
             )
         else:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petapter_hub_client.backbones import ResolvedBackbone
+from petapter_hub_client.ensembles import digest_of, verify_any
 from petapter_hub_client.fetching import OnFile, pull
 from petapter_hub_client.stacks.reading import Stack
-from petapter_schemas.digests import sha256_file
 from petapter_schemas.errors import InputError, ModuleError, RemoteNotFoundError, StackDriftError
-from petapter_schemas.manifest import MANIFEST_FILE, Manifest
-from petapter_schemas.module_files import verify_directory
+from petapter_schemas.manifest import Manifest
 from petapter_schemas.stack import LockedModule, StackLock
 
 _SHOWN = 12
@@ -22,7 +21,7 @@ class BroughtModule:
     Attributes:
         locked: What the lock says of it.
         directory: Its files.
-        manifest: Its manifest.
+        manifest: Its manifest; of an ensemble's directory, `manifest_of_all` of its members.
         was_here: Whether nothing had to be fetched.
     """
 
@@ -61,14 +60,14 @@ def bring(stack: Stack, module: LockedModule, *, on_file: OnFile | None = None) 
         pulled = pull(str(module.exact_reference), on_file=on_file)
     except RemoteNotFoundError as error:
         raise StackDriftError(
-            f"{module.alias}: {module.reference} is locked at commit {str(module.commit)[:_SHOWN]}, which is gone from "
+            f"{module.name}: {module.reference} is locked at commit {str(module.commit)[:_SHOWN]}, which is gone from "
             f"{module.url}: run 'petapter stack lock {stack.path} --upgrade-module {module.alias}'"
         ) from error
     except InputError as error:
-        raise InputError(f"{error} ({module.alias} was locked from {module.url})") from error
+        raise InputError(f"{error} ({module.name} was locked from {module.url})") from error
     if pulled.digest != module.digest:
         raise StackDriftError(
-            f"{module.alias}: {pulled.directory} holds another module ({pulled.digest[:_SHOWN]}) than "
+            f"{module.name}: {pulled.directory} holds another module ({pulled.digest[:_SHOWN]}) than "
             f"{stack.lock_path} says ({module.digest[:_SHOWN]}): delete that directory and try again"
         )
     return BroughtModule(module, pulled.directory, pulled.manifest, pulled.was_cached)
@@ -77,12 +76,12 @@ def bring(stack: Stack, module: LockedModule, *, on_file: OnFile | None = None) 
 def _directory(stack: Stack, module: LockedModule) -> BroughtModule:
     directory = stack.directory(module.asked)
     try:
-        manifest = verify_directory(directory)
+        manifest = verify_any(directory)
     except ModuleError as error:
-        raise StackDriftError(f"{module.alias}: {error}; restore it, or take it out of {stack.path}") from error
-    if (digest := sha256_file(directory / MANIFEST_FILE)) != module.digest:
+        raise StackDriftError(f"{module.name}: {error}; restore it, or take it out of {stack.path}") from error
+    if (digest := digest_of(directory)) != module.digest:
         raise StackDriftError(
-            f"{module.alias}: {directory} is another module ({digest[:_SHOWN]}) than {stack.lock_path} says "
+            f"{module.name}: {directory} is another module ({digest[:_SHOWN]}) than {stack.lock_path} says "
             f"({module.digest[:_SHOWN]}): restore it, or run 'petapter stack lock {stack.path}'"
         )
     return BroughtModule(module, directory, manifest, was_here=True)

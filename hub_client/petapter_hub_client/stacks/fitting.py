@@ -7,7 +7,7 @@ from typing import Protocol
 from petapter_hub_client.backbones import ResolvedBackbone, resolve_backbone
 from petapter_hub_client.stacks.reading import Stack
 from petapter_schemas.errors import BackboneError, BackboneMismatchError
-from petapter_schemas.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
+from petapter_schemas.fingerprints import backbone_digests
 from petapter_schemas.manifest import BackboneSpec
 from petapter_schemas.stack import LockedBackbone, is_directory_name
 
@@ -95,13 +95,14 @@ def identify(resolved: ResolvedBackbone, architecture: str) -> LockedBackbone:
     Raises:
         BackboneError: A file is missing or broken.
     """
+    config_sha256, weights_sha256, tokenizer_sha256 = backbone_digests(resolved.directory)
     return LockedBackbone(
         repo=resolved.repo,
         revision=resolved.revision,
         architecture=architecture,
-        config_sha256=config_sha256(resolved.directory / "config.json"),
-        weights_sha256=weights_sha256(resolved.directory),
-        tokenizer_sha256=tokenizer_sha256(resolved.directory / "tokenizer.json"),
+        config_sha256=config_sha256,
+        weights_sha256=weights_sha256,
+        tokenizer_sha256=tokenizer_sha256,
     )
 
 

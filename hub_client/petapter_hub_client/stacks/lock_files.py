@@ -1,10 +1,9 @@
 """Reads and writes stack.lock, and says whether a lock is still that of its stack."""
 
+from petapter_hub_client.ensembles import digest_of, name_file
 from petapter_hub_client.stacks.reading import Stack
-from petapter_schemas.digests import sha256_file
 from petapter_schemas.durable import write_file_durably
 from petapter_schemas.errors import StackError
-from petapter_schemas.manifest import MANIFEST_FILE
 from petapter_schemas.stack import MAX_LOCK_BYTES, LockedModule, StackLock, lock_bytes, parse_lock
 
 
@@ -41,10 +40,10 @@ def staleness(stack: Stack, lock: StackLock | None) -> str | None:
         return f"{stack.path} was changed since {stack.lock_path} was written"
     for module in lock.modules:
         if module.commit is None and not _is_as_locked(stack, module):
-            return f"{module.alias}: {module.asked} was changed since {stack.lock_path} was written"
+            return f"{module.name}: {module.asked} was changed since {stack.lock_path} was written"
     return None
 
 
 def _is_as_locked(stack: Stack, module: LockedModule) -> bool:
-    manifest = stack.directory(module.asked) / MANIFEST_FILE
-    return manifest.is_file() and sha256_file(manifest) == module.digest
+    directory = stack.directory(module.asked)
+    return name_file(directory).is_file() and digest_of(directory) == module.digest

@@ -2,16 +2,17 @@
 
 import logging
 from dataclasses import dataclass
+from itertools import groupby
 
+from petapter_hub_client.ensembles import check_together, digest_of, verify_any
 from petapter_hub_client.fetching import OnFile, pull
 from petapter_hub_client.remotes import find_remote
 from petapter_hub_client.stacks.bringing import BroughtModule, BroughtStack, bring
 from petapter_hub_client.stacks.fitting import check_fits, find_backbone, identify
 from petapter_hub_client.stacks.reading import Stack
-from petapter_schemas.digests import sha256_file
+from petapter_schemas.ensemble import is_ensemble
 from petapter_schemas.errors import StackError
-from petapter_schemas.manifest import MANIFEST_FILE, Manifest
-from petapter_schemas.module_files import verify_directory
+from petapter_schemas.manifest import Manifest
 from petapter_schemas.references import Reference
 from petapter_schemas.stack import LockedModule, StackEntry, StackLock, is_directory_name
 
@@ -55,11 +56,12 @@ def make_lock(
     """
     _check_aliases(stack, upgrade)
     modules = _brought(stack, _kept(stack, old, upgrade), on_file)
-    specs = {module.locked.alias: module.manifest.backbone for module in modules}
+    _check_ensembles(modules)
+    specs = {module.locked.name: module.manifest.backbone for module in modules}
     resolved = find_backbone(stack, specs)
     backbone = identify(resolved, modules[0].manifest.backbone.architecture)
-    for alias, spec in specs.items():
-        check_fits(alias, spec, backbone)
+    for name, spec in specs.items():
+        check_fits(name, spec, backbone)
     locked = tuple(module.locked for module in modules)
     lock = StackLock(stack_sha256=stack.spec.sha256, backbone=backbone, modules=locked)
     return BroughtStack(lock, resolved, modules)
@@ -69,36 +71,37 @@ def _brought(stack: Stack, kept: dict[str, LockedModule], on_file: OnFile | None
     fresh: dict[str, LockedModule] = {}  # by what stack.yaml asks for, so that it is asked once
     modules: list[BroughtModule] = []
     for entry in stack.spec.modules:
-        basis = kept.get(entry.alias) or fresh.get(entry.module)
+        basis = kept.get(entry.name) or fresh.get(entry.module)
         if basis is None:
             module = _found(stack, entry, on_file)
             fresh[entry.module] = module.locked
         else:
-            named = basis.model_copy(update={"alias": entry.alias, "patterns": entry.patterns})
-            module = bring(stack, named, on_file=on_file)
+            module = bring(stack, basis.model_copy(update=_as_asked(entry)), on_file=on_file)
+        if is_ensemble(module.directory):
+            _check_stands_alone(stack, entry)
         _check_patterns(stack, entry, module.manifest)
         modules.append(module)
     return tuple(modules)
 
 
 def _kept(stack: Stack, old: StackLock | None, upgrade: Upgrade) -> dict[str, LockedModule]:
-    """By alias, what is locked of references already: under the same alias or, where that is new, under another."""
+    """By name, what is locked of references already: under the same name or, where that is new, under another."""
     locked = [module for module in (old.modules if old else ()) if module.commit is not None]
-    by_alias = {(module.alias, module.asked): module for module in locked}
+    by_name = {(module.name, module.asked): module for module in locked}
     by_reference = {module.asked: module for module in reversed(locked)}
     found = {
-        entry.alias: by_alias.get((entry.alias, entry.module)) or by_reference.get(entry.module)
+        entry.name: by_name.get((entry.name, entry.module)) or by_reference.get(entry.module)
         for entry in stack.spec.modules
         if not upgrade.means(entry.alias)
     }
-    return {alias: module for alias, module in found.items() if module is not None}
+    return {name: module for name, module in found.items() if module is not None}
 
 
 def _found(stack: Stack, entry: StackEntry, on_file: OnFile | None) -> BroughtModule:
     """A module as it is now, on its remote or in its directory."""
     if is_directory_name(entry.module):
         directory = stack.directory(entry.module)
-        manifest, digest = verify_directory(directory), sha256_file(directory / MANIFEST_FILE)
+        manifest, digest = verify_any(directory), digest_of(directory)
         return BroughtModule(_locked(entry, digest), directory, manifest, was_here=True)
     pulled = pull(entry.module, on_file=on_file)
     remote = find_remote(Reference.parse(pulled.reference).remote)
@@ -109,21 +112,44 @@ def _found(stack: Stack, entry: StackEntry, on_file: OnFile | None) -> BroughtMo
 def _locked(
     entry: StackEntry, digest: str, reference: str | None = None, url: str | None = None, commit: str | None = None
 ) -> LockedModule:
-    return LockedModule(
-        alias=entry.alias,
-        asked=entry.module,
-        reference=reference,
-        url=url,
-        commit=commit,
-        digest=digest,
-        patterns=entry.patterns,
+    return LockedModule.model_validate(
+        {
+            **_as_asked(entry),
+            "asked": entry.module,
+            "reference": reference,
+            "url": url,
+            "commit": commit,
+            "digest": digest,
+        }
     )
 
 
+def _as_asked(entry: StackEntry) -> dict[str, object]:
+    """What a lock takes from stack.yaml as it is."""
+    return {"alias": entry.alias, "patterns": entry.patterns, "member": entry.member, "weight": entry.weight}
+
+
 def _check_aliases(stack: Stack, upgrade: Upgrade) -> None:
-    known = [entry.alias for entry in stack.spec.modules]
+    known = list(dict.fromkeys(entry.alias for entry in stack.spec.modules))
     if unknown := [alias for alias in upgrade.aliases if alias not in known]:
         raise StackError(f"{stack.path} has no module {unknown[0]!r} to upgrade: its modules are {', '.join(known)}")
+
+
+def _check_ensembles(modules: tuple[BroughtModule, ...]) -> None:
+    for _, group in groupby(modules, key=lambda module: module.locked.alias):
+        if len(together := list(group)) > 1:
+            check_together({module.locked.name: module.manifest for module in together})
+
+
+def _check_stands_alone(stack: Stack, entry: StackEntry) -> None:
+    """Refuse what an ensemble's directory cannot be asked for."""
+    if entry.member is not None:
+        raise StackError(f"{stack.path}: {entry.name} is an ensemble itself: name its members there instead")
+    if entry.patterns is not None:
+        raise StackError(
+            f"{stack.path}: {entry.alias} is an ensemble, whose members are asked in all their patterns: drop "
+            f"modules.{entry.alias}.patterns"
+        )
 
 
 def _check_patterns(stack: Stack, entry: StackEntry, manifest: Manifest) -> None:

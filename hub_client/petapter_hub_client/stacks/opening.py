@@ -1,29 +1,36 @@
 """Opens a stack for use: everything as stack.lock says, or an error."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Self
 
 from petapter_hub_client.backbones import ResolvedBackbone
+from petapter_hub_client.ensembles import Members, manifest_of_all, members_of
 from petapter_hub_client.fetching import OnFile, PulledModule
 from petapter_hub_client.stacks.bringing import BroughtModule
 from petapter_hub_client.stacks.reading import read_stack
 from petapter_hub_client.stacks.syncing import sync_frozen
 from petapter_schemas.manifest import Manifest
+from petapter_schemas.strict_json import canonical_sha256
 
 
 @dataclass(frozen=True)
 class StackModule:
-    """A module of a stack on this machine, verified.
+    """A module of a stack on this machine, or several that answer together; verified.
 
     Attributes:
         alias: What it goes by.
-        directory: Its files; of a pulled module the cache's own copy, not to be changed.
-        manifest: Its manifest.
-        digest: sha256 of petapter.json, which names the module version.
+        directory: Its files; of a pulled module the cache's own copy, not to be changed. Of an ensemble that stack.yaml
+            lists, that of stack.yaml.
+        manifest: Its manifest; of an ensemble, `manifest_of_all` of its members.
+        digest: sha256 of petapter.json, which names the module version; of an ensemble's directory, of ensemble.json;
+            of one that stack.yaml lists, of the canonical JSON of its members' digests and weights.
         reference: `remote:namespace/name@revision`; None for a directory.
         commit: 40 hex digits; None for a directory.
         patterns: Numbers of the patterns to ask, from 0, ascending; None for all. `Engine.load` takes them as they are.
+        members: Of an ensemble; `Engine.load_ensemble` takes what they are. None for a module that answers alone.
     """
 
     alias: str
@@ -33,6 +40,7 @@ class StackModule:
     reference: str | None
     commit: str | None
     patterns: tuple[int, ...] | None
+    members: Members | None = None
 
     @classmethod
     def of(cls, alias: str, pulled: PulledModule, patterns: tuple[int, ...] | None = None) -> Self:
@@ -54,7 +62,7 @@ class OpenStack:
 
     Attributes:
         backbone: The one that all modules share.
-        modules: In the order of stack.yaml.
+        modules: In the order of stack.yaml, one for each alias.
     """
 
     backbone: ResolvedBackbone
@@ -75,7 +83,9 @@ def open_stack(path: Path, *, on_file: OnFile | None = None) -> OpenStack:
         BackboneError: The backbone cannot be had.
     """
     brought = sync_frozen(read_stack(path), on_file=on_file).brought
-    return OpenStack(brought.backbone, tuple(map(_opened, brought.modules)))
+    by_alias = [list(group) for _, group in groupby(brought.modules, key=lambda module: module.locked.alias)]
+    modules = [_opened(group[0]) if len(group) == 1 else _joined(group, path.parent) for group in by_alias]
+    return OpenStack(brought.backbone, tuple(modules))
 
 
 def _opened(module: BroughtModule) -> StackModule:
@@ -88,4 +98,20 @@ def _opened(module: BroughtModule) -> StackModule:
         reference=locked.reference,
         commit=locked.commit,
         patterns=locked.patterns,
+        members=members_of(module.directory),
+    )
+
+
+def _joined(modules: Sequence[BroughtModule], folder: Path) -> StackModule:
+    weights = tuple(module.locked.weight or 0.0 for module in modules)
+    digests = [module.locked.digest for module in modules]
+    return StackModule(
+        alias=modules[0].locked.alias,
+        directory=folder,
+        manifest=manifest_of_all([module.manifest for module in modules]),
+        digest=canonical_sha256([list(each) for each in zip(digests, weights, strict=True)]),
+        reference=None,
+        commit=None,
+        patterns=None,
+        members=Members({str(module.locked.member): module.directory for module in modules}, weights),
     )

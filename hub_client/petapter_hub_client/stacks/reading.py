@@ -51,7 +51,9 @@ def read_stack(path: Path) -> Stack:
     document = _mapping(_load(path), str(path), f"{path} names no modules: {_EXAMPLE}")
     _refuse_unknown(document, ("backbone", "modules"), str(path))
     modules = _mapping(document.get("modules"), f"{path}: modules", f"{path} names no modules: {_EXAMPLE}")
-    entries = tuple(_entry(str(alias), value, f"{path}: modules.{alias}") for alias, value in modules.items())
+    entries = tuple(
+        entry for alias, value in modules.items() for entry in _entries(str(alias), value, f"{path}: modules.{alias}")
+    )
     backbone = document.get("backbone")
     if "backbone" in document and (not isinstance(backbone, str) or not backbone):
         raise StackError(f"{path}: backbone must be a directory, a Hub id or minilm: write one, or drop the line")
@@ -77,19 +79,54 @@ def _load(path: Path) -> object:
     return document
 
 
-def _entry(alias: str, value: object, place: str) -> StackEntry:
+def _entries(alias: str, value: object, place: str) -> list[StackEntry]:
+    """The module of an alias, or the members of the ensemble that answers by it."""
+    if not isinstance(value, dict) or "members" not in value:
+        return [_entry({"alias": alias}, value, place, ("module", "patterns"))]
+    _refuse_unknown(value, ("members",), place)
+    members = value["members"]
+    if not isinstance(members, list) or not members:
+        wrong = "empty" if members == [] else "no list"
+        raise StackError(
+            f"{place}.members is {wrong}: write '- ' and the reference or ./DIRECTORY of each member below it"
+        )
+    places = [f"{place}.members[{number}]" for number in range(len(members))]
+    weights = [_weight(member, where) for member, where in zip(members, places, strict=True)]
+    if None in weights and any(weight is not None for weight in weights):
+        raise StackError(f"{places[weights.index(None)]} has no weight but others have: give one to each, or to none")
+    return [
+        _entry({"alias": alias, "member": number, "weight": 1.0 if weight is None else weight}, member, where, _MEMBER)
+        for number, (member, weight, where) in enumerate(zip(members, weights, places, strict=True))
+    ]
+
+
+_MEMBER = ("module", "weight")
+
+
+def _entry(known: dict[str, object], value: object, place: str, settings: tuple[str, str]) -> StackEntry:
     if isinstance(value, str) and value:
         value = {"module": value}
-    remedy = "write a reference, ./DIRECTORY, or 'module:' and 'patterns:' below it"
+    remedy = f"write a reference, ./DIRECTORY, or 'module:' and '{settings[1]}:' below it"
     fields = _mapping(value, place, f"{place} names no module: {remedy}")
-    _refuse_unknown(fields, ("module", "patterns"), place)
+    _refuse_unknown(fields, settings, place)
     if "module" not in fields:
         raise StackError(f"{place} names no module: {remedy}")
     chosen = _patterns(fields["patterns"], f"{place}.patterns") if "patterns" in fields else None
     try:
-        return StackEntry.model_validate({"alias": alias, "module": fields["module"], "patterns": chosen})
+        return StackEntry.model_validate({**known, "module": fields["module"], "patterns": chosen})
     except ValidationError as error:
         raise StackError(f"{place}: {first_problem(error)}") from error
+
+
+def _weight(member: object, place: str) -> float | None:
+    """What a member counts, if that is said."""
+    if not isinstance(member, dict) or "weight" not in member:
+        return None
+    text = member["weight"]
+    try:
+        return float(text) if isinstance(text, str) else float("nan")
+    except ValueError:
+        raise StackError(f"{place}.weight: {text[:40]!r} is no number: write one of at least 0, such as 0.7") from None
 
 
 def _patterns(value: object, place: str) -> tuple[int, ...]:

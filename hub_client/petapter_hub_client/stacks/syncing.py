@@ -1,6 +1,6 @@
 """Brings this machine to what a lock says: every module at its commit, and the one backbone, all bytes compared."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from petapter_hub_client.backbones import ResolvedBackbone
 from petapter_hub_client.fetching import OnFile
@@ -59,7 +59,7 @@ def sync_frozen(stack: Stack, *, on_file: OnFile | None = None) -> SyncedStack:
 def _brought(stack: Stack, lock: StackLock, on_file: OnFile | None) -> BroughtStack:
     modules = tuple(bring(stack, module, on_file=on_file) for module in lock.modules)
     for module in modules:
-        check_fits(module.locked.alias, module.manifest.backbone, lock.backbone)
+        check_fits(module.locked.name, module.manifest.backbone, lock.backbone)
     return BroughtStack(lock, _backbone(stack, lock.backbone), modules)
 
 
@@ -67,9 +67,10 @@ def _backbone(stack: Stack, locked: LockedBackbone) -> ResolvedBackbone:
     named = stack.spec.backbone
     at_home = named is not None and is_directory_name(named)
     resolved = resolve_named(stack, named if named is not None and at_home else locked.repo, locked.revision)
-    if (found := difference(identify(resolved, locked.architecture), locked)) is not None:
+    here = identify(resolved, locked.architecture)
+    if (found := difference(here, locked)) is not None:
         raise StackDriftError(
             f"the backbone in {resolved.directory} has another {found.what} ({found.found}) than {stack.lock_path} "
             f"says ({found.expected}): restore the files of {locked.repo!r}, or lock modules that fit this one"
         )
-    return resolved
+    return replace(resolved, digests=(here.config_sha256, here.weights_sha256, here.tokenizer_sha256))

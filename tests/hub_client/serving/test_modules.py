@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 from petapter_hub_client.fetching import pull
+from petapter_hub_client.serving.metrics import Metrics
+from petapter_hub_client.serving.opening import Wanted, open_wanted
+from petapter_hub_client.serving.options import ServeOptions
+from petapter_hub_client.serving.service import Service
 from tests.hub_client.conftest import Petapter, Registry
 from tests.hub_client.serving.conftest import ADMIN, AS_ADMIN, App, StartApp
 
@@ -175,3 +179,27 @@ def test_an_ensemble_is_served_as_one_module(
     both, *parts = (answer["probabilities"]["good"] for answer in answers)
     assert both == pytest.approx(sum(parts) / 2, abs=1e-5)
     assert app.ask("GET", "/v1/modules/both").json()["digest"] == answers[0]["digest"]
+
+
+def test_members_that_a_stack_lists_are_served_as_one_module(
+    served_modules: dict[str, Path], tmp_path: Path, petapter: Petapter
+) -> None:
+    listed = "".join(
+        f"      - {{module: {served_modules[alias]}, weight: {weight}}}\n"
+        for alias, weight in (("reviews", 1), ("moods", 3))
+    )
+    stack = tmp_path / "stack.yaml"
+    stack.write_text(
+        f"backbone: {served_modules['tiny-bert']}\nmodules:\n  panel:\n    members:\n{listed}"
+        f"  reviews: {served_modules['reviews']}\n  moods: {served_modules['moods']}\n"
+    )
+    assert petapter("stack", "lock", stack).code == 0
+    app = App(Service(ServeOptions(), metrics := Metrics()), metrics)
+    try:
+        app.service.start(lambda: open_wanted(Wanted(stack=stack)))
+        answers = app.predict(*(GOOD | {"module": alias} for alias in ("panel", "reviews", "moods"))).json()["answers"]
+        panel, one, other = (answer["probabilities"]["good"] for answer in answers)
+        assert panel == pytest.approx(one / 4 + 3 * other / 4, abs=1e-5)
+        assert app.ask("GET", "/v1/modules/panel").json()["digest"] == answers[0]["digest"]
+    finally:
+        app.service.close()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from petapter_schemas.fingerprints import weights_sha256
 from tests.hub_client.stacks.conftest import StackFolder
 from tests.hub_client.tiny_reviews import ROWS
 
@@ -167,6 +168,18 @@ def test_options_that_do_not_go_together_are_one_line(
     monkeypatch.chdir(out)
     assert cause in locked.run("predict", *arguments).error
     assert list(out.iterdir()) == []
+
+
+def test_backbone_is_hashed_once(locked: StackFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Path] = []
+
+    def counted(directory: Path) -> str:
+        hashed.append(directory)
+        return weights_sha256(directory)
+
+    monkeypatch.setattr("petapter_schemas.fingerprints.weights_sha256", counted)
+    assert locked.run("predict", "fine").code == 0
+    assert hashed == [locked.folder / "backbone"]
 
 
 def test_missing_lock_is_refused_and_not_made(stack: StackFolder) -> None:

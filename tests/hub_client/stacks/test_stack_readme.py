@@ -20,7 +20,10 @@ def test_example_is_a_stack(tmp_path: Path) -> None:
         ("intents", "lab:team/intents@v1.2.0", None),
         ("news", "lab:team/news", (0,)),
         ("reviews", "./reviews", None),
+        ("moods", "lab:team/moods@v2.0.0", None),
+        ("moods", "./moods", None),
     ]
+    assert [(entry.member, entry.weight) for entry in spec.modules[3:]] == [(0, 0.7), (1, 0.3)]
 
 
 def test_every_option_is_documented_and_explains_itself() -> None:
