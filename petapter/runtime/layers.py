@@ -5,6 +5,9 @@ out for all that share them.
 
 A head reads masks, and of texts that it pools at the last layer their own tokens. What the last layer would say of the
 other tokens nobody asks; there, keys and values alone are computed of all of them.
+
+The layers of ALBERT are one that runs many times, so that it does not know which time is the last: there the encoder
+tells it. A trunk is not shared, for whatever adapts one layer adapts them all.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +16,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
 from petapter.runtime.packed import Narrow, Running, as_running, attend, running
@@ -31,6 +35,7 @@ class Layers:
     def __init__(self, model: PreTrainedModel) -> None:
         """Architectures whose layers are not known here compute all of everything."""
         self._layers: list[nn.Module] = []
+        self._others: list[nn.Module] = []
         self._can_narrow = False
         model_type = str(model.config.model_type)
         base: Any = model.base_model
@@ -41,6 +46,8 @@ class Layers:
         elif model_type == "modernbert":
             looks_around = base.layers[-1].attn.sliding_window is not None
             self._patch(base.layers, None if looks_around else _modernbert)
+        elif model_type == "albert":
+            self._patch_repeated(base.encoder)
 
     @property
     def known(self) -> bool:
@@ -54,9 +61,10 @@ class Layers:
 
     def close(self) -> None:
         """Give the layers their own `forward` back."""
-        for layer in self._layers:
-            del layer.forward
+        for module in (*self._layers, *self._others):
+            del module.forward
         self._layers.clear()
+        self._others.clear()
 
     def _patch(self, layers: nn.ModuleList, narrowed: _Narrowed | None) -> None:
         self._can_narrow = narrowed is not None
@@ -64,6 +72,13 @@ class Layers:
             last = narrowed if number == len(layers) - 1 else None
             layer.forward = partial(_forward, number, layer, layer.forward, last)
             self._layers.append(layer)
+
+    def _patch_repeated(self, encoder: Any) -> None:  # noqa: ANN401 (of ALBERT)
+        self._can_narrow = True
+        last = encoder.albert_layer_groups[-1].albert_layers[-1]
+        last.forward = partial(_albert_layer, last, last.forward)
+        encoder.forward = partial(_albert_encoder, encoder, encoder.forward)
+        self._others += [last, encoder]
 
 
 def _forward(
@@ -126,6 +141,43 @@ def _modernbert(
     attended = chosen + own.out_drop(own.Wo(context.flatten(-2)))
     result: Tensor = attended + layer.mlp(layer.mlp_norm(attended))
     return result
+
+
+def _albert_encoder(
+    encoder: Any,  # noqa: ANN401
+    whole: _Forward,
+    hidden: Tensor,
+    *further: object,
+    **named: object,
+) -> object:
+    now = running.get()
+    if now is None or now.narrow is None:
+        return whole(hidden, *further, **named)
+    count, groups = encoder.config.num_hidden_layers, encoder.albert_layer_groups
+    turns = [groups[int(turn / (count / len(groups)))] for turn in range(count)]  # as transformers chooses them
+    *lower, last = [layer for group in turns for layer in group.albert_layers]
+    hidden = encoder.embedding_hidden_mapping_in(hidden)
+    for layer in lower:
+        hidden = layer(hidden, *further, **named)
+    return BaseModelOutput(last_hidden_state=last(hidden, *further, narrowed_to=now.narrow, **named))
+
+
+def _albert_layer(
+    layer: Any,  # noqa: ANN401
+    whole: _Forward,
+    hidden: Tensor,
+    *further: object,
+    narrowed_to: Narrow | None = None,
+    **named: object,
+) -> object:
+    now = running.get()
+    if now is None or narrowed_to is None:
+        return whole(hidden, *further, **named)
+    own = layer.attention
+    chosen, context = _attended((own.query, own.key, own.value), hidden, now, narrowed_to)
+    with as_running(narrowed_to.running):
+        attended = own.LayerNorm(chosen + own.output_dropout(own.dense(context)))
+        return layer.full_layer_layer_norm(layer.ff_chunk(attended) + attended)
 
 
 def _attended(projections: Sequence[nn.Module], hidden: Tensor, now: Running, narrow: Narrow) -> tuple[Tensor, Tensor]:

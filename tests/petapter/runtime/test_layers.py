@@ -1,6 +1,7 @@
 """The last layer runs for the tokens that heads read, and the answers are those of the whole layer."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from petapter.runtime.layers import Layers, read_tokens
 from petapter_schemas.adapter_spec import AdapterKind
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS, BackboneOf
 from tests.petapter.runtime.test_equality import alone, assert_equal, with_adapter
+from tests.petapter.tiny_backbones import build_backbone
 
 LONG = " ".join(["good"] * 40)
 MIDDLE: dict[str, Callable[[nn.Module], nn.Module]] = {
@@ -60,7 +62,24 @@ def test_a_head_that_pools_the_last_layer_reads_the_tokens_of_the_text_and_the_m
     assert tokens_in_the_middle(bert, "bert", module, texts) == 3 + 1 + 2
 
 
-@pytest.mark.parametrize("family", list(MIDDLE))
+def test_last_turn_of_a_layer_that_runs_many_times_costs_one_token_per_text(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("albert")
+    module = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=2))
+    layer = backbone.model.base_model.get_submodule("encoder.albert_layer_groups.0.albert_layers.0.ffn")
+    counted: list[int] = []
+    handle = layer.register_forward_pre_hook(
+        lambda _module, given: counted.append(given[0].numel() // backbone.hidden_size)
+    )
+    with Engine(backbone) as engine:
+        engine.load(module, "m")
+        engine.predict([("m", text) for text in (LONG, "fine", LONG)])
+    handle.remove()
+    assert len(counted) == backbone.layers
+    assert counted[-1] == 3
+    assert min(counted[:-1]) > 80
+
+
+@pytest.mark.parametrize("family", [*MIDDLE, "albert"])
 def test_answers_are_those_of_the_whole_layer(
     backbone_of: BackboneOf, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,8 +162,26 @@ def test_model_is_as_before_when_the_engine_is_closed(bert: Backbone) -> None:
     assert "forward" not in vars(layer)
 
 
+def test_layers_that_share_their_weights_share_no_trunk(backbone_of: BackboneOf) -> None:
+    layers = Layers(backbone_of("albert").model)
+    assert (layers.known, layers.can_narrow) == (False, True)
+    layers.close()
+    assert "forward" not in vars(backbone_of("albert").model.base_model.encoder)
+
+
 def test_architectures_that_are_not_known_here_compute_the_whole_layer(backbone_of: BackboneOf) -> None:
-    assert not Layers(backbone_of("albert").model).known
+    layers = Layers(backbone_of("deberta-v2").model)
+    assert (layers.known, layers.can_narrow) == (False, False)
+
+
+def test_layers_of_several_groups_and_inner_layers_are_narrowed_too(tmp_path: Path) -> None:
+    inner = Backbone.load(build_backbone("albert-inner", tmp_path), device="cpu")
+    masks = train(SENTIMENT, SENTIMENT_ROWS, inner, TrainingOptions(steps=2, rank=2, adapter_lr=0.05))
+    texts = [LONG, "fine", "a bad game"]
+    with Engine(inner) as engine:
+        engine.load(masks, "m")
+        found = engine.predict([("m", text) for text in texts])
+    assert_equal(found, alone(inner, masks, [{"text": text} for text in texts]))
 
 
 def test_last_layer_with_a_local_window_is_computed_whole(backbone_of: BackboneOf) -> None:
