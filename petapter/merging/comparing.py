@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from petapter.backbone import Backbone
 from petapter.evaluation import Difference, paired_difference
 from petapter.module import open_module
 from petapter.runtime import Engine, Prediction
-from petapter.runtime.answers import Voice, measured
+from petapter.runtime.answers import Voice, measured, predictions
+from petapter.runtime.ensembles import Ensemble, joined
+from petapter.scoring import Scores
 from petapter.task import Example
 from petapter.trained import TrainedModule
 from petapter_schemas.errors import DataError, InputError
@@ -77,17 +81,30 @@ def compare(
     if not rows:
         raise DataError("there are no rows to compare on")
     opened = {each: _opened(module, backbone) for each, module in members.items()}
+    ensemble = joined(opened, made.weights, made.thresholds) if isinstance(made, Together) else None
+    asked = opened if isinstance(made, Together) else {**opened, alias: made}
     with Engine(backbone) as engine:
-        for each, module in opened.items():
+        for each, module in asked.items():
             engine.load(module, each)
-        if isinstance(made, Together):
-            engine.load_ensemble(opened, alias, made.weights, thresholds=made.thresholds)
-        else:
-            engine.load(made, alias)
-        voices = {each: engine.voice(each) for each in (*opened, alias)}
-        said = engine.predict_all([row.fields for row in rows], tuple(voices))
-    answers = {each: [of_row[each] for of_row in said] for each in voices}
+        voices = {each: engine.voice(each) for each in asked}
+        said = engine.predict_all([row.fields for row in rows])
+    answers = {each: [of_row[each] for of_row in said] for each in asked}
+    if ensemble is not None:
+        voices[alias] = ensemble.voice
+        answers[alias] = _together(alias, ensemble, [answers[each] for each in opened])
     return _compared(alias, voices, answers, rows, name)
+
+
+def _together(alias: str, ensemble: Ensemble, said: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+    """What an ensemble says of rows, from what each member said of them when it was asked alone."""
+    voice = ensemble.voice
+    combined = ensemble.combined([_scores(of_member) for of_member in said])
+    return predictions(alias, voice.task, voice.calibration, combined)
+
+
+def _scores(said: Sequence[Prediction]) -> Scores:
+    probabilities = torch.tensor([list(answer.probabilities.values()) for answer in said])
+    return Scores(probabilities.log(), tuple(answer.lost_tokens for answer in said))
 
 
 def _compared(

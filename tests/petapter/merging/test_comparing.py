@@ -4,6 +4,7 @@ import pytest
 
 from petapter import Backbone, Engine, Example, TrainedModule, TrainingOptions, train
 from petapter.merging import Recipe, Together, compare, merge, thresholds_on
+from petapter.runtime.engine import EngineStats
 from petapter_schemas.errors import DataError, InputError
 from petapter_schemas.task import TaskSpec
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
@@ -48,6 +49,22 @@ def test_an_ensemble_is_measured_as_the_engine_measures_it(bert: Backbone, modul
             figures = engine.evaluate(alias, ROWS, name="rows")
             assert [f.value for f in found.figures[alias]] == pytest.approx([f.value for f in figures], abs=1e-5)
             assert [f.seeds for f in found.figures[alias]] == [f.seeds for f in figures]
+
+
+def test_members_of_an_ensemble_are_loaded_and_asked_once(
+    bert: Backbone, good: TrainedModule, bad: TrainedModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[EngineStats] = []
+    close = Engine.close
+
+    def counted(engine: Engine) -> None:
+        closed.append(engine.stats())
+        close(engine)
+
+    monkeypatch.setattr(Engine, "close", counted)
+    compare(bert, {"good": good, "bad": bad}, ("both", Together()), ROWS, name="rows")
+    (stats,) = closed
+    assert (stats.modules, stats.encodings) == (2, 2 * len(ROWS))
 
 
 def test_multi_label_members_are_compared_by_whole_rows(bert: Backbone) -> None:
