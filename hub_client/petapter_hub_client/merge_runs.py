@@ -2,7 +2,7 @@
 """One merge from references to a directory: fetch the members, make one of them, measure all on the same rows, save."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +19,7 @@ from petapter_schemas.merge_spec import MergeMethod
 
 if TYPE_CHECKING:
     from petapter.backbone import Backbone
-    from petapter.merging import Comparison, Recipe
+    from petapter.merging import Comparison, Recipe, Weighing
     from petapter.module import ModuleInfo
     from petapter.task import Example
 
@@ -30,10 +30,10 @@ _DENSE = ("linear", "ensemble")
 
 @dataclass(frozen=True)
 class Choices:
-    """How modules become one; None is the default of whatever needs it."""
+    """How modules become one; None is the default of whatever needs it, `auto` chooses weights on rows to tune on."""
 
     method: Method
-    weights: tuple[float, ...] | None = None
+    weights: tuple[float, ...] | Literal["auto"] | None = None
     density: float | None = None
     seed: int | None = None
 
@@ -52,7 +52,7 @@ class Choices:
         default = Recipe()
         return Recipe(
             "linear" if self.method == "ensemble" else self.method,
-            self.weights,
+            None if self.weights == "auto" else self.weights,
             default.density if self.density is None else self.density,
             self.seed or 0,
         )
@@ -69,10 +69,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class MadeOne:
-    """What a run made: all figures, and what was written."""
+    """What a run made: all figures, what was written, and how weights were chosen if they were."""
 
     comparison: "Comparison"
     written: Manifest | EnsembleSpec
+    weighing: "Weighing | None" = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class MergeRun:
         backbone = load_backbone(shared_backbone(self.backbone, [member.manifest for member in members]))
         on_step(0, 1, "(merging and measuring)")
         if self.choices.method == "ensemble":
-            return self._answer_together(out, _Given(backbone, members, test, tune))
+            return self._answer_together(out, _Given(backbone, members, test, tune), recipe)
         return self._merge(out, _Given(backbone, members, test, tune), recipe)
 
     def _located(self) -> list[LocalModule]:
@@ -119,7 +120,10 @@ class MergeRun:
         aliases = [member.alias for member in members]
         manifests = [member.manifest for member in members]
         (check_alike if self.choices.method == "ensemble" else check_mergeable)(manifests, aliases)
-        shares(self.choices.weights, len(members))
+        if self.choices.weights != "auto":
+            shares(self.choices.weights, len(members))
+        elif self.rows.tune is None:
+            raise InputError("--weights auto chooses them on other labelled rows: give some with --tune MORE.csv")
         if self.facts.name in aliases:
             raise InputError(f"{self.facts.name!r} is the name of a member: choose another --name or --out")
 
@@ -146,11 +150,15 @@ class MergeRun:
         return test, tune
 
     def _merge(self, out: Path, given: "_Given", recipe: "Recipe") -> MadeOne:
-        from petapter.merging import Member, compare, lineage_of, merge
+        from petapter.merging import Member, compare, lineage_of, merge, weigh_merge
         from petapter.module import open_module, save_module
 
         opened = {member.alias: open_module(member.directory, given.backbone) for member in given.members}
-        merged = merge(list(opened.values()), given.backbone, recipe, tune=given.tune)
+        modules, weighing = list(opened.values()), None
+        if self.choices.weights == "auto":
+            weighing = weigh_merge(modules, given.backbone, recipe, given.tune)
+            recipe = replace(recipe, weights=weighing.weights)
+        merged = merge(modules, given.backbone, recipe, tune=given.tune)
         name = self.facts.name
         comparison = compare(given.backbone, opened, (name, merged), given.test, name=self.rows.name)
         members = [
@@ -159,18 +167,22 @@ class MergeRun:
         ]
         lineage = lineage_of(members, recipe, self._references())
         info, evaluation = self._info(given.members), comparison.figures[name]
-        return MadeOne(comparison, save_module(merged, out, info, evaluation=evaluation, lineage=lineage))
+        written = save_module(merged, out, info, evaluation=evaluation, lineage=lineage)
+        return MadeOne(comparison, written, weighing)
 
-    def _answer_together(self, out: Path, given: "_Given") -> MadeOne:
-        from petapter.merging import EnsembleParts, Together, compare, save_ensemble, thresholds_on
+    def _answer_together(self, out: Path, given: "_Given", recipe: "Recipe") -> MadeOne:
+        from petapter.merging import EnsembleParts, Together, compare, save_ensemble, thresholds_on, weigh_ensemble
         from petapter.task import rows_digest
 
         directories = {member.alias: member.directory for member in given.members}
-        weights, thresholds = self.choices.weights, None
-        if given.tune:
-            if given.members[0].manifest.task.type == "single-label":
-                raise InputError("an ensemble of single-label modules has nothing to tune: drop --tune")
+        weights, thresholds, weighing = recipe.weights, None, None
+        if self.choices.weights == "auto":
+            weighing = weigh_ensemble(given.backbone, directories, given.tune)
+            weights = weighing.weights
+        if given.tune and given.members[0].manifest.task.type == "multi-label":
             thresholds = thresholds_on(given.backbone, directories, weights, given.tune)
+        elif given.tune and weighing is None:
+            raise InputError("an ensemble of single-label modules has nothing to tune but --weights auto: drop --tune")
         name, made = self.facts.name, Together(weights, thresholds)
         comparison = compare(given.backbone, directories, (name, made), given.test, name=self.rows.name)
         parts = EnsembleParts(
@@ -181,7 +193,7 @@ class MergeRun:
             self._references(),
         )
         info, evaluation = self._info(given.members), comparison.figures[name]
-        return MadeOne(comparison, save_ensemble(parts, out, info, evaluation=evaluation))
+        return MadeOne(comparison, save_ensemble(parts, out, info, evaluation=evaluation), weighing)
 
     def _references(self) -> tuple[str, ...]:
         return tuple(name for name in self.modules if not is_local_module(name))

@@ -6,6 +6,7 @@ from petapter.merging.members import Member, check_alike, check_mergeable, linea
 from petapter.merging.merging import merge
 from petapter.merging.recipe import Recipe
 from petapter.merging.tuning import thresholds_on
+from petapter.merging.weighing import Weighing, weigh_ensemble, weigh_merge
 from petapter.runtime.ensembles import shares
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Member",
     "Recipe",
     "Together",
+    "Weighing",
     "check_alike",
     "check_mergeable",
     "compare",
@@ -22,4 +24,6 @@ __all__ = [
     "save_ensemble",
     "shares",
     "thresholds_on",
+    "weigh_ensemble",
+    "weigh_merge",
 ]

@@ -67,11 +67,30 @@ def merge(
     began = time.perf_counter()
     check_mergeable(modules, [f"module {number}" for number in range(1, len(modules) + 1)])
     backbone.check_fits(modules[0].backbone, modules[0].verbalizer)
+    draft, adapter = drafted(modules, backbone, recipe)
+    _tell(adapter, recipe)
+    if not tune:
+        _tell_of_calibrations(modules)
+    calibration = calibrated_on(draft, backbone, tune) if tune else None
+    texts = probe_texts(draft.task.fields)
+    golden = record_golden(texts, module_scores(backbone, draft, texts, calibration))
+    facts = _facts(recipe, modules, adapter) | ({"tuned_on": rows_digest(tune)} if tune else {})
+    training = _record(modules, backbone, facts, time.perf_counter() - began)
+    return replace(draft, calibration=calibration, golden=golden, training=training)
+
+
+def drafted(
+    modules: Sequence[TrainedModule], backbone: Backbone, recipe: Recipe
+) -> tuple[TrainedModule, MergedAdapter]:
+    """A merge of modules that can be merged, without calibration and with the first one's golden outputs and record.
+
+    Raises:
+        InputError: The weights do not fit.
+    """
     weights = shares(recipe.weights, len(modules))
     with _own_randomness(backbone):
         torch.manual_seed(recipe.seed)
         adapter = merge_adapters(modules, weights, recipe)
-    _tell(adapter, recipe)
     head, tensors = _merged_head(modules, weights)
     draft = replace(
         modules[0],
@@ -82,14 +101,7 @@ def merge(
         adapter_tensors=adapter.tensors,
         head_tensors=tensors,
     )
-    if not tune:
-        _tell_of_calibrations(modules)
-    calibration = calibrated_on(draft, backbone, tune) if tune else None
-    texts = probe_texts(draft.task.fields)
-    golden = record_golden(texts, module_scores(backbone, draft, texts, calibration))
-    facts = _facts(recipe, modules, adapter) | ({"tuned_on": rows_digest(tune)} if tune else {})
-    training = _record(modules, backbone, facts, time.perf_counter() - began)
-    return replace(draft, calibration=calibration, golden=golden, training=training)
+    return draft, adapter
 
 
 def module_scores(

@@ -1,6 +1,7 @@
 """petapter merge with the real core on a tiny backbone, and what the other commands make of its results."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -242,3 +243,34 @@ def test_a_single_label_ensemble_has_nothing_to_tune(merge: Merge, pair: tuple[P
 
 def test_a_directory_that_is_not_empty_is_refused(merge: Merge, pair: tuple[Path, Path]) -> None:
     assert "is not empty" in merge(*pair, out=pair[0]).error
+
+
+@pytest.mark.parametrize("method", ["linear", "ensemble"])
+def test_weights_are_chosen_on_the_rows_to_tune_on(
+    merge: Merge, pair: tuple[Path, Path], tmp_path: Path, method: str
+) -> None:
+    more = write(tmp_path / "more.csv", MORE)
+    given = ("--method", method, "--weights", "auto", "--tune", more)
+    made: Any = merge(*pair, *given, "--json").json
+    found = made["weights"]
+    manifest = made["manifest"]
+    members = manifest["members"] if method == "ensemble" else manifest["lineage"]["merge"]["members"]
+    assert [member["weight"] for member in members] == pytest.approx(found["weights"])
+    assert found["is_better"] == (found["equal_loss"] - found["loss"] > max(found["error"], 1e-4))
+    assert found["rows"] == len(MORE)
+    tuned_on = manifest["tuned_on"] if method == "ensemble" else manifest["training"]["hyperparameters"]["tuned_on"]
+    assert len(tuned_on) == 64
+    shown = merge(*pair, *given, out=tmp_path / "again").out
+    assert f"log loss of rows left out {found['loss']:.4f}, with equal weights {found['equal_loss']:.4f}" in shown
+
+
+def test_twins_count_alike_and_that_is_said(merge: Merge, trained: Train, tmp_path: Path) -> None:
+    one, twin = trained("one"), tmp_path / "twin"
+    shutil.copytree(one, twin)
+    more = write(tmp_path / "more.csv", MORE)
+    ran = merge(one, twin, "--method", "ensemble", "--weights", "auto", "--tune", more)
+    assert "weights all alike: no others are better" in ran.out
+
+
+def test_weights_cannot_be_chosen_without_rows(merge: Merge, pair: tuple[Path, Path]) -> None:
+    assert "--weights auto chooses them on other labelled rows" in merge(*pair, "--weights", "auto").error

@@ -1,6 +1,7 @@
 # ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
 """`petapter merge`: several modules become one, or answer as one, measured beside them before it is saved."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,7 @@ from petapter_hub_client.output import hush_huggingface, progress, say, say_json
 from petapter_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from petapter.merging import Comparison
+    from petapter.merging import Comparison, Weighing
     from petapter_hub_client.merge_runs import MadeOne
     from petapter_schemas.manifest import EvaluationSpec
 
@@ -32,7 +33,11 @@ def merge(  # noqa: PLR0913 (a command's options)
     ] = "linear",
     weights: Annotated[
         str,
-        typer.Option("--weights", metavar="W,W…", help="What each module counts, in their order. Default: all alike."),
+        typer.Option(
+            "--weights",
+            metavar="W,W…",
+            help="What each module counts, in their order; auto chooses on the rows of --tune. Default: all alike.",
+        ),
     ] = "",
     density: Annotated[
         float | None, typer.Option(help="ties and dare: share of the changes of each module that stays. Default: 0.5.")
@@ -40,7 +45,9 @@ def merge(  # noqa: PLR0913 (a command's options)
     seed: Annotated[int | None, typer.Option(min=0, help="dare: draws what is dropped. Default: 0.")] = None,
     tune: Annotated[
         Path | None,
-        typer.Option("--tune", metavar="MORE.csv", help="Other labelled rows, for probabilities or thresholds."),
+        typer.Option(
+            "--tune", metavar="MORE.csv", help="Other labelled rows, for probabilities, thresholds or weights."
+        ),
     ] = None,
     set_name: Annotated[str | None, typer.Option(help="Name of the rows. Default: the file's name.")] = None,
     backbone: BackboneOption = None,
@@ -65,7 +72,7 @@ def merge(  # noqa: PLR0913 (a command's options)
     check_new_directory(out)
     run = MergeRun(
         modules,
-        Choices(method, _numbers(weights), density, seed),
+        Choices(method, "auto" if weights == "auto" else _numbers(weights), density, seed),
         Rows(rows, set_name or rows.stem, tune),
         StatedFacts.check(
             name=name or out.resolve().name,
@@ -87,7 +94,7 @@ def _numbers(text: str) -> tuple[float, ...] | None:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"--weights {text!r} are no numbers: write them like 0.7,0.3") from error
+        raise InputError(f"--weights {text!r} are no numbers: write them like 0.7,0.3, or auto") from error
 
 
 def _report(made: "MadeOne", out: Path, *, as_json: bool) -> None:
@@ -109,6 +116,9 @@ def _report(made: "MadeOne", out: Path, *, as_json: bool) -> None:
                     "interval": found.difference.interval.model_dump(mode="json"),
                     "rows": found.difference.rows,
                 },
+                "weights": None
+                if made.weighing is None
+                else {**asdict(made.weighing), "is_better": made.weighing.is_better},
                 "manifest": made.written.model_dump(mode="json"),
             }
         )
@@ -120,7 +130,19 @@ def _report(made: "MadeOne", out: Path, *, as_json: bool) -> None:
     )
     say(f"{found.metric} of {found.merged} less that of {found.best}, the best member here: {_difference(found)}")
     say(f"{found.difference.rows:,} rows; intervals of 95 %, {found.difference.interval.method}")
+    if made.weighing is not None:
+        say(_chosen(made.weighing))
     say(f"saved in {out}")
+
+
+def _chosen(found: "Weighing") -> str:
+    """What became of the weights."""
+    losses = (
+        f"log loss of rows left out {found.loss:.4f}, with equal weights {found.equal_loss:.4f}, {found.rows:,} rows"
+    )
+    if found.is_better:
+        return f"weights {', '.join(f'{weight:.2f}' for weight in found.weights)} ({losses})"
+    return f"weights all alike: no others are better ({losses})"
 
 
 def _cell(figures: "tuple[EvaluationSpec, ...]", metric: str) -> str:
