@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _LOCAL = "local"
 _STDERR = 2
 _CONNECT_SECONDS = 3.0
+_ROOM_SECONDS = 30.0
+"""How long a run waits for room in silence."""
 _LOCAL_STORE_BYTES = 512 << 20
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 _LOCAL_SETTINGS = _SETTINGS | {"RAY_worker_niceness": "0"}  # 15 by default: beside other work a tenth as fast
@@ -47,6 +49,8 @@ _JOINING_SETTINGS = _SETTINGS | {  # where something else than Ray listens it wo
 _BACKBONE_SUFFIXES = frozenset({".json", ".safetensors", ".txt", ".model"})
 _SPARE_DEATHS = 3
 """How often workers may die between two chunks, beyond once for each: a machine may be taken away with all on it."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -245,6 +249,7 @@ def _answered(reading: "Reading", payload: "Payload", cluster: Cluster) -> Gener
     from petapter.runtime.ray_worker import Deaths, Texts, Worker, read_block
 
     workers, with_gpu = _workers(cluster)
+    _await_room(cluster, with_gpu=with_gpu)
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}  # where the file can be read
     deaths: Any = ray.remote(num_cpus=0, label_selector=here)(Deaths).remote()
     context = DataContext.get_current().copy()
@@ -280,6 +285,30 @@ def _workers(cluster: Cluster) -> tuple[int, bool]:
             f"the Ray cluster at {cluster.place} has no processors yet: say how many workers will be there"
         )
     return workers, gpus > 0
+
+
+def _await_room(cluster: Cluster, *, with_gpu: bool) -> None:
+    """Tell where there is no room for one worker; the run waits on, as other work may end and a cluster may grow."""
+    import ray
+
+    probe = ray.remote(num_cpus=1, num_gpus=int(with_gpu), max_retries=0)(_nothing).remote()
+    if ray.wait([probe], timeout=_ROOM_SECONDS)[0]:
+        return
+    ray.cancel(probe)
+    free, there = ray.available_resources(), ray.cluster_resources()
+    kinds = {"CPU": "processors"} | ({"GPU": "GPUs"} if with_gpu else {})
+    room = " and ".join(f"{free.get(kind, 0):g} of {there.get(kind, 0):g} {what}" for kind, what in kinds.items())
+    logger.warning(
+        "the Ray cluster at %s has had no room for a worker for %g seconds (%s are free) and the run waits on: end "
+        "other work there, add a machine, or stop this and run the same without Ray",
+        cluster.place,
+        _ROOM_SECONDS,
+        room,
+    )
+
+
+def _nothing() -> None:
+    """Takes the room of a worker for a moment."""
 
 
 def _answers_to(chunk: Chunk, run: FileRun, answers: Iterator[tuple[int, bytes]]) -> Sequence[Mapping[str, Prediction]]:

@@ -1,11 +1,13 @@
 """Files over the workers of a Ray cluster: the same files as on one machine, whoever dies on the way."""
 
 import json
+import logging
 import os
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +159,36 @@ def test_workers_answer_in_the_precision_that_is_asked_for(
         whole = on_one_machine(engine, run)
     predict_file_on_ray(replace(module_set, precision="bfloat16"), run, replace(cluster, workers=1), most_rows=10)
     assert_same_files(run, whole)
+
+
+def test_cluster_without_room_is_told_once_and_waited_for(
+    cluster: Cluster, module_set: ModuleSet, engine: Engine, run: FileRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    class Other:
+        def begun(self) -> None:
+            pass
+
+    other: Any = ray.remote(num_cpus=2)(Other).remote()
+    ray.get(other.begun.remote())
+    told: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+            ray.kill(other)
+
+    monkeypatch.setattr("petapter.runtime.ray_files._ROOM_SECONDS", 0.5)
+    logger = logging.getLogger("petapter.runtime.ray_files")
+    logger.addHandler(listener := Listener())
+    try:
+        predict_file_on_ray(module_set, run, replace(cluster, workers=1), most_rows=10)
+    finally:
+        logger.removeHandler(listener)
+    assert len(told) == 1
+    assert "no room for a worker for 0.5 seconds (0 of 2 processors are free)" in told[0]
+    assert_same_files(run, on_one_machine(engine, run))
 
 
 def test_worker_that_refuses_a_module_says_why_and_nothing_stays(
