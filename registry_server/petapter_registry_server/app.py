@@ -23,6 +23,7 @@ from petapter_registry_server.services.module_search import ModuleSearch
 from petapter_registry_server.services.modules import Modules
 from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.organisations import Organisations
+from petapter_registry_server.services.outbound import Outbound
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.rate_limits import RateLimits, Rates
@@ -30,6 +31,7 @@ from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.signed_addresses import SignedAddresses
 from petapter_registry_server.services.tokens import Tokens
+from petapter_registry_server.services.trusted_publishing import TrustedPublishing
 from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.wired import Services
@@ -80,6 +82,7 @@ def wire(settings: Settings, database: Database) -> Services:
         accounts=Accounts(database),
         tokens=Tokens(database),
         organisations=Organisations(database, access),
+        publishers=TrustedPublishing(database, Outbound(loopback=settings.oidc_loopback)),
         audit=AuditLog(database),
         rate_limits=RateLimits(Rates(settings.user_rate, settings.address_rate)),
         repositories=Repositories(database, access, blobs, quotas),

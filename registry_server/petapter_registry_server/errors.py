@@ -22,6 +22,8 @@ RegistryError
  |- NameTakenError               a new name that something has or had already
  |- NameRetiredError             the name belonged to a deleted repository
  |- StaleParentError             the branch moved since the caller looked
+ |- OAuthError                   a token that OAuth's endpoint does not give, with the code of RFC 6749
+ |- OutboundError                an address outside that may not be asked, or does not answer as it should
  |- TooManyRequestsError         more requests than one user or address may send
  |- QuotaExceededError           a namespace that would hold more than it may
  |- TooLargeError                a body or file above its limit
@@ -163,6 +165,18 @@ class StaleParentError(RegistryError):
 
 class TooLargeError(RegistryError):
     """A body or a file exceeds its limit."""
+
+
+class OAuthError(RegistryError):
+    """OAuth's endpoint gives no token; `code` is the one of RFC 6749 that clients match."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class OutboundError(RegistryError):
+    """An address outside may not be asked, or does not answer as it should."""
 
 
 class TooManyRequestsError(RegistryError):

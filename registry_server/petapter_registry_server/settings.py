@@ -27,6 +27,7 @@ class Settings(BaseSettings):
         rate_limit_address: Requests that an address may send in five minutes without a token.
         quota_bytes: Bytes that a namespace may hold, each content once, unless it has a quota of its own.
         quota_repositories: Repositories that a namespace may hold, likewise.
+        oidc_loopback: Whether issuers of trusted publishers may be on this machine, by plain http.
     """
 
     model_config = SettingsConfigDict(env_prefix="PETAPTER_REGISTRY_", frozen=True)
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
     rate_limit_address: int = Field(default=1500, ge=1)
     quota_bytes: int | None = Field(default=None, ge=0)
     quota_repositories: int | None = Field(default=None, ge=0)
+    oidc_loopback: bool = False
 
     @property
     def anonymous_may_read(self) -> bool:

@@ -24,6 +24,8 @@ MODEL = "/api/models/team/tickets"
 MEMBERS = "/api/petapter/v1/organisations/team/members"
 GRANTS = "/api/petapter/v1/modules/team/tickets/grants"
 
+PUBLISHER = {"pattern": "ada/*", "issuer": "https://issuer.example", "audience": "x", "claims": {"sub": "x"}}
+
 CHANGES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "POST /api/repos/create": (
         "repository.create", "/api/repos/create", {"json": {"name": "x", "organization": "team"}},
@@ -69,6 +71,8 @@ CHANGES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
         "member.remove", "/api/petapter/v1/organisations/team/membership", {},
     ),
     "POST /api/petapter/v1/tokens": ("token.create", "/api/petapter/v1/tokens", {"json": {"name": "ci"}}),
+    "POST /api/petapter/v1/publishers": ("publisher.create", "/api/petapter/v1/publishers", {"json": PUBLISHER}),
+    "DELETE /api/petapter/v1/publishers/{publisher}": ("publisher.remove", "/api/petapter/v1/publishers/1", {}),
     "DELETE /api/petapter/v1/tokens/{token}": ("token.revoke", "/api/petapter/v1/tokens/{token}", {}),
 }  # fmt: skip
 """For every unsafe route the action of its row, and a request that changes something in `changed`."""
@@ -82,12 +86,14 @@ SILENT = QUESTIONS | {
     "POST /api/xet/v1/shards",
 }
 """Unsafe by their method, and they change nothing that anybody sees: the commit that names sent bytes has its row."""
-UNSAFE = sorted(route for route in POLICY if route.split()[0] not in {"GET", "HEAD"} and route not in SILENT)
+ELSEWHERE = {"POST /oauth/token"}
+"""Tested in test_trusted_publishing.py, with an issuer."""
+UNSAFE = sorted(r for r in POLICY if r.split()[0] not in {"GET", "HEAD"} and r not in SILENT | ELSEWHERE)
 
 
 @pytest.fixture
 def changed(registry: Registry, team: Caller) -> Caller:
-    """An admin of `team` beside another one, with a branch, a tag, a member and a grant to take away."""
+    """An admin of `team` beside another one, with a branch, a tag, a member, a grant and a publisher to take away."""
     for user in ("grace", "eve"):
         registry.caller(user)
     team.call("POST", f"{MODEL}/branch/b1")
@@ -97,6 +103,7 @@ def changed(registry: Registry, team: Caller) -> Caller:
     team.create("team/gated")
     team.call("PUT", "/api/models/team/gated/settings", json={"gated": "manual"})
     registry.caller("grace").call("POST", "/api/models/team/gated/ask-access")
+    team.call("POST", "/api/petapter/v1/publishers", json=PUBLISHER)
     return team
 
 

@@ -5,28 +5,11 @@ import pytest
 import typer.main
 from starlette.routing import Route
 
-from petapter_registry_server.api import health
-from petapter_registry_server.api.hub import (
-    files,
-    gating,
-    history,
-    identity,
-    lfs,
-    models,
-    references,
-    repositories,
-    tree,
-    upload,
-    xet,
-)
-from petapter_registry_server.api.modules import PARTS as MODULES
-from petapter_registry_server.api.people import audit, grants, organisations, tokens
+from petapter_registry_server.api import PARTS
 from petapter_registry_server.cli import app
 from petapter_registry_server.settings import Settings
 
 README = Path("registry_server/README.md").read_text(encoding="utf-8")
-HUB = (health, identity, repositories, models, tree, history, references, upload, lfs, xet, gating, files)
-PARTS = (*HUB, *MODULES, organisations, grants, tokens, audit)
 ROUTES = sorted({route.path for part in PARTS for route in part.router.routes if isinstance(route, Route)})
 EXPLAINED_ELSEWHERE = {"/api/models/{name}"}  # an answer for models without a namespace
 

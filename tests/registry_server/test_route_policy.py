@@ -178,7 +178,7 @@ def send(caller: Caller, route: str, target: str, **options: Any) -> str:
     namespace, _, name = target.partition("/")
     filled = path.replace(":path}", "}").format(
         namespace=namespace, name=name, organisation=namespace, revision="main", folder="nowhere",
-        path=".gitattributes", user="parrot", token=999, topic="x", channel="x", version="x",
+        path=".gitattributes", user="parrot", token=999, publisher=999, topic="x", channel="x", version="x",
         digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks",
     )  # fmt: skip
     content = options or BODIES.get(route, {"json": {}})

@@ -18,11 +18,13 @@ from petapter_registry_server.api.hub import (
     upload,
     xet,
 )
-from petapter_registry_server.api.people import audit, grants, organisations, tokens
+from petapter_registry_server.api.people import audit, grants, oauth, organisations, publishers, tokens
 from petapter_registry_server.api.route_policy import check_declared
 
-_PEOPLE = (organisations, grants, tokens, audit)
+_PEOPLE = (organisations, grants, tokens, publishers, oauth, audit)
 _HUB = (identity, repositories, models, tree, history, references, upload, lfs, xet, gating, files)
+PARTS = (health, *modules.PARTS, *_PEOPLE, *_HUB)
+"""The files with routes that do something."""
 
 
 def routes() -> APIRouter:
@@ -31,7 +33,7 @@ def routes() -> APIRouter:
     Raises:
         LookupError: A route is not declared in route_policy.py.
     """
-    parts = (health, *modules.PARTS, *_PEOPLE, *_HUB, not_offered)
+    parts = (*PARTS, not_offered)
     check_declared(part.router for part in parts)
     router = APIRouter(dependencies=[Depends(admitted)])
     for part in parts:

@@ -77,6 +77,8 @@ def _answer_ours(request: Request, error: Exception) -> JSONResponse:
         headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, errors.TooManyRequestsError):
         headers |= _rate_limit_headers(error)
+    if isinstance(error, errors.OAuthError):
+        body = {"error": error.code, "error_description": str(error)}
     if isinstance(error, errors.RepositoryExistsError):
         body["url"] = f"{address_of(request)}/{error.full_name}"  # huggingface_hub reads it with exist_ok=True
     return error_answer(status, str(error), headers=headers, body=body)

@@ -96,6 +96,10 @@ POLICY: Mapping[str, Need] = {
     f"GET {_NATIVE}/tokens": Need("account", "read"),
     f"POST {_NATIVE}/tokens": Need("account", "admin"),
     f"DELETE {_NATIVE}/tokens/{{token}}": Need("account", "admin"),
+    f"GET {_NATIVE}/publishers": Need("account", "read"),
+    f"POST {_NATIVE}/publishers": Need("account", "admin"),
+    f"DELETE {_NATIVE}/publishers/{{publisher}}": Need("account", "admin"),
+    "POST /oauth/token": Need("public", "write"),
     f"GET {_NATIVE}/audit": Need("site", "read"),
 }
 """By method and path. A repository or organisation is the one in the path, else the one that the body names."""

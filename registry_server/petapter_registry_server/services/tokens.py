@@ -53,12 +53,12 @@ class Tokens:
         expires = now_ms() + new.days * _DAY_MS
         limits = TokenLimits(new.name, min(expires, caller.expires_ms or expires), new.scope, new.pattern)
         with self._database.write() as session:
-            return issue(session, session.get_one(User, _user_id(caller)), "write", limits, actor=caller.name)
+            return issue(session, session.get_one(User, user_id_of(caller)), "write", limits, actor=caller.name)
 
     def list_own(self, caller: Caller) -> Sequence[TokenLine]:
         """The caller's tokens, oldest first."""
         with self._database.read() as session:
-            return [token_line(token, user) for token, user in accounts.list_tokens(session, _user_id(caller))]
+            return [token_line(token, user) for token, user in accounts.list_tokens(session, user_id_of(caller))]
 
     def revoke(self, caller: Caller, token_id: int) -> None:
         """Make one of the caller's tokens worthless.
@@ -70,12 +70,13 @@ class Tokens:
         require_token(caller, "admin")
         with self._database.write() as session:
             token = session.get(Token, token_id)
-            if token is None or token.user_id != _user_id(caller):  # somebody else's does not exist
+            if token is None or token.user_id != user_id_of(caller):  # somebody else's does not exist
                 raise InvalidRequestError(f"you have no token {token_id}")
             revoke(session, token, actor=caller.name)
 
 
-def _user_id(caller: Caller) -> int:
+def user_id_of(caller: Caller) -> int:
+    """The caller's user. Raises: LoginRequiredError when there is none."""
     if caller.user_id is None:
         raise LoginRequiredError(LOGIN_NEEDED)
     return caller.user_id

@@ -18,6 +18,7 @@ from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.signed_addresses import SignedAddresses
 from petapter_registry_server.services.tokens import Tokens
+from petapter_registry_server.services.trusted_publishing import TrustedPublishing
 from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.xet import Xet
@@ -31,6 +32,7 @@ class Services:
     accounts: Accounts
     tokens: Tokens
     organisations: Organisations
+    publishers: TrustedPublishing
     audit: AuditLog
     rate_limits: RateLimits
     repositories: Repositories

@@ -1,4 +1,4 @@
-"""Roles, grants on one module, fine-grained tokens, quotas, and the audit as a chain."""
+"""Roles, grants on one module, fine-grained tokens, quotas, trusted publishers, and the audit as a chain."""
 
 import json
 from hashlib import sha256
@@ -43,7 +43,32 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["namespace_id"], ["namespaces.id"]),
         sa.PrimaryKeyConstraint("namespace_id"),
     )
+    _make_publishers()
     _chain_audit()
+
+
+def _make_publishers() -> None:
+    op.create_table(
+        "publishers",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("pattern", sa.String(), nullable=False),
+        sa.Column("scope", sa.String(), nullable=False),
+        sa.Column("issuer", sa.String(), nullable=False),
+        sa.Column("audience", sa.String(), nullable=False),
+        sa.Column("claims", sa.JSON(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_publishers_issuer"), "publishers", ["issuer"], unique=False)
+    op.create_table(
+        "used_assertions",
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("sha256"),
+    )
+    op.create_index(op.f("ix_used_assertions_expires_ms"), "used_assertions", ["expires_ms"], unique=False)
 
 
 def _chain_audit() -> None:

@@ -1,0 +1,44 @@
+"""OAuth's token endpoint: an assertion for a token (RFC 8693)."""
+
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from petapter_registry_server.api.dependencies import AllServices, json_object, small_body
+from petapter_registry_server.errors import OAuthError
+
+router = APIRouter()
+
+_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+_ASSERTIONS = {"urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:jwt"}
+_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 (a name)
+
+
+@router.post("/oauth/token")
+def give_token(request: Request, body: Annotated[bytes, Depends(small_body)], services: AllServices) -> JSONResponse:
+    """A short-lived token for an assertion of a trusted publisher."""
+    fields = _fields(request, body)
+    if fields.get("grant_type") != _EXCHANGE:
+        raise OAuthError("unsupported_grant_type", f"this registry knows one grant_type: {_EXCHANGE}")
+    if fields.get("subject_token_type") not in _ASSERTIONS or not fields.get("subject_token"):
+        raise OAuthError("invalid_request", "send subject_token, and as subject_token_type that of an id_token")
+    issued = services.publishers.exchange(fields["subject_token"], fields.get("resource") or None)
+    answer = {
+        "access_token": issued.secret,
+        "issued_token_type": _ACCESS_TOKEN,
+        "token_type": "Bearer",
+        "expires_in": issued.life_s,
+    }
+    return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+
+def _fields(request: Request, body: bytes) -> dict[str, str]:
+    """The RFC says a form; huggingface_hub sends JSON."""
+    sent: dict[str, Any]
+    if request.headers.get("content-type", "").startswith("application/json"):
+        sent = json_object(body)
+    else:
+        sent = dict(parse_qsl(body.decode("utf-8", "replace")))
+    return {name: value for name, value in sent.items() if isinstance(value, str)}
