@@ -15,6 +15,7 @@ from petapter_registry_server.db.quotas import Quota
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
+from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.indexing import Indexing
@@ -83,6 +84,7 @@ def wire(settings: Settings, database: Database) -> Services:
         tokens=Tokens(database),
         organisations=Organisations(database, access),
         publishers=TrustedPublishing(database, Outbound(loopback=settings.oidc_loopback)),
+        devices=DeviceLogins(database),
         audit=AuditLog(database),
         rate_limits=RateLimits(Rates(settings.user_rate, settings.address_rate)),
         repositories=Repositories(database, access, blobs, quotas),

@@ -16,6 +16,7 @@ from petapter_registry_server.commands.people import org_app, user_app
 from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.logs import configure_logging
 from petapter_registry_server.services.accounts import Accounts, TokenLimits, TokenLine
+from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.services.roles import Role, TokenRole
 from petapter_registry_server.serving import serve_directory
@@ -88,6 +89,18 @@ def list_tokens(data: Data) -> None:
     with _accounts(data) as accounts:
         for line in accounts.list_tokens():
             typer.echo(f"{line.id}\t{line.user}\t{_rights(line)}\t{line.created}\t{_state(line)}")
+
+
+@token_app.command("approve")
+def approve_login(
+    data: Data,
+    user: Annotated[str, typer.Option(help="Who the program may act as.")],
+    code: Annotated[str, typer.Argument(help="The code that the program shows.")],
+) -> None:
+    """Let a program that waits in a login by browser have a token."""
+    with opened_database(data) as database:
+        DeviceLogins(database).approve_for(user, code)
+    typer.echo(f"approved {code} for {user}")
 
 
 @token_app.command("revoke")

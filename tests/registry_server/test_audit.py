@@ -18,6 +18,7 @@ from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditEnd, AuditLog
 from tests.registry_process import run
 from tests.registry_server.conftest import Caller, Registry, commit_body
+from tests.registry_server.module_bytes import module_files
 
 AUDIT = "/api/petapter/v1/audit"
 MODEL = "/api/models/team/tickets"
@@ -56,6 +57,18 @@ CHANGES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
         "gate.decide", "/api/models/team/gated/user-access-request/handle",
         {"json": {"user": "grace", "status": "accepted"}},
     ),
+    "PUT /api/petapter/v1/modules/{namespace}/{name}/versions/{version}/yank": (
+        "version.yank", "/api/petapter/v1/modules/team/module/versions/1.0.0/yank", {"json": {"reason": "wrong"}},
+    ),
+    "DELETE /api/petapter/v1/modules/{namespace}/{name}/versions/{version}/yank": (
+        "version.unyank", "/api/petapter/v1/modules/team/module/versions/1.1.0/yank", {},
+    ),
+    "PUT /api/petapter/v1/modules/{namespace}/{name}/channels/{channel}": (
+        "channel.set", "/api/petapter/v1/modules/team/module/channels/stable", {"json": {"version": "1.0.0"}},
+    ),
+    "DELETE /api/petapter/v1/modules/{namespace}/{name}/channels/{channel}": (
+        "channel.end", "/api/petapter/v1/modules/team/module/channels/next", {},
+    ),
     "PUT /api/petapter/v1/modules/{namespace}/{name}/grants/{user}": (
         "grant.set", f"{GRANTS}/eve", {"json": {"role": "read"}},
     ),
@@ -84,10 +97,16 @@ SILENT = QUESTIONS | {
     "POST /api/uploads/{signed}",
     "POST /api/xet/v1/xorbs/default/{xorb_hash}",
     "POST /api/xet/v1/shards",
+    "POST /oauth/device",
 }
-"""Unsafe by their method, and they change nothing that anybody sees: the commit that names sent bytes has its row."""
-ELSEWHERE = {"POST /oauth/token"}
-"""Tested in test_trusted_publishing.py, with an issuer."""
+"""Unsafe by their method, and they change nothing that anybody sees: the commit that names sent bytes has its row, and
+a login that nobody approves is forgotten."""
+ELSEWHERE = {
+    "POST /oauth/token",
+    "POST /api/petapter/v1/devices/{code}/approve",
+    "POST /api/petapter/v1/devices/{code}/deny",
+}
+"""Tested in test_trusted_publishing.py, with an issuer, and in test_device_login.py, with a device."""
 UNSAFE = sorted(r for r in POLICY if r.split()[0] not in {"GET", "HEAD"} and r not in SILENT | ELSEWHERE)
 
 
@@ -103,8 +122,20 @@ def changed(registry: Registry, team: Caller) -> Caller:
     team.create("team/gated")
     team.call("PUT", "/api/models/team/gated/settings", json={"gated": "manual"})
     registry.caller("grace").call("POST", "/api/models/team/gated/ask-access")
+    publish_module(team)
     team.call("POST", "/api/petapter/v1/publishers", json=PUBLISHER)
     return team
+
+
+def publish_module(team: Caller) -> None:
+    """`team/module` with the versions 1.0.0, and 1.1.0, which is yanked, and the channel `next`."""
+    team.create("team/module")
+    for version in ("1.0.0", "1.1.0"):
+        oid = team.published("team/module", module_files(version=version))
+        team.call("POST", f"/api/models/team/module/tag/{oid}", json={"tag": f"v{version}"})
+    native = "/api/petapter/v1/modules/team/module"
+    team.call("PUT", f"{native}/versions/1.1.0/yank", json={"reason": "wrong labels"})
+    team.call("PUT", f"{native}/channels/next", json={"version": "1.0.0"})
 
 
 def rows(registry: Registry) -> list[dict[str, Any]]:

@@ -248,3 +248,18 @@ for name in ("peft-team/folder", "peft-team/pushed"):
     assert torch.equal(loaded(input_ids=ids).logits, expected), name
 """
     run_script(hub, script, tmp_path / "base", tmp_path / "adapter")
+
+
+def test_login_by_browser_of_the_client_gets_a_token(hub: Hub) -> None:
+    run_script(
+        hub,
+        """
+from huggingface_hub.utils import get_session
+from huggingface_hub.utils._oauth_device import poll_device_token, request_device_code
+device = request_device_code()
+address = device["verification_uri"].replace("/oauth/device", f"/api/petapter/v1/devices/{device['user_code']}/approve")
+assert get_session().post(address, headers={"Authorization": f"Bearer {sys.argv[1]}"}).status_code == 200
+assert HfApi(token=poll_device_token(device)["access_token"]).whoami()["name"] == "ada"
+""",
+        hub.token,
+    )

@@ -179,7 +179,7 @@ def send(caller: Caller, route: str, target: str, **options: Any) -> str:
     filled = path.replace(":path}", "}").format(
         namespace=namespace, name=name, organisation=namespace, revision="main", folder="nowhere",
         path=".gitattributes", user="parrot", token=999, publisher=999, topic="x", channel="x", version="x",
-        digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks",
+        digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks", code="X",
     )  # fmt: skip
     content = options or BODIES.get(route, {"json": {}})
     return verdict(caller.call(method, filled, **({} if method in {"GET", "HEAD"} else content)))

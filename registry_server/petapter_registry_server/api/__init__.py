@@ -18,10 +18,10 @@ from petapter_registry_server.api.hub import (
     upload,
     xet,
 )
-from petapter_registry_server.api.people import audit, grants, oauth, organisations, publishers, tokens
+from petapter_registry_server.api.people import audit, devices, grants, oauth, organisations, publishers, tokens
 from petapter_registry_server.api.route_policy import check_declared
 
-_PEOPLE = (organisations, grants, tokens, publishers, oauth, audit)
+_PEOPLE = (organisations, grants, tokens, publishers, oauth, devices, audit)
 _HUB = (identity, repositories, models, tree, history, references, upload, lfs, xet, gating, files)
 PARTS = (health, *modules.PARTS, *_PEOPLE, *_HUB)
 """The files with routes that do something."""

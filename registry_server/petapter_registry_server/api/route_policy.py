@@ -100,6 +100,10 @@ POLICY: Mapping[str, Need] = {
     f"POST {_NATIVE}/publishers": Need("account", "admin"),
     f"DELETE {_NATIVE}/publishers/{{publisher}}": Need("account", "admin"),
     "POST /oauth/token": Need("public", "write"),
+    "POST /oauth/device": Need("public", "write"),
+    "GET /oauth/device": _PUBLIC,
+    f"POST {_NATIVE}/devices/{{code}}/approve": Need("account", "admin"),
+    f"POST {_NATIVE}/devices/{{code}}/deny": Need("account", "admin"),
     f"GET {_NATIVE}/audit": Need("site", "read"),
 }
 """By method and path. A repository or organisation is the one in the path, else the one that the body names."""

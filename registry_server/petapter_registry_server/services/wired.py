@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
+from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.indexing import Indexing
@@ -33,6 +34,7 @@ class Services:
     tokens: Tokens
     organisations: Organisations
     publishers: TrustedPublishing
+    devices: DeviceLogins
     audit: AuditLog
     rate_limits: RateLimits
     repositories: Repositories

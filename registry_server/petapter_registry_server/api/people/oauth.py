@@ -1,4 +1,4 @@
-"""OAuth's token endpoint: an assertion for a token (RFC 8693)."""
+"""OAuth's token endpoint: a token for an assertion (RFC 8693), or for a login that was approved (RFC 8628)."""
 
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -8,9 +8,12 @@ from fastapi.responses import JSONResponse
 
 from petapter_registry_server.api.dependencies import AllServices, json_object, small_body
 from petapter_registry_server.errors import OAuthError
+from petapter_registry_server.services.trusted_publishing import ShortToken
+from petapter_registry_server.services.wired import Services
 
 router = APIRouter()
 
+_DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ASSERTIONS = {"urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:jwt"}
 _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 (a name)
@@ -18,13 +21,14 @@ _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 (a
 
 @router.post("/oauth/token")
 def give_token(request: Request, body: Annotated[bytes, Depends(small_body)], services: AllServices) -> JSONResponse:
-    """A short-lived token for an assertion of a trusted publisher."""
+    """A token for an assertion of a trusted publisher, or for a login that was approved."""
     fields = _fields(request, body)
-    if fields.get("grant_type") != _EXCHANGE:
-        raise OAuthError("unsupported_grant_type", f"this registry knows one grant_type: {_EXCHANGE}")
-    if fields.get("subject_token_type") not in _ASSERTIONS or not fields.get("subject_token"):
-        raise OAuthError("invalid_request", "send subject_token, and as subject_token_type that of an id_token")
-    issued = services.publishers.exchange(fields["subject_token"], fields.get("resource") or None)
+    if fields.get("grant_type") == _DEVICE:
+        issued = services.devices.collect(fields.get("device_code", ""))
+    elif fields.get("grant_type") == _EXCHANGE:
+        issued = _exchanged(fields, services)
+    else:
+        raise OAuthError("unsupported_grant_type", f"this registry knows the grant types {_EXCHANGE} and {_DEVICE}")
     answer = {
         "access_token": issued.secret,
         "issued_token_type": _ACCESS_TOKEN,
@@ -32,6 +36,12 @@ def give_token(request: Request, body: Annotated[bytes, Depends(small_body)], se
         "expires_in": issued.life_s,
     }
     return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+
+def _exchanged(fields: dict[str, str], services: Services) -> ShortToken:
+    if fields.get("subject_token_type") not in _ASSERTIONS or not fields.get("subject_token"):
+        raise OAuthError("invalid_request", "send subject_token, and as subject_token_type that of an id_token")
+    return services.publishers.exchange(fields["subject_token"], fields.get("resource") or None)
 
 
 def _fields(request: Request, body: bytes) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from alembic import context
 
 from petapter_registry_server.db import (  # noqa: F401 (their tables join the metadata)
+    device_tables,
     downloads,
     former_names,
     gates,

@@ -1,4 +1,4 @@
-"""Roles, grants on one module, fine-grained tokens, quotas, trusted publishers, and the audit as a chain."""
+"""Roles, grants on one module, fine-grained tokens, quotas, trusted publishers, logins by browser, and the audit as a chain."""
 
 import json
 from hashlib import sha256
@@ -44,7 +44,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("namespace_id"),
     )
     _make_publishers()
+    _make_device_logins()
     _chain_audit()
+
+
+def _make_device_logins() -> None:
+    op.create_table(
+        "device_logins",
+        sa.Column("device_sha256", sa.String(), nullable=False),
+        sa.Column("user_code", sa.String(), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=True),
+        sa.Column("token_expires_ms", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("device_sha256"),
+        sa.UniqueConstraint("user_code"),
+    )
+    op.create_index(op.f("ix_device_logins_expires_ms"), "device_logins", ["expires_ms"], unique=False)
 
 
 def _make_publishers() -> None:
