@@ -64,10 +64,10 @@ CHANGES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
         "version.unyank", "/api/petapter/v1/modules/team/module/versions/1.1.0/yank", {},
     ),
     "PUT /api/petapter/v1/modules/{namespace}/{name}/channels/{channel}": (
-        "channel.set", "/api/petapter/v1/modules/team/module/channels/stable", {"json": {"version": "1.0.0"}},
+        "channel.move", "/api/petapter/v1/modules/team/module/channels/stable", {"json": {"version": "1.0.0"}},
     ),
     "DELETE /api/petapter/v1/modules/{namespace}/{name}/channels/{channel}": (
-        "channel.end", "/api/petapter/v1/modules/team/module/channels/next", {},
+        "channel.move", "/api/petapter/v1/modules/team/module/channels/next", {},
     ),
     "PUT /api/petapter/v1/modules/{namespace}/{name}/grants/{user}": (
         "grant.set", f"{GRANTS}/eve", {"json": {"role": "read"}},
