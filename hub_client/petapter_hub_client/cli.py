@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_hub_client.commands import remote, stack
+from petapter_hub_client.commands import channel, remote, stack
 from petapter_hub_client.commands.adapt import adapt
 from petapter_hub_client.commands.benchmark import benchmark
 from petapter_hub_client.commands.evaluate import evaluate
@@ -25,6 +25,7 @@ from petapter_hub_client.commands.push import push
 from petapter_hub_client.commands.search import search
 from petapter_hub_client.commands.serve import serve
 from petapter_hub_client.commands.train import train
+from petapter_hub_client.commands.yank import unyank, yank
 from petapter_hub_client.output import plain, warn
 from petapter_schemas.errors import PetapterError
 
@@ -39,6 +40,9 @@ app = typer.Typer(
 
 for _command in (train, evaluate, predict, merge, serve, adapt, benchmark, push, pull, search, info, login, whoami):
     app.command()(_command)
+app.command()(yank)
+app.command()(unyank)
+app.add_typer(channel.app, name="channel")
 app.add_typer(remote.app, name="remote")
 app.add_typer(stack.app, name="stack")
 

@@ -1,5 +1,6 @@
 """Pull: from a reference to a local directory every byte of which matches the manifest, or to nothing at all."""
 
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from huggingface_hub import is_offline_mode
 
 from petapter_hub_client.cache import CachedRepository, cached_repository, check_commit, copy_module
 from petapter_hub_client.hub import Hub, asking, open_hub
+from petapter_hub_client.maintaining import find_detail, shown_revision, yank_of
 from petapter_hub_client.remotes import Remote, find_remote
 from petapter_hub_client.versions import newest_tag
 from petapter_schemas.durable import appear, new_directory, sync_directory
@@ -22,6 +24,7 @@ OnFile = Callable[[str, int, int], None]
 """Called after each file with its path, its size in bytes and the size of the whole module in bytes."""
 
 _MAIN = "main"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,18 +131,26 @@ def fetch_manifest(reference: Reference) -> tuple[Resolved, bytes]:
 
 
 def resolve(hub: Hub, reference: Reference) -> Resolved:
-    """Ask the remote which commit a reference means.
+    """Ask the remote which commit a reference means, and warn of a version that was yanked.
+
+    Without a revision it is the newest version; on a registry, of those that are not yanked.
 
     Raises:
         RemoteError: The remote has no such module or revision, or fails.
     """
     revision = reference.revision
+    detail = find_detail(hub, reference.repo_id)
+    if revision is None and detail is not None:
+        revision = shown_revision(detail)
     with asking(hub.remote, str(reference)):
         if revision is None:
             refs = hub.api.list_repo_refs(reference.repo_id)
             revision = newest_tag(tag.name for tag in refs.tags) or _MAIN
         info = hub.api.model_info(reference.repo_id, revision=revision)
-    return Resolved(hub.remote, reference.repo_id, revision, check_commit(info.sha))
+    commit = check_commit(info.sha)
+    if detail is not None and (yank := yank_of(detail, commit)) is not None:
+        _LOG.warning("%s", yank)
+    return Resolved(hub.remote, reference.repo_id, revision, commit)
 
 
 def check_new_directory(out: Path) -> None:

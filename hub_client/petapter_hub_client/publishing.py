@@ -16,6 +16,7 @@ from petapter_schemas.manifest import MANIFEST_FILE, Manifest, manifest_digest
 from petapter_schemas.module_files import verify_directory
 from petapter_schemas.references import Reference
 from petapter_schemas.restamp import restamp_version
+from petapter_schemas.version_rule import blocking_version
 
 _KEPT = frozenset({".gitattributes"})
 _MAIN = "main"
@@ -178,10 +179,12 @@ def _already_there(hub: Hub, target: Reference, local: _Local, tag: str, publish
 
 
 def _refuse_older(target: Reference, version: Version, published: _Published) -> None:
-    newest = _newest(published)
-    if newest is not None and newest >= version:
+    versions = (found for tag in published.tags if (found := read_version(tag)) is not None)
+    blocking = blocking_version(version, versions)
+    if blocking is not None:
+        how = "newer than" if version < blocking else "as high as"
         raise VersionConflictError(
-            f"{target.repo_id} already holds {newest}, newer than {version}: "
+            f"{target.repo_id} already holds {blocking}, {how} {version}: "
             f"push with --version {_next_version(published)}"
         )
 

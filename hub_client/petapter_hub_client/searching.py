@@ -1,47 +1,64 @@
 """Search: finds modules on one remote by text, labels, language, backbone and measured metric."""
 
-import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Literal
 
 from huggingface_hub import ModelInfo
 
-from petapter_hub_client.hub import asking, open_hub
+from petapter_hub_client.hub import Hub, asking, open_hub
+from petapter_hub_client.native import NoNativeApiError, ask
 from petapter_hub_client.remotes import Remote
+from petapter_schemas import registry_api
 from petapter_schemas.card_metadata import LABEL_PREFIX, MODULE_TAG, backbone_tag, label_tag, published_backbone
-from petapter_schemas.errors import InputError
+from petapter_schemas.metric_bound import MetricBound
 from petapter_schemas.references import Reference
+from petapter_schemas.registry_api import ModulePage
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{16,64}")
 _MAX_SCANNED = 1000
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, ">": operator.gt}
+_PAGE = 100
+
+LabelMatch = Literal["superset", "exact", "mappable"]
 
 
 @dataclass(frozen=True)
 class FoundMetric:
-    """A metric as a model card declares it; `n` is the number of rows, if the card says."""
+    """A measured figure; on a registry of the verified manifest, elsewhere as a model card declares it.
+
+    Attributes:
+        n: Number of rows, if the card says.
+        sha256: Digest of the rows, if the card says.
+    """
 
     name: str
     value: float
     evaluation_set: str
     n: int | None
+    sha256: str | None = None
+
+    def keeps(self, bound: MetricBound) -> bool:
+        """Whether this is the figure that a bound is about, and keeps to it."""
+        same_rows = bound.rows is None or bound.rows.casefold() == self.evaluation_set.casefold()
+        same_bytes = bound.sha256 is None or (self.sha256 or "").startswith(bound.sha256)
+        return self.name == bound.metric and same_rows and same_bytes and bound.keeps(self.value)
 
 
 @dataclass(frozen=True)
 class FoundModule:
-    """One result; everything but the reference is the model card's claim.
+    """One result. A registry derives it from the verified module, elsewhere it is the model card's claim.
 
     Attributes:
         reference: `remote:namespace/name`, ready to pull.
-        labels: Label names as the card's tags have them (case-folded, in the order of the tags).
+        labels: Label names in the module's order; on the Hub as the card's tags have them, case-folded.
         languages: Language codes.
         backbone: What it was trained on.
         metrics: In the order of the card; the first one is shown.
         downloads: As the remote counts.
-        updated: Time of the last commit, if known.
+        updated: Time of the last commit, if known; on a registry, of the version.
+        version: The version that was found, where the remote says.
     """
 
     reference: str
@@ -51,32 +68,7 @@ class FoundModule:
     metrics: tuple[FoundMetric, ...]
     downloads: int
     updated: datetime | None
-
-
-@dataclass(frozen=True)
-class MinimalMetric:
-    """A bound on a metric, such as `accuracy>=0.8`."""
-
-    name: str
-    bound: str
-    value: float
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a bound.
-
-        Raises:
-            InputError: The text is no bound.
-        """
-        match = re.fullmatch(r"\s*([\w.-]+)\s*(>=|>)\s*(\d*\.?\d+)\s*", text)
-        if match is None:
-            raise InputError(f"{text!r} is no bound on a metric: write for example 'accuracy>=0.8'")
-        return cls(match.group(1), match.group(2), float(match.group(3)))
-
-    def holds(self, module: FoundModule) -> bool:
-        """Whether some evaluation of the module reaches the bound."""
-        reaches = _OPERATORS[self.bound]
-        return any(metric.name == self.name and reaches(metric.value, self.value) for metric in module.metrics)
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,19 +76,22 @@ class Query:
     """What to look for; all parts must hold.
 
     Attributes:
-        text: Part of the module's name.
+        text: Part of the module's name; on a registry, words that begin words of its name, labels or description.
         labels: Label names, compared without regard to case and separators.
+        label_match: `superset`: the module has all labels; registries alone know `exact` (these and no others) and
+            `mappable` (as many).
         languages: Language codes.
         backbone: The backbone's name, or the first 16 hex digits of the digest of its weights.
-        minimal_metric: Lowest metric, checked here, not by the remote.
+        bounds: On figures; the Hub cannot check them, so they are checked here.
         limit: Most results.
     """
 
     text: str | None = None
     labels: tuple[str, ...] = ()
+    label_match: LabelMatch = "superset"
     languages: tuple[str, ...] = ()
     backbone: str | None = None
-    minimal_metric: MinimalMetric | None = None
+    bounds: tuple[MetricBound, ...] = ()
     limit: int = 20
 
 
@@ -108,13 +103,68 @@ def search(query: Query | str | None = None, *, remote: str | None = None) -> li
     """
     query = Query(text=query) if not isinstance(query, Query) else query
     hub = open_hub(remote)
+    try:
+        return list(_search_registry(hub, query))
+    except NoNativeApiError:
+        if query.label_match != "superset":
+            raise
+    return _search_hub(hub, query)
+
+
+def _search_registry(hub: Hub, query: Query) -> Iterator[FoundModule]:
+    parameters = _parameters(query)
+    cursor: str | None = None
+    left = query.limit
+    while left > 0:
+        page_parameters = [*parameters, ("limit", min(left, _PAGE)), *([("cursor", cursor)] if cursor else [])]
+        page = ask(hub, "/modules", ModulePage, parameters=page_parameters)
+        yield from (_shown(hub.remote, module) for module in page.modules)
+        left -= len(page.modules)
+        cursor = page.next
+        if cursor is None:
+            return
+
+
+def _parameters(query: Query) -> list[tuple[str, str | int]]:
+    parameters: list[tuple[str, str | int]] = [("kind", "petapter")]
+    if query.text:
+        parameters.append(("text", query.text))
+    if query.labels:
+        parameters.append(("labels", query.label_match))
+    parameters += [("label", label) for label in query.labels]
+    parameters += [("language", language) for language in query.languages]
+    parameters += [("where", str(bound)) for bound in query.bounds]
+    if query.backbone is not None:
+        is_fingerprint = _FINGERPRINT.fullmatch(query.backbone) is not None
+        parameters.append(("weights" if is_fingerprint else "backbone", query.backbone))
+    return parameters
+
+
+def _shown(remote: Remote, module: registry_api.FoundModule) -> FoundModule:
+    facts = module.facts
+    return FoundModule(
+        reference=str(Reference(remote.name, module.id, None)),
+        labels=facts.labels,
+        languages=facts.languages,
+        backbone=facts.backbone.repo if facts.backbone else None,
+        metrics=tuple(
+            FoundMetric(figure.metric, figure.value, figure.evaluation_set, figure.n, figure.sha256)
+            for figure in facts.metrics
+        ),
+        downloads=0,
+        updated=datetime.fromisoformat(module.updated),
+        version=module.version,
+    )
+
+
+def _search_hub(hub: Hub, query: Query) -> list[FoundModule]:
     found: list[FoundModule] = []
     with asking(hub.remote, "the search"):
-        scanned = query.limit if query.minimal_metric is None else _MAX_SCANNED
+        scanned = _MAX_SCANNED if query.bounds else query.limit
         models = hub.api.list_models(filter=_filters(query), search=query.text, cardData=True, full=True, limit=scanned)
         for model in models:
             module = _found(hub.remote, model)
-            if query.minimal_metric is None or query.minimal_metric.holds(module):
+            if all(any(metric.keeps(bound) for metric in module.metrics) for bound in query.bounds):
                 found.append(module)
             if len(found) == query.limit:
                 break
@@ -165,6 +215,7 @@ def _metrics(model_index: object) -> Iterable[FoundMetric]:
                         value=float(value),
                         evaluation_set=str(dataset.get("name", "")),
                         n=n if isinstance(n, int) else None,
+                        sha256=str(dataset.get("revision") or "") or None,
                     )
 
 

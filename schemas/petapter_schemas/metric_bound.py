@@ -63,7 +63,8 @@ class MetricBound:
     def __str__(self) -> str:
         rows = f"@{self.rows}" if self.rows is not None else ""
         digest = f"#{self.sha256}" if self.sha256 is not None else ""
-        return f"{self.metric}{rows}{digest}{self.relation}{self.value:g}"
+        value = f"{self.value:.15f}".rstrip("0").removesuffix(".")
+        return f"{self.metric}{rows}{digest}{self.relation}{value}"
 
     def keeps(self, value: float) -> bool:
         """Whether a value of this metric on this set keeps to the bound."""

@@ -11,6 +11,9 @@ from petapter_schemas.module_facts import Known, MetricFacts, ModuleFacts
 API = "/api/petapter/v1"
 """Where the routes begin."""
 
+API_HEADER = "X-Petapter-Api"
+"""Header of every answer but problems, by which a client tells a registry from another hub; it says the version."""
+
 MAX_COMPARED = 100
 """Modules of one question about compatibility."""
 

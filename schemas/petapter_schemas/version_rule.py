@@ -23,11 +23,15 @@ Parsed = TypeVar("Parsed", bound=Ordered)
 
 
 def blocking_version(new: Parsed, published: Iterable[Parsed]) -> Parsed | None:
-    """A published version that forbids `new`; None when `new` may be published.
+    """The highest published version that forbids `new`; None when `new` may be published.
 
     A version must be higher than every published one, or be a patch: higher than every published one of the same
     MAJOR.MINOR, of which there is one at least. Versions that differ in build metadata alone are equally high.
     """
     known = list(published)
     line = [version for version in known if (version.major, version.minor) == (new.major, new.minor)]
-    return next((version for version in line or known if not version < new), None)
+    blocking: Parsed | None = None
+    for version in line or known:
+        if not version < new and (blocking is None or blocking < version):
+            blocking = version
+    return blocking

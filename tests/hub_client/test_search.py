@@ -8,8 +8,9 @@ import pytest
 from huggingface_hub import ModelInfo
 
 from petapter_hub_client.remotes import Remote
-from petapter_hub_client.searching import MinimalMetric, _found
+from petapter_hub_client.searching import _found
 from petapter_schemas.errors import InputError
+from petapter_schemas.metric_bound import MetricBound
 from tests.hub_client.conftest import Petapter, Stub
 from tests.schemas.tiny_module import TinyModule
 
@@ -65,10 +66,10 @@ def test_minimal_metric_is_kept_to(lab: Petapter, pushed: str) -> None:
     assert references(lab("search", name, "--min-metric", "accuracy>0.75", "--json")) == []
 
 
-@pytest.mark.parametrize("text", ["accuracy", "accuracy>=", "accuracy<=0.5", ">=0.5", "accuracy>=good"])
+@pytest.mark.parametrize("text", ["accuracy", "accuracy>=", "accuracy=0.5", ">=0.5", "accuracy>=good"])
 def test_bad_bound_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"accuracy>=0\.8"):
-        MinimalMetric.parse(text)
+        MetricBound.parse(text)
 
 
 def test_table_names_the_module(lab: Petapter, pushed: str) -> None:

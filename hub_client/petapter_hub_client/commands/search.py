@@ -2,7 +2,7 @@
 """`petapter search`: modules on one remote by text, labels, language, backbone and metric."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,27 +16,42 @@ _SHOWN_LABELS = 3
 
 
 def search(  # noqa: PLR0913 (a command's options)
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="Part of the module's name.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="Part of its name; on registries, words of it.")
+    ] = None,
     *,
     label: Annotated[list[str] | None, typer.Option("--label", help="A label it must have; may be repeated.")] = None,
+    label_match: Annotated[
+        Literal["superset", "exact", "mappable"],
+        typer.Option(help="It has these labels; exactly these; as many. The last two on registries alone."),
+    ] = "superset",
     language: Annotated[list[str] | None, typer.Option(help="A language code; may be repeated.")] = None,
     backbone: Annotated[str | None, typer.Option(help="The backbone's name or fingerprint (16 hex digits).")] = None,
-    min_metric: Annotated[str | None, typer.Option(help="A bound on a metric: 'accuracy>=0.8'.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            "--min-metric",
+            help="A bound on a metric: 'accuracy>=0.8', 'macro_f1@SET>=0.7'; may be repeated.",
+        ),
+    ] = None,
     remote: Annotated[str | None, typer.Option(help="Where to search. Default: the default remote.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Most results.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """Find modules on one remote."""
-    from petapter_hub_client.searching import MinimalMetric, Query
+    from petapter_hub_client.searching import Query
     from petapter_hub_client.searching import search as find
+    from petapter_schemas.metric_bound import MetricBound
 
     hush_huggingface()
     query = Query(
         text=text,
         labels=tuple(label or ()),
+        label_match=label_match,
         languages=tuple(language or ()),
         backbone=backbone,
-        minimal_metric=MinimalMetric.parse(min_metric) if min_metric else None,
+        bounds=tuple(MetricBound.parse(bound) for bound in where or ()),
         limit=limit,
     )
     found = find(query, remote=remote)

@@ -37,5 +37,6 @@ def routes() -> APIRouter:
     check_declared(part.router for part in parts)
     router = APIRouter(dependencies=[Depends(admitted)])
     for part in parts:
-        router.include_router(part.router)
+        marks = [Depends(modules.mark)] if part in modules.PARTS else []
+        router.include_router(part.router, dependencies=marks)
     return router

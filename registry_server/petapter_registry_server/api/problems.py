@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from petapter_schemas.registry_api import API, Problem
 
 MEDIA_TYPE = "application/problem+json"
-_KEPT = ("X-Error-Code", "Retry-After", "WWW-Authenticate")
+_KEPT = ("X-Error-Code", "X-Error-Message", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate")
 
 Answer = Callable[[Request, Exception], Response | Awaitable[Response]]
 

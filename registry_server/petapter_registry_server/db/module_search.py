@@ -6,7 +6,7 @@ Where even the rarest one is common, the index of the order leads, and soon find
 tests/benchmarks/results/registry_search.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -180,11 +180,12 @@ def _along_order(query: ModuleQuery, rare: Condition | None) -> _Plan:
 def _along_metric(bound: MetricBound, rare: Condition | None) -> _Plan:
     """Each module once, by the best of its figures that the bound is about."""
     better = IndexedMetric.__table__.alias("better")
-    beaten = better.c.value > IndexedMetric.value if bound.wants_more else better.c.value < IndexedMetric.value
-    tied = (better.c.value == IndexedMetric.value) & (better.c.position < IndexedMetric.position)
-    is_best = ~exists().where(
-        better.c.repository_id == IndexedMetric.repository_id, *_about(better.c, bound), or_(beaten, tied)
-    )
+    beaten = _without_index(better.c.value) > IndexedMetric.value
+    if not bound.wants_more:
+        beaten = _without_index(better.c.value) < IndexedMetric.value
+    tied = (_without_index(better.c.value) == IndexedMetric.value) & (better.c.position < IndexedMetric.position)
+    about = _about(better.c, bound, _without_index)  # else SQLite looks through all figures of the set, for each
+    is_best = ~exists().where(better.c.repository_id == IndexedMetric.repository_id, *about, or_(beaten, tied))
     value: ColumnElement[Any] = IndexedMetric.value.expression
     statement = (
         select(IndexedModule, Repository, value)
@@ -213,11 +214,15 @@ def _has(condition: Condition) -> ColumnElement[bool]:
     return own.correlate(IndexedModule).exists()
 
 
-def _about(columns: Any, bound: MetricBound) -> list[ColumnElement[bool]]:  # noqa: ANN401 (columns of a table or its alias)
+def _about(
+    columns: Any,  # noqa: ANN401 (columns of a table or its alias)
+    bound: MetricBound,
+    wrap: Callable[[ColumnElement[Any]], ColumnElement[Any]] = lambda column: column,
+) -> list[ColumnElement[bool]]:
     """Whether a figure is the one that a bound is about."""
-    about = [columns.metric == bound.metric]
+    about = [wrap(columns.metric) == bound.metric]
     if bound.rows is not None:
-        about.append(columns.evaluation_set == bound.rows.casefold())
+        about.append(wrap(columns.evaluation_set) == bound.rows.casefold())
     if bound.sha256 is not None:
         about += [columns.sha256 >= bound.sha256, columns.sha256 < bound.sha256 + _END]
     return about
@@ -230,5 +235,5 @@ def _reaches(value: Any, bound: MetricBound) -> ColumnElement[bool]:  # noqa: AN
 
 
 def _without_index(value: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The same value as an expression that no index orders, so that the database collects and sorts."""
+    """The same value as an expression that no index serves, so that the database uses another one."""
     return func.coalesce(value, value)

@@ -1,0 +1,105 @@
+"""Speaks a registry's native API over httpx, and alone knows what its problems mean to the user."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from petapter_hub_client.hub import Hub
+from petapter_hub_client.tokens import find_token
+from petapter_schemas.errors import (
+    AuthenticationError,
+    PetapterError,
+    RemoteError,
+    RemoteNotFoundError,
+    RemoteUnreachableError,
+)
+from petapter_schemas.references import HUB_REMOTE
+from petapter_schemas.registry_api import API, API_HEADER
+
+_TIMEOUT_S = 30.0
+_PROBLEM = "application/problem+json"
+_SHOWN_CHARACTERS = 400
+
+Answer = TypeVar("Answer", bound=BaseModel)
+Parameters = Sequence[tuple[str, str | int | float | bool | None]]
+
+
+class NoNativeApiError(RemoteError):
+    """The remote is a hub that has no native API."""
+
+
+def ask(hub: Hub, path: str, answer: type[Answer], *, parameters: Parameters = ()) -> Answer:
+    """GET a native route.
+
+    Raises:
+        NoNativeApiError: The remote has none.
+        RemoteError: It said no, or nothing.
+    """
+    return _read(hub, _send(hub, "GET", path, parameters=parameters), answer)
+
+
+def tell(hub: Hub, method: str, path: str, answer: type[Answer], *, body: Mapping[str, object] | None = None) -> Answer:
+    """PUT, POST or DELETE a native route. Raises: as `ask`."""
+    return _read(hub, _send(hub, method, path, body=body), answer)
+
+
+def _send(
+    hub: Hub, method: str, path: str, *, parameters: Parameters = (), body: Mapping[str, object] | None = None
+) -> httpx.Response:
+    if hub.remote.name == HUB_REMOTE:
+        raise _no_native_api(hub)
+    token = find_token(hub.remote)
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        return httpx.request(
+            method, f"{hub.remote.url}{API}{path}", params=list(parameters), json=body, headers=headers,
+            timeout=_TIMEOUT_S,
+        )  # fmt: skip
+    except httpx.HTTPError as error:
+        raise RemoteUnreachableError(
+            f"remote {hub.remote.name!r} at {hub.remote.url} does not answer ({_line(error)}): check that it runs"
+        ) from error
+
+
+def _read(hub: Hub, response: httpx.Response, answer: type[Answer]) -> Answer:
+    if response.headers.get("content-type", "").startswith(_PROBLEM):
+        raise _refusal(hub, response)
+    if API_HEADER not in response.headers:
+        raise _no_native_api(hub)
+    try:
+        return answer.model_validate_json(response.content)
+    except ValidationError as error:
+        raise RemoteError(
+            f"remote {hub.remote.name!r} answers in a form that this petapter does not know: upgrade petapter"
+        ) from error
+
+
+def _refusal(hub: Hub, response: httpx.Response) -> PetapterError:
+    name, status = hub.remote.name, response.status_code
+    try:
+        reason = _line(response.json()["detail"])
+    except (ValueError, TypeError, KeyError):
+        reason = response.reason_phrase
+    if status == HTTPStatus.UNAUTHORIZED:
+        return AuthenticationError(f"remote {name!r} wants a token, or another one ({reason}): 'petapter login {name}'")
+    if status == HTTPStatus.FORBIDDEN:
+        return AuthenticationError(f"remote {name!r} does not allow that: {reason}")
+    if status == HTTPStatus.NOT_FOUND:
+        return RemoteNotFoundError(f"remote {name!r}: {reason}; check the name, or 'petapter login {name}'")
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return RemoteError(f"remote {name!r} refuses the request ({status}): {reason}")
+    return RemoteError(f"remote {name!r} failed ({status}): {reason}; try again later")
+
+
+def _no_native_api(hub: Hub) -> NoNativeApiError:
+    return NoNativeApiError(
+        f"remote {hub.remote.name!r} is no petapter registry: it has no yanks, channels or such search"
+    )
+
+
+def _line(problem: object) -> str:
+    text = " ".join(str(problem).split())
+    return "".join(character for character in text if character.isprintable())[:_SHOWN_CHARACTERS]
