@@ -97,6 +97,39 @@ def test_hf_repos_creates_tags_branches_and_deletes(hub: Hub) -> None:
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
 
 
+def test_published_version_is_kept_from_hf_in_the_servers_words(hub: Hub, module: Path) -> None:
+    assert hub.hf("upload", "version-team/x", module, ".").returncode == 0
+    wrong = hub.hf("repos", "tag", "create", "version-team/x", "v9.9.9")
+    assert (wrong.returncode != 0, "says version 1.0.0" in wrong.stdout + wrong.stderr) == (True, True)
+    assert hub.hf("repos", "tag", "create", "version-team/x", "v1.0.0").returncode == 0
+    done = hub.hf("repos", "tag", "delete", "version-team/x", "v1.0.0", "--yes")
+    assert (done.returncode != 0, "a published version never changes" in done.stdout + done.stderr) == (True, True)
+
+
+def test_hf_download_pins_channels_and_yanked_versions_and_warns_of_these(
+    hub: Hub, module: Path, tmp_path: Path
+) -> None:
+    script = """
+import httpx
+from huggingface_hub import constants
+team = "yank-team/x"
+api.create_repo(team)
+api.upload_folder(repo_id=team, folder_path=sys.argv[1])
+api.create_tag(team, tag="v1.0.0")
+native = f"{constants.ENDPOINT}/api/petapter/v1/modules/{team}"
+headers = {"authorization": f"Bearer {api.token or __import__('huggingface_hub').get_token()}"}
+assert httpx.put(f"{native}/channels/stable", json={"version": "1.0.0"}, headers=headers).status_code == 200
+assert httpx.put(f"{native}/versions/1.0.0/yank", json={"reason": "swapped"}, headers=headers).status_code == 200
+shas = {api.model_info(team, revision=revision).sha for revision in ("stable", "v1.0.0")}
+copy = Path(api.snapshot_download(team, revision="stable", cache_dir=sys.argv[2]))
+assert shas == {copy.name}, shas
+assert raises(RevisionNotFoundError, api.model_info, team, revision="latest")
+"""
+    done = hub.python(IMPORTS + script, module, tmp_path / "cache")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "yank-team/x@v1.0.0 was yanked by its maintainers: swapped" in done.stderr
+
+
 def test_wrong_token_is_told_apart_from_a_missing_repository(hub: Hub) -> None:
     done = Hub(hub.server, hub.home, "hf_wrong").hf("auth", "whoami")
     assert done.returncode != 0
