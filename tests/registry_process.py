@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.postgres import PostgreSQL
 from petapter_registry_server.services.accounts import Accounts
 
 BIN = Path(sys.executable).parent
@@ -23,16 +24,18 @@ class Server:
     process: subprocess.Popen[str]
     data: Path
     url: str
+    log_file: Path
 
     @property
     def log(self) -> str:
         """What it has logged so far."""
-        return _log(self.data).read_text(encoding="utf-8")
+        return self.log_file.read_text(encoding="utf-8")
 
     def kill(self) -> None:
-        """End it without a chance to tidy up."""
+        """End it without a chance to tidy up; a second time does nothing."""
         self.process.kill()
-        self.process.communicate()
+        if self.process.stdout is not None and not self.process.stdout.closed:
+            self.process.communicate()
 
     def stop(self) -> str:
         """End it politely and return what it printed."""
@@ -41,12 +44,18 @@ class Server:
         return printed
 
 
-def start(data: Path, programs: Path = BIN) -> Server:
-    """Start a server of an installation; the port file appears once requests are queued."""
-    port_file = data.parent / f"{data.name}.port"
+def start(data: Path, programs: Path = BIN, *, database: str | None = None, replica: str = "", port: int = 0) -> Server:
+    """Start a server of an installation; the port file appears once requests are queued.
+
+    Replicas over one database share `data` and are told apart by `replica`.
+    """
+    port_file = data.parent / f"{data.name}{replica}.port"
     port_file.unlink(missing_ok=True)
-    command = [programs / "petapter-registry", "serve", "--data", data, "--port", "0", "--port-file", port_file]
-    with _log(data).open("a", encoding="utf-8") as log:
+    log_file = data.with_name(f"{data.name}{replica}.log")
+    options = ["--data", data, "--port", str(port), "--port-file", port_file]
+    options += ["--database", database] if database else []
+    command = [programs / "petapter-registry", "serve", *options]
+    with log_file.open("a", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     deadline = time.monotonic() + START_S
     while not port_file.exists():
@@ -54,17 +63,13 @@ def start(data: Path, programs: Path = BIN) -> Server:
             process.kill()
             raise RuntimeError(f"the server did not start: {process.communicate()[0]}")
         time.sleep(0.02)
-    return Server(process, data, f"http://127.0.0.1:{port_file.read_text().strip()}")
-
-
-def _log(data: Path) -> Path:
-    return data.with_name(f"{data.name}.log")
+    return Server(process, data, f"http://127.0.0.1:{port_file.read_text().strip()}", log_file)
 
 
 @contextmanager
-def serving(data: Path, programs: Path = BIN) -> Iterator[Server]:
+def serving(data: Path, programs: Path = BIN, *, database: str | None = None, replica: str = "") -> Iterator[Server]:
     """A server that is gone at the end, whatever happens."""
-    server = start(data, programs)
+    server = start(data, programs, database=database, replica=replica)
     try:
         yield server
     finally:
@@ -72,9 +77,10 @@ def serving(data: Path, programs: Path = BIN) -> Iterator[Server]:
         server.process.communicate()
 
 
-def new_token(data: Path, user: str = "ada") -> str:
+def new_token(data: Path, user: str = "ada", *, database_url: str | None = None) -> str:
     """A token for writing, made beside the running server as `petapter-registry token create` does."""
-    database = Database(data / "registry.sqlite")
+    location = PostgreSQL(database_url, connections=1) if database_url else data / "registry.sqlite"
+    database = Database(location)
     try:
         return Accounts(database).issue_token(user, "write").secret
     finally:

@@ -11,6 +11,7 @@ from petapter_registry_server.api.raw_path import RawPathRouting
 from petapter_registry_server.api.request_log import RequestLog
 from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.opening import open_database
 from petapter_registry_server.db.quotas import Quota
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
@@ -38,20 +39,22 @@ from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.wired import Services
 from petapter_registry_server.services.xet import Xet
 from petapter_registry_server.settings import Settings
+from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.storage.local import LocalBlobStore
+from petapter_registry_server.storage.own_scratch import claim_scratch
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The registry over one data directory, which the caller holds the lock of (`DataDirectory.locked`).
+    """The registry over one data directory, which the caller holds the lock of (`DataDirectory.locked` or `shared`).
 
     Raises:
         DataDirectoryError: The directory cannot be used.
     """
     data = DataDirectory(settings.data)
     data.create()
-    database = Database(data.database)
-    database.migrate()
-    services = wire(settings, database)
+    database = open_database(settings)
+    own_scratch = None if settings.database is None else claim_scratch(data.scratch)
+    services = wire(settings, database, LocalBlobStore(settings.data, own_scratch.directory if own_scratch else None))
     services.indexing.fill()
 
     @asynccontextmanager
@@ -60,9 +63,12 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         services.downloads.stop()
         database.close()
+        if own_scratch is not None:
+            own_scratch.release()
 
     app = FastAPI(title="petapter registry", openapi_url=None, lifespan=lifespan, redirect_slashes=False)
     app.state.services = services
+    app.state.database = database
     app.include_router(api.routes())
     add_error_answers(app)
     app.add_middleware(RawPathRouting)
@@ -70,11 +76,10 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def wire(settings: Settings, database: Database) -> Services:
+def wire(settings: Settings, database: Database, blobs: BlobStore) -> Services:
     """The services over an open database."""
     access = Access(database, anonymous_may_read=settings.anonymous_may_read)
     gates = Gates(database, access)
-    blobs = LocalBlobStore(settings.data)
     inline = min(settings.max_inline_bytes, settings.max_file_bytes)
     limits = Limits(settings.max_file_bytes, inline, settings.max_commit_bytes, settings.max_tree_files)
     quotas = Quotas(database, Quota(settings.quota_bytes, settings.quota_repositories))

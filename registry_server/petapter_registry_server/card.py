@@ -91,6 +91,8 @@ def _plain(value: object) -> Any:  # noqa: ANN401 (any JSON value)
         return str(value)
     if isinstance(value, str):
         value.encode()  # a lone surrogate, which YAML can escape, is no text that could be stored
+        if "\0" in value:
+            raise ValueError("a text with a zero byte cannot be stored")
     if value is None or isinstance(value, str | int | float):
         return value
     raise ValueError(f"a value of type {type(value).__name__} is not allowed")

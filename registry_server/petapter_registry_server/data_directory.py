@@ -1,4 +1,4 @@
-"""Where things lie in the data directory, and the lock that keeps a second server out of it."""
+"""Where things lie in the data directory, and the lock: one server alone on SQLite, or several over one PostgreSQL."""
 
 import fcntl
 import os
@@ -26,6 +26,11 @@ class DataDirectory:
         """The file whose lock a running server holds."""
         return self.root / "registry.lock"
 
+    @property
+    def scratch(self) -> Path:
+        """Where files of requests lie until they are blobs."""
+        return self.root / "scratch"
+
     def create(self) -> None:
         """Make the directory, readable by its owner alone, when it is missing.
 
@@ -44,9 +49,24 @@ class DataDirectory:
         Raises:
             DataDirectoryError: Another server holds it.
         """
+        with self._flocked(fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Hold the directory together with other servers over the same PostgreSQL database.
+
+        Raises:
+            DataDirectoryError: A server over SQLite holds it.
+        """
+        with self._flocked(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def _flocked(self, mode: int) -> Iterator[None]:
         descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
             raise DataDirectoryError(

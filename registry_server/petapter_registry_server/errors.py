@@ -30,7 +30,8 @@ RegistryError
  |- NotOfferedError              a part of the Hub's protocol that this registry does not speak
  |- RangeNotSatisfiableError     a byte range outside the file
  |- DamagedAuditError            a row of the audit was changed, removed or added behind the registry's back
- '- DataDirectoryError           the data directory cannot be used: locked, damaged, or written by a newer version
+ |- DatabaseUnavailableError     the database does not answer now, or not in time
+ '- DataDirectoryError           the data directory or its database cannot be used: locked, damaged, too new
 """
 
 from petapter_schemas.errors import PetapterError
@@ -209,5 +210,14 @@ class DamagedAuditError(RegistryError):
     """A row of the audit was changed, removed or added behind the registry's back."""
 
 
+class DatabaseUnavailableError(RegistryError):
+    """The database does not answer now, or not in time; asking again after `retry_after_s` may help."""
+
+    retry_after_s = 1
+
+    def __init__(self) -> None:
+        super().__init__("the registry's database does not answer: try again in a moment")
+
+
 class DataDirectoryError(RegistryError):
-    """The data directory is locked, damaged, or of a newer version."""
+    """The data directory or its database is locked, damaged, out of reach, or of a newer version."""

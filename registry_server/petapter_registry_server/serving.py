@@ -1,4 +1,4 @@
-"""One server process over one data directory: lock, listen, say so, and run until a signal."""
+"""One server process over one data directory and its database: lock, listen, say so, and run until a signal."""
 
 import os
 import socket
@@ -24,13 +24,14 @@ def serve_directory(settings: Settings, port_file: Path | None) -> None:
     """
     directory = DataDirectory(settings.data)
     directory.create()
-    with directory.locked(), _listen(settings) as listener:
+    held = directory.locked() if settings.database is None else directory.shared()
+    with held, _listen(settings) as listener:
         app = create_app(settings)
         first_token = app.state.services.accounts.create_first_admin()
         port: int = listener.getsockname()[1]
         if port_file is not None:
             _write_port(port_file, port)
-        typer.echo(_greeting(settings, port, first_token))
+        typer.echo(_greeting(settings, port, app.state.database.name, first_token))
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_S
         )
@@ -55,10 +56,11 @@ def _write_port(port_file: Path, port: int) -> None:
     scratch.replace(port_file)
 
 
-def _greeting(settings: Settings, port: int, first_token: IssuedToken | None) -> str:
+def _greeting(settings: Settings, port: int, database: str, first_token: IssuedToken | None) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{port}"
-    lines = [f"petapter-registry serves {settings.data} at {url}"]
+    over = "" if settings.database is None else f" with {database}"
+    lines = [f"petapter-registry serves {settings.data}{over} at {url}"]
     if first_token is not None:
         lines += ["", "First start. The token of the user 'admin', shown this once:", "", f"    {first_token.secret}"]
     lines += [

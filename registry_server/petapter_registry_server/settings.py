@@ -3,7 +3,7 @@
 import ipaddress
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1 << 20
@@ -14,6 +14,8 @@ class Settings(BaseSettings):
 
     Attributes:
         data: The data directory; it is made when missing.
+        database: URL of a PostgreSQL database, which may hold a password. Unset, a SQLite file in the data directory.
+        database_connections: The most connections that this process opens to PostgreSQL.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         anonymous_read: Whether callers without a token may read public repositories. Unset, they may exactly when
@@ -33,6 +35,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PETAPTER_REGISTRY_", frozen=True)
 
     data: Path
+    database: SecretStr | None = None
+    database_connections: int = Field(default=20, ge=2)
     host: str = "127.0.0.1"
     port: int = Field(default=8470, ge=0, le=65535)
     anonymous_read: bool | None = None

@@ -1,9 +1,10 @@
 """A registry in process over real files, and callers with real tokens."""
 
 import base64
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,17 @@ from typing import Any
 import pytest
 import structlog
 from fastapi import FastAPI
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from petapter_registry_server.app import create_app
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.postgres import PostgreSQL
 from petapter_registry_server.services.roles import TokenRole
 from petapter_registry_server.settings import Settings
+from tests.postgres_cluster import TEMPLATE, Cluster, find_programs, running_cluster
+
+NewDatabase = Callable[[], AbstractContextManager[str | None]]
 
 
 def commit_body(
@@ -88,6 +95,15 @@ class Registry:
     def data(self) -> Path:
         return self.settings.data
 
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """What the database answers to a question that both kinds of database understand."""
+        with self.app.state.database.read() as session:
+            return [tuple(row) for row in session.execute(text(statement))]
+
+    def files_in_scratch(self) -> list[str]:
+        """What requests have left in scratch; a lock belongs to the process."""
+        return [file.name for file in (self.data / "scratch").rglob("*") if file.is_file() and file.name != "lock"]
+
     @property
     def admin(self) -> Caller:
         return Caller(self.client, self.admin_token)
@@ -122,23 +138,71 @@ def running(settings: Settings) -> Iterator[Registry]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server with a database of empty tables to copy."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
+    with running_cluster(programs) as started:
+        template = Database(PostgreSQL(started.create(TEMPLATE), connections=2))
+        template.migrate()
+        template.close()
+        yield started
+
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def fresh_database(cluster: Cluster) -> Iterator[str]:
+    """The address of a migrated database that is gone at the end."""
+    name = f"test_{next(_numbers)}"
+    try:
+        yield cluster.create(name, TEMPLATE)
+    finally:
+        cluster.drop(name)
+
+
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def new_database(request: pytest.FixtureRequest) -> NewDatabase:
+    """For each kind of database, what makes a fresh one: the address, or None for SQLite in the data directory."""
+    if request.param == "sqlite":
+        return nullcontext
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return lambda: fresh_database(cluster)
+
+
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with running(Settings(data=tmp_path / "data")) as opened:
+def database_url(new_database: NewDatabase) -> Iterator[str | None]:
+    with new_database() as url:
+        yield url
+
+
+@pytest.fixture
+def registry(tmp_path: Path, database_url: str | None) -> Iterator[Registry]:
+    with running(Settings(data=tmp_path / "data", database=database_url)) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def shared_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+def shared_registry(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """One registry for the tests of a file that only read."""
-    with running(Settings(data=tmp_path_factory.mktemp("shared") / "data")) as opened:
+    data = tmp_path_factory.mktemp("shared") / "data"
+    with new_database() as url, running(Settings(data=data, database=url)) as opened:
         yield opened
 
 
 @pytest.fixture
-def small_registry(tmp_path: Path) -> Iterator[Registry]:
+def small_registry(tmp_path: Path, database_url: str | None) -> Iterator[Registry]:
     """A registry that takes files of up to 1,000 bytes, commits of 10,000, and four files."""
-    settings = Settings(data=tmp_path / "small", max_file_bytes=1000, max_commit_bytes=10_000, max_tree_files=4)
+    settings = Settings(
+        data=tmp_path / "small",
+        database=database_url,
+        max_file_bytes=1000,
+        max_commit_bytes=10_000,
+        max_tree_files=4,
+    )
     with running(settings) as opened:
         yield opened
 

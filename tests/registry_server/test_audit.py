@@ -181,8 +181,12 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
+def path_of(database: Database) -> Path:
+    return Path(str(database.engine.url.database))
+
+
 def tamper(database: Database, statement: str, *values: object) -> None:
-    with closing(sqlite3.connect(database._path)) as connection, connection:
+    with closing(sqlite3.connect(path_of(database))) as connection, connection:
         assert connection.execute(statement, values).rowcount == 1
 
 
@@ -238,7 +242,7 @@ def test_deed_that_fails_leaves_no_row(database: Database) -> None:
 
 
 def test_concurrent_writers_do_not_fork_the_chain(database: Database) -> None:
-    other = Database(database._path)  # as a second process has it: its own connections, its own turn-taking
+    other = Database(path_of(database))  # as a second process has it: its own connections, its own turn-taking
     ready = threading.Barrier(8)
 
     def write(number: int) -> None:
@@ -254,7 +258,7 @@ def test_concurrent_writers_do_not_fork_the_chain(database: Database) -> None:
 
 
 def test_console_exports_and_verifies(database: Database) -> None:
-    data = database._path.parent
+    data = path_of(database).parent
     exported = run("petapter-registry", "audit", "export", "--data", data)
     assert [line.split('"action": ')[1].split(",")[0] for line in exported.stdout.splitlines()] == ['"user.create"'] * 3
     end = run("petapter-registry", "audit", "verify", "--data", data)

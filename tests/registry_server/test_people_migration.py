@@ -21,7 +21,7 @@ TOKENS = {"read": "ppt_reads", "write": "ppt_writes", "admin": "ppt_rules"}
 def old(tmp_path: Path) -> Path:
     """A data directory of the first tables: ada owns `team`, with a token of each role and one that is revoked."""
     database = Database(tmp_path / "registry.sqlite")
-    with database._write_engine.begin() as connection:
+    with database._for("write").begin() as connection:
         command.upgrade(_alembic_config(connection), "0001")
     database.close()
     with closing(sqlite3.connect(tmp_path / "registry.sqlite")) as connection, connection:

@@ -1,10 +1,9 @@
-import json
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from petapter_registry_server.db.tables import ManifestRow
 from petapter_schemas.digests import git_blob_sha1, sha256_bytes
 from petapter_schemas.manifest import manifest_bytes
 from tests.registry_server.conftest import Caller, Registry, commit_body
@@ -14,7 +13,7 @@ STALE = "The branch was updated since you opened this page. Please refresh and t
 
 
 def scratch_is_empty(registry: Registry) -> bool:
-    return not list((registry.data / "scratch").iterdir())
+    return registry.files_in_scratch() == []
 
 
 def test_module_is_stored_under_its_digests(registry: Registry, team: Caller) -> None:
@@ -35,13 +34,11 @@ def test_commit_answers_with_an_address_on_the_clients_host(team: Caller) -> Non
 def test_verified_manifest_is_indexed(registry: Registry, team: Caller) -> None:
     files = module_files(version="1.2.3")
     oid = team.published("team/tickets", files)
-    with sqlite3.connect(registry.data / "registry.sqlite") as database:
-        row = database.execute(
-            "select name, version, digest, labels, metrics from manifests where commit_oid = ?", (oid,)
-        ).fetchone()
-    assert row[:3] == ("tickets", "1.2.3", sha256_bytes(files["petapter.json"]))
-    assert json.loads(row[3]) == ["very good", "poor"]
-    assert json.loads(row[4])[0]["metric"] == "accuracy"
+    with registry.app.state.database.read() as session:
+        row = session.get_one(ManifestRow, oid)
+    assert (row.name, row.version, row.digest) == ("tickets", "1.2.3", sha256_bytes(files["petapter.json"]))
+    assert row.labels == ["very good", "poor"]
+    assert row.metrics[0]["metric"] == "accuracy"
 
 
 def test_tampered_file_is_refused_and_nothing_is_visible(registry: Registry, team: Caller) -> None:
@@ -278,8 +275,7 @@ def test_pushing_again_heals_a_damaged_blob(registry: Registry, team: Caller) ->
 
 def test_every_change_leaves_an_audit_row(registry: Registry, team: Caller) -> None:
     team.published("team/tickets", {"a.txt": b"1"})
-    with sqlite3.connect(registry.data / "registry.sqlite") as database:
-        rows = database.execute("select actor, action, subject from audit where actor = 'ada'").fetchall()
+    rows = registry.rows("select actor, action, subject from audit where actor = 'ada' order by id")
     assert rows == [
         ("ada", "namespace.create", "team"),
         ("ada", "repository.create", "team/tickets"),

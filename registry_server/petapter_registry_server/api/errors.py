@@ -38,6 +38,7 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.TooManyRequestsError: (429, None),
     errors.QuotaExceededError: (403, None),
     errors.NotOfferedError: (501, None),
+    errors.DatabaseUnavailableError: (503, None),
     errors.RegistryError: (400, None),
     InputError: (400, None),
     ModuleError: (400, None),
@@ -79,6 +80,8 @@ def _answer_ours(request: Request, error: Exception) -> JSONResponse:
         headers |= _rate_limit_headers(error)
     if isinstance(error, errors.OAuthError):
         body = {"error": error.code, "error_description": str(error)}
+    if isinstance(error, errors.DatabaseUnavailableError):
+        headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, errors.RepositoryExistsError):
         body["url"] = f"{address_of(request)}/{error.full_name}"  # huggingface_hub reads it with exist_ok=True
     return error_answer(status, str(error), headers=headers, body=body)

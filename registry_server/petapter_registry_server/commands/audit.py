@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_registry_server.commands.opened import Data, opened_database
+from petapter_registry_server.commands.opened import Data, DatabaseUrl, opened_database
 from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.audit_log import AuditEnd, AuditLog
 
@@ -17,20 +17,21 @@ _END = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 
 
 @audit_app.command("export")
-def export_audit(data: Data) -> None:
+def export_audit(data: Data = None, url: DatabaseUrl = None) -> None:
     """Print every row as a line of JSON, oldest first."""
-    with opened_database(data) as database:
+    with opened_database(data, url) as database:
         for line in AuditLog(database).lines():
             typer.echo(json.dumps(asdict(line)))
 
 
 @audit_app.command("verify")
 def verify_audit(
-    data: Data,
     contains: Annotated[str | None, typer.Option(help="An end ID:SHA256 that an earlier verify printed.")] = None,
+    data: Data = None,
+    url: DatabaseUrl = None,
 ) -> None:
     """Compute the chain again and print its end; keep that elsewhere to prove later that nothing changed."""
-    with opened_database(data) as database:
+    with opened_database(data, url) as database:
         end = AuditLog(database).verify(_read_end(contains) if contains else None)
     typer.echo(f"{end.id}:{end.sha256}")
 

@@ -1,41 +1,44 @@
-"""A data directory as console commands open it, beside a running server."""
+"""The registry that console commands work on, beside its running servers."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
-from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.db.opening import open_existing
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.organisations import Organisations
 
-Data = Annotated[Path, typer.Option("--data", help="The data directory.", file_okay=False)]
+Data = Annotated[Path | None, typer.Option("--data", help="The data directory.", file_okay=False)]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        envvar="PETAPTER_REGISTRY_DATABASE",
+        help="URL of a PostgreSQL database.  [default: SQLite in the data directory]",
+        show_default=False,
+    ),
+]
 
 
 @contextmanager
-def opened_database(data: Path) -> Iterator[Database]:
-    """The database of a data directory that a server has made.
+def opened_database(data: Path | None, url: str | None) -> Iterator[Database]:
+    """The database of a registry, with the tables of this version.
 
     Raises:
-        DataDirectoryError: There is none, or it cannot be used.
+        InputError: Neither is given, or the URL names no PostgreSQL database.
+        DataDirectoryError: There is no registry, or its database cannot be used.
     """
-    directory = DataDirectory(data)
-    if not directory.database.is_file():
-        raise DataDirectoryError(f"{data} is no data directory: start 'petapter-registry serve --data {data}' once")
-    database = Database(directory.database)
-    try:
+    with closing(open_existing(data, url)) as database:
         database.migrate()
         yield database
-    finally:
-        database.close()
 
 
 @contextmanager
-def opened_organisations(data: Path) -> Iterator[Organisations]:
-    """The organisations of a data directory. Raises: DataDirectoryError."""
-    with opened_database(data) as database:
+def opened_organisations(data: Path | None, url: str | None) -> Iterator[Organisations]:
+    """The organisations of a registry. Raises: as `opened_database`."""
+    with opened_database(data, url) as database:
         yield Organisations(database, Access(database, anonymous_may_read=True))

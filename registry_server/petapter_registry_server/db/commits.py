@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import func, insert, literal, select
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session, aliased
 
 from petapter_registry_server.card import Card
 from petapter_registry_server.clock import now_ms
 from petapter_registry_server.db.tables import Blob, CardRow, CardTag, Commit, ManifestRow, TreeEntry
+from petapter_registry_server.db.upsert import insert_missing
 from petapter_registry_server.tree import TreeFile
 
 _LIKE_SAFE = frozenset("0123456789abcdef")
@@ -36,6 +36,8 @@ def read_tree(session: Session, commit_oid: str) -> dict[str, TreeFile]:
 
 def find_file(session: Session, commit_oid: str, path: str) -> TreeFile | None:
     """One file of a commit."""
+    if "\0" in path:
+        return None  # PostgreSQL refuses the question
     entry = session.get(TreeEntry, (commit_oid, path))
     return TreeFile(entry.path, entry.size, entry.sha256, entry.git_oid) if entry else None
 
@@ -70,7 +72,7 @@ def add_commit(session: Session, commit: Commit, files: Iterable[TreeFile]) -> N
     if not listed:
         return
     blobs = {file.sha256: {"sha256": file.sha256, "size": file.size, "created_ms": now_ms()} for file in listed}
-    session.execute(sqlite_insert(Blob).on_conflict_do_nothing(), list(blobs.values()))
+    insert_missing(session, Blob, list(blobs.values()))
     session.execute(
         insert(TreeEntry),
         [
@@ -124,4 +126,4 @@ def stored_bytes(session: Session, repository_id: int) -> int:
         .distinct()
         .subquery()
     )
-    return session.scalar(select(func.coalesce(func.sum(distinct.c.size), 0))) or 0
+    return int(session.scalar(select(func.coalesce(func.sum(distinct.c.size), 0))) or 0)  # PostgreSQL sums to Decimal

@@ -1,95 +1,135 @@
-"""The SQLite database: how connections are configured, and the two kinds of transaction."""
+"""The database behind the services: two kinds of transaction, the same on SQLite and on PostgreSQL."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from sqlite3 import Connection as SQLiteConnection
+from typing import Literal, Protocol
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import URL, Connection, create_engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from petapter_registry_server.db import audit
-from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.db import audit, schema
+from petapter_registry_server.db.failures import one_line, translated
+from petapter_registry_server.db.sqlite import SQLite
+from petapter_registry_server.errors import DatabaseUnavailableError, DataDirectoryError
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
-_CONNECTIONS = 20
-_MORE_CONNECTIONS = 40  # together more than the threads that Starlette runs requests in (40)
+_TURN_S = 30
+
+Purpose = Literal["read", "write", "migration"]
+
+
+class Backend(Protocol):
+    """What one kind of database does in its own way. `name` is how messages call it."""
+
+    name: str
+
+    def open(self) -> Engine:
+        """An engine; what its transactions are for is said by `options`."""
+
+    def options(self, purpose: Purpose) -> Mapping[str, str | bool]:
+        """The execution options that make a transaction a read, a write or a migration."""
+
+    def check(self, connection: Connection) -> None:
+        """Refuse a database that cannot hold a registry. Raises: DataDirectoryError."""
 
 
 class Database:
-    """A SQLite file in WAL mode; readers see a snapshot, writers of this process take turns."""
+    """A SQLite file or a PostgreSQL database. Readers see a snapshot; writers, of all processes, take turns."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._engine = create_engine(
-            URL.create("sqlite", database=str(path)), pool_size=_CONNECTIONS, max_overflow=_MORE_CONNECTIONS
-        )
-        event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin)
-        self._write_engine = self._engine.execution_options(writes=True)
-        self._read_sessions = sessionmaker(self._engine, expire_on_commit=False)
-        self._write_sessions = sessionmaker(self._write_engine, expire_on_commit=False)
+    def __init__(self, location: Path | Backend) -> None:
+        self._backend: Backend = SQLite(location) if isinstance(location, Path) else location
+        self._engine = self._backend.open()
+        self._read_sessions = sessionmaker(self._for("read"), expire_on_commit=False)
+        self._write_sessions = sessionmaker(self._for("write"), expire_on_commit=False)
         audit.chain_at_commit(self._write_sessions)
         self._turn = threading.Lock()
 
-    def migrate(self) -> None:
-        """Check the file and bring its tables to this version.
+    @property
+    def name(self) -> str:
+        """How messages call it; never an address with a password."""
+        return self._backend.name
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for what asks about connections and versions rather than rows."""
+        return self._engine
+
+    def standing(self) -> schema.Standing:
+        """Whether the tables are those of this version.
 
         Raises:
-            DataDirectoryError: The file is damaged or was written by a newer version.
+            DatabaseUnavailableError: The database does not answer.
+        """
+        with translated(), self._engine.connect() as connection:
+            return schema.standing(connection)
+
+    def check(self) -> None:
+        """Refuse a database that cannot hold a registry, or whose tables are of another version.
+
+        Raises:
+            DataDirectoryError: It cannot be used as it is.
         """
         try:
-            self._check_pages()
-            with self._turn, self._write_engine.begin() as connection:
-                command.upgrade(_alembic_config(connection), "head")
-        except CommandError as error:
-            raise DataDirectoryError(f"{self._path} was written by a newer petapter-registry: upgrade it") from error
-        except DatabaseError as error:
-            raise DataDirectoryError(f"{self._path} cannot be used: {error.orig}") from error
+            found = self._examine()
+        except DBAPIError as error:
+            raise DataDirectoryError(f"{self.name} cannot be used: {one_line(error.orig)}") from error
+        if found == "behind":
+            raise DataDirectoryError(f"{self.name} has tables of an older version: run 'petapter-registry migrate'")
 
-    def _check_pages(self) -> None:
+    def migrate(self) -> None:
+        """Check the database and bring its tables to this version; of several processes at once, one does it.
+
+        Raises:
+            DataDirectoryError: It cannot be reached, is damaged, or was written by a newer version.
+        """
+        try:
+            if self._examine() == "behind":
+                with self._turn, self._for("migration").begin() as connection:
+                    schema.upgrade(connection)
+        except DBAPIError as error:
+            raise DataDirectoryError(f"{self.name} cannot be used: {one_line(error.orig)}") from error
+
+    def _examine(self) -> schema.Standing:
         with self._engine.connect() as connection:
-            verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-        if verdict != "ok":
-            raise DataDirectoryError(f"{self._path} is damaged ({verdict}): restore it from a backup")
+            self._backend.check(connection)
+            found = schema.standing(connection)
+        if found == "newer":
+            raise DataDirectoryError(f"{self.name} was written by a newer petapter-registry: upgrade it")
+        return found
+
+    def _for(self, purpose: Purpose) -> Engine:
+        return self._engine.execution_options(**self._backend.options(purpose))
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that sees one consistent state and changes nothing."""
-        with self._read_sessions() as session:
+        """A session that sees one consistent state and changes nothing.
+
+        Raises:
+            DatabaseUnavailableError: The database does not answer.
+        """
+        with translated(), self._read_sessions() as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that holds the write lock from its first statement and commits at the end, or not at all."""
-        with self._turn, self._write_sessions.begin() as session:
-            yield session
+        """A session that holds the write lock from its first statement and commits at the end, or not at all.
+
+        When the connection is lost during the commit itself, it may have happened: a client that tries again must find
+        its own deed and be content.
+
+        Raises:
+            DatabaseUnavailableError: The database does not answer, or other writers kept it for too long.
+        """
+        if not self._turn.acquire(timeout=_TURN_S):
+            raise DatabaseUnavailableError
+        try:
+            with translated(), self._write_sessions.begin() as session:
+                yield session
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
-        """Close all connections; the last one folds the write-ahead log into the file."""
+        """Close all connections; the last one to a SQLite file folds the write-ahead log into it."""
         self._engine.dispose()
-
-
-def _configure(connection: SQLiteConnection, _record: object) -> None:
-    connection.isolation_level = None  # Python's sqlite3 must not begin transactions on its own; `_begin` does
-    for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    """A write takes SQLite's lock at once: a later upgrade from a read could not wait and would fail."""
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _alembic_config(connection: Connection) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    return config

@@ -26,6 +26,8 @@ def find_name(session: Session, key: str) -> Repository | None:
 
 def find_reference(session: Session, repository_id: int, kind: str, name: str) -> Reference | None:
     """A branch or tag by name."""
+    if "\0" in name:
+        return None  # PostgreSQL refuses the question
     return session.get(Reference, (repository_id, kind, name))
 
 

@@ -21,6 +21,7 @@ from petapter_schemas.messages import first_problem
 _LINE_OVERHEAD_BYTES = 16 * 1024  # path, keys and quotes around a file's content
 MAX_TITLE = 500
 _MAX_MESSAGE = 20_000
+_NO_ZERO_BYTE = r"^[^\x00]*$"  # PostgreSQL stores none in a text
 
 Value = TypeVar("Value", bound=BaseModel)
 
@@ -34,8 +35,8 @@ class _Line(BaseModel):
 class Header(_Line):
     """The first line: title, message, and the commit that the client last saw (may be abbreviated)."""
 
-    summary: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TITLE)]
-    description: Annotated[str, StringConstraints(max_length=_MAX_MESSAGE)] = ""
+    summary: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TITLE, pattern=_NO_ZERO_BYTE)]
+    description: Annotated[str, StringConstraints(max_length=_MAX_MESSAGE, pattern=_NO_ZERO_BYTE)] = ""
     parent: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")] | None = Field(
         default=None, alias="parentCommit"
     )

@@ -12,13 +12,15 @@ from typing import BinaryIO
 class LocalBlobStore:
     """Blobs and scratch below one root, on one file system so that a rename moves them.
 
-    Opening a store empties its scratch: only the process that holds the data directory may do so.
+    Opening a store without a scratch folder of its own (`storage/own_scratch.py`) takes and empties the common one:
+    only the process that holds the data directory may do so.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, own_scratch: Path | None = None) -> None:
         self._blobs = root / "blobs" / "sha256"
-        self._scratch = root / "scratch"
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch = own_scratch or root / "scratch"
+        if own_scratch is None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
         _make_durable_directory(self._blobs, above=root)
         _make_durable_directory(self._scratch, above=root)
 

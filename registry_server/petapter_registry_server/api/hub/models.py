@@ -23,7 +23,7 @@ from petapter_registry_server.services.wired import Services
 router = APIRouter()
 
 _MAX_PAGE = 1000
-_CURSOR = re.compile(rb"([0-9]{1,18})\.([0-9]{1,18})")
+_CURSOR = re.compile(rb"([0-9]{1,18})\.([0-9]{1,9})")
 _UNKNOWN_FILTERS = ("apps", "gated", "inference", "inference_provider", "num_parameters")
 _ORDERS: dict[str, Order] = {
     "lastModified": "lastModified",
@@ -67,8 +67,8 @@ class SearchQuery:
             raise InvalidRequestError(
                 f"this registry cannot sort by {sort!r}: use lastModified, createdAt or downloads"
             )
-        if any("\0" in word for word in asked.getlist("search")):
-            raise InvalidRequestError("search: a zero byte is no text")  # SQLite would end the word there
+        if zero := [name for name, value in asked.multi_items() if "\0" in value]:
+            raise InvalidRequestError(f"{zero[0]}: a zero byte is no text")  # SQLite would end the word there
         self.query = ListQuery(
             author=author,
             words=tuple(word.casefold() for word in asked.getlist("search") if word),

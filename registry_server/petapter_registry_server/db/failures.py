@@ -1,0 +1,62 @@
+"""What errors of the database drivers mean for a request: wait and try again, or a value that cannot be stored."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy.exc import DataError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from petapter_registry_server.errors import DatabaseUnavailableError, InvalidRequestError
+
+# SQLSTATE classes: 08 connection, 53 resources, 57P shutdown and start-up, 58 system; then single codes: deadlock,
+# serialization, lock timeout, statement timeout, read-only server, idle and transaction timeouts.
+_PASSING_CLASSES = ("08", "53", "57P", "58")
+_PASSING = frozenset({"40P01", "40001", "55P03", "57014", "25006", "25P03", "25P04"})
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Run a transaction; what may be gone in a moment becomes DatabaseUnavailableError, and a bug stays what it is.
+
+    Raises:
+        DatabaseUnavailableError: The database cannot be reached, shuts down, or let the transaction wait too long.
+        InvalidRequestError: A value cannot be stored, such as a text with a zero byte or a number out of range.
+    """
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise _unavailable("all connections are in use") from error
+    except DataError as error:
+        raise InvalidRequestError(f"a value cannot be stored: {_first_line(error.orig)}") from error
+    except DBAPIError as error:
+        if _is_passing(error):
+            raise _unavailable(_first_line(error.orig)) from error
+        raise
+
+
+def one_line(error: BaseException | None) -> str:
+    """A driver's message without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _BUSY
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    if state is None:  # psycopg found no server, or lost it
+        return type(error.orig).__name__ == "OperationalError"
+    return state in _PASSING or state.startswith(_PASSING_CLASSES)
+
+
+def _unavailable(problem: str) -> DatabaseUnavailableError:
+    structlog.get_logger("petapter_registry_server").warning("database", problem=problem)
+    return DatabaseUnavailableError()
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).partition("\n")[0]

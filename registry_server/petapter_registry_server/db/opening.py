@@ -1,0 +1,57 @@
+"""Which database a process works on: the one that is named by a URL, or the SQLite file of its data directory."""
+
+from pathlib import Path
+
+from petapter_registry_server.data_directory import DataDirectory
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.postgres import PostgreSQL
+from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.settings import Settings
+from petapter_schemas.errors import InputError
+
+_CONNECTIONS_OF_A_COMMAND = 2
+
+
+def open_database(settings: Settings) -> Database:
+    """The database of a server, with the tables of this version.
+
+    Raises:
+        InputError: The URL names no PostgreSQL database, or the driver is not installed.
+        DataDirectoryError: It cannot be used, or a URL is given and the data directory holds a SQLite registry.
+    """
+    database = _database(settings)
+    try:
+        database.migrate()
+    except DataDirectoryError:
+        database.close()
+        raise
+    return database
+
+
+def open_existing(data: Path | None, url: str | None) -> Database:
+    """The database that a command works on beside the server.
+
+    Raises:
+        InputError: Neither is given, or the URL names no PostgreSQL database.
+        DataDirectoryError: The directory holds no registry.
+    """
+    if url is not None:
+        return Database(PostgreSQL(url, connections=_CONNECTIONS_OF_A_COMMAND))
+    if data is None:
+        raise InputError("which registry? Give --data DIR, or --database URL for one on PostgreSQL")
+    file = DataDirectory(data).database
+    if not file.is_file():
+        raise DataDirectoryError(f"{data} is no data directory: start 'petapter-registry serve --data {data}' once")
+    return Database(file)
+
+
+def _database(settings: Settings) -> Database:
+    directory = DataDirectory(settings.data)
+    if settings.database is None:
+        return Database(directory.database)
+    if directory.database.exists():
+        raise DataDirectoryError(
+            f"{settings.data} holds a registry of its own in {directory.database.name}: leave out the database to"
+            " serve it, or choose another --data"
+        )
+    return Database(PostgreSQL(settings.database.get_secret_value(), connections=settings.database_connections))

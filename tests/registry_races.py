@@ -1,0 +1,187 @@
+"""Clients that race for one thing at a registry, one thread each, and what became of each round."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Self
+
+import httpx
+
+from tests.registry_server.conftest import commit_body
+
+TIMEOUT_S = 120
+Attempt = Callable[[httpx.Client, int], httpx.Response]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the rounds of one race came to; every status is counted, and every round without exactly one winner."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    bad_rounds: list[str] = field(default_factory=list)
+
+
+class Racers:
+    """`clients` clients, spread evenly over the replicas, that all start at once."""
+
+    def __init__(self, urls: Sequence[str], token: str, clients: int) -> None:
+        self._stack = ExitStack()
+        headers = {"authorization": f"Bearer {token}"}
+        self._clients = [
+            self._stack.enter_context(
+                httpx.Client(base_url=urls[number % len(urls)], headers=headers, timeout=TIMEOUT_S, trust_env=False)
+            )
+            for number in range(clients)
+        ]
+        self._threads = self._stack.enter_context(ThreadPoolExecutor(clients))
+        self._barrier = threading.Barrier(clients)
+        self.first = self._clients[0]
+
+    def __enter__(self) -> Self:
+        """Ready to race."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def all_at_once(self, attempt: Attempt) -> list[httpx.Response]:
+        """Let every client make its attempt, all released together."""
+
+        def go(number: int) -> httpx.Response:
+            self._barrier.wait()
+            return attempt(self._clients[number], number)
+
+        return list(self._threads.map(go, range(len(self._clients))))
+
+    def each(self, work: Callable[[httpx.Client, int], int]) -> list[int]:
+        """Let every client work on its own, all at the same time."""
+        return list(self._threads.map(work, self._clients, range(len(self._clients))))
+
+
+Race = Callable[[Racers, int], Outcome]
+
+
+def race_for_names(racers: Racers, rounds: int) -> Outcome:
+    """All make the same repository, in a namespace that nobody has: one makes it, to the others it exists."""
+    outcome = Outcome()
+    for number in range(rounds):
+        body = {"name": "tickets", "organization": f"names{number}x"}
+        answers = racers.all_at_once(lambda client, _, body=body: client.post("/api/repos/create", json=body))
+        _judge(outcome, f"name {number}", answers, losers={409})
+    return outcome
+
+
+def race_for_tags(racers: Racers, rounds: int) -> Outcome:
+    """All give the same tag: one gives it."""
+    outcome = Outcome()
+    make_repository(racers.first, "tags")
+    for number in range(rounds):
+        body = {"tag": f"v{number}"}
+        answers = racers.all_at_once(
+            lambda client, _, body=body: client.post("/api/models/races/tags/tag/main", json=body)
+        )
+        _judge(outcome, f"tag {number}", answers, losers={409})
+    return outcome
+
+
+def race_for_branches(racers: Racers, rounds: int) -> Outcome:
+    """All move main from the same parent, each with other bytes: one moves it."""
+    outcome = Outcome()
+    make_repository(racers.first, "branches")
+    for number in range(rounds):
+        parent = head(racers.first, "branches")
+
+        def move(client: httpx.Client, racer: int, parent: str = parent, number: int = number) -> httpx.Response:
+            body = commit_body({"a.txt": b"%d by %d" % (number, racer)}, parent=parent)
+            return client.post("/api/models/races/branches/commit/main", content=body)
+
+        answers = racers.all_at_once(move)
+        _judge(outcome, f"branch {number}", answers, losers={412})
+        if history(racers.first, "branches")[1] != parent:
+            outcome.bad_rounds.append(f"branch {number}: not one commit")
+    return outcome
+
+
+def race_with_one_version(racers: Racers, rounds: int) -> Outcome:
+    """All publish the same bytes on the same parent: one commit comes of it, and whoever gets 200 gets that one."""
+    outcome = Outcome()
+    make_repository(racers.first, "versions")
+    for number in range(rounds):
+        parent = head(racers.first, "versions")
+        body = commit_body({"a.txt": b"version %d" % number}, parent=parent)
+        answers = racers.all_at_once(
+            lambda client, _, body=body: client.post("/api/models/races/versions/commit/main", content=body)
+        )
+        outcome.statuses.update(answer.status_code for answer in answers)
+        oids = {answer.json()["commitOid"] for answer in answers if answer.status_code == 200}
+        losers = {answer.status_code for answer in answers} - {200}
+        if oids != {head(racers.first, "versions")} or not losers <= {409, 412}:
+            outcome.bad_rounds.append(f"version {number}: {oids} {losers}")
+        if history(racers.first, "versions")[1] != parent:
+            outcome.bad_rounds.append(f"version {number}: not one commit")
+    return outcome
+
+
+def increment(racers: Racers, times: int) -> tuple[int, Outcome]:
+    """Every client adds 1 to a number in a file, `times` times, by compare-and-swap; returns the number at the end.
+
+    Each signs what it writes: the same bytes on the same parent would be the same commit, and no increment of its own.
+    """
+    outcome = Outcome()
+    make_repository(racers.first, "counter")
+    publish(racers.first, "counter", {"n.txt": b"0 by nobody"})
+    lock = threading.Lock()
+
+    def work(client: httpx.Client, racer: int) -> int:
+        done = 0
+        while done < times:
+            parent = head(client, "counter")
+            value = number_in(client, parent)
+            body = commit_body({"n.txt": b"%d by %d" % (value + 1, racer)}, parent=parent)
+            status = client.post("/api/models/races/counter/commit/main", content=body).status_code
+            with lock:
+                outcome.statuses[status] += 1
+            done += status == 200
+            if status not in {200, 412}:
+                return done
+        return done
+
+    racers.each(work)
+    return number_in(racers.first, "main"), outcome
+
+
+def number_in(client: httpx.Client, revision: str) -> int:
+    """The number that the file of `races/counter` begins with."""
+    return int(client.get(f"/races/counter/resolve/{revision}/n.txt").content.split()[0])
+
+
+def make_repository(client: httpx.Client, name: str) -> None:
+    """Make `races/<name>`."""
+    client.post("/api/repos/create", json={"name": name, "organization": "races"}).raise_for_status()
+
+
+def publish(client: httpx.Client, name: str, files: dict[str, bytes]) -> None:
+    """Commit to `races/<name>` whatever its head is."""
+    client.post(f"/api/models/races/{name}/commit/main", content=commit_body(files)).raise_for_status()
+
+
+def head(client: httpx.Client, name: str) -> str:
+    """The commit that main of `races/<name>` is at."""
+    oid: str = client.get(f"/api/models/races/{name}").raise_for_status().json()["sha"]
+    return oid
+
+
+def history(client: httpx.Client, name: str) -> list[str]:
+    """The ids of the newest commits of main of `races/<name>`."""
+    page = client.get(f"/api/models/races/{name}/commits/main?limit=5").raise_for_status().json()
+    return [commit["id"] for commit in page]
+
+
+def _judge(outcome: Outcome, name: str, answers: Sequence[httpx.Response], losers: set[int]) -> None:
+    statuses = Counter(answer.status_code for answer in answers)
+    outcome.statuses.update(statuses)
+    if statuses[200] != 1 or not set(statuses) <= {200} | losers:
+        outcome.bad_rounds.append(f"{name}: {dict(statuses)}")
