@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from petapter_registry_server import api
 from petapter_registry_server.api.errors import add_error_answers
+from petapter_registry_server.api.metrics import Metrics, RequestMetrics
 from petapter_registry_server.api.raw_path import RawPathRouting
 from petapter_registry_server.api.request_log import RequestLog
 from petapter_registry_server.data_directory import DataDirectory
@@ -29,6 +30,7 @@ from petapter_registry_server.services.outbound import Outbound
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.rate_limits import RateLimits, Rates
+from petapter_registry_server.services.readiness import Readiness
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.signed_addresses import SignedAddresses
@@ -69,8 +71,10 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="petapter registry", openapi_url=None, lifespan=lifespan, redirect_slashes=False)
     app.state.services = services
     app.state.database = database
+    app.state.metrics = Metrics(database)
     app.include_router(api.routes())
     add_error_answers(app)
+    app.add_middleware(RequestMetrics, metrics=app.state.metrics)
     app.add_middleware(RawPathRouting)
     app.add_middleware(RequestLog)
     return app
@@ -105,4 +109,5 @@ def wire(settings: Settings, database: Database, blobs: BlobStore) -> Services:
         indexing=Indexing(database, blobs),
         modules=Modules(database, access, blobs),
         module_search=ModuleSearch(database, access),
+        readiness=Readiness(database, blobs),
     )

@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from alembic import command
 
-from petapter_registry_server.db.engine import Database, _alembic_config
+from petapter_registry_server.db import schema
+from petapter_registry_server.db.engine import Database
 from petapter_registry_server.services.access import token_sha256
 from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.settings import Settings
@@ -22,7 +22,7 @@ def old(tmp_path: Path) -> Path:
     """A data directory of the first tables: ada owns `team`, with a token of each role and one that is revoked."""
     database = Database(tmp_path / "registry.sqlite")
     with database._for("write").begin() as connection:
-        command.upgrade(_alembic_config(connection), "0001")
+        schema.upgrade(connection, "0001")
     database.close()
     with closing(sqlite3.connect(tmp_path / "registry.sqlite")) as connection, connection:
         connection.executescript("""

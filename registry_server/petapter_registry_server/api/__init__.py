@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Depends
 
-from petapter_registry_server.api import health, modules
+from petapter_registry_server.api import health, metrics, modules
 from petapter_registry_server.api.dependencies import admitted
 from petapter_registry_server.api.hub import (
     files,
@@ -23,7 +23,7 @@ from petapter_registry_server.api.route_policy import check_declared
 
 _PEOPLE = (organisations, grants, tokens, publishers, oauth, devices, audit)
 _HUB = (identity, repositories, models, tree, history, references, upload, lfs, xet, gating, files)
-PARTS = (health, *modules.PARTS, *_PEOPLE, *_HUB)
+PARTS = (health, metrics, *modules.PARTS, *_PEOPLE, *_HUB)
 """The files with routes that do something."""
 
 

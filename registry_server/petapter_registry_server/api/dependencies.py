@@ -13,7 +13,7 @@ from petapter_registry_server.services.callers import ANONYMOUS, Caller
 from petapter_registry_server.services.wired import Services
 from petapter_schemas.messages import first_problem
 
-_UNCOUNTED = frozenset({"/health"})
+_UNCOUNTED = frozenset({"/health", "/metrics", "/readyz"})
 MAX_BODY_BYTES = 4 << 20
 """Limit of every body but a commit's. 256 announced files with samples of 512 bytes are a quarter of a megabyte."""
 

@@ -28,6 +28,8 @@ _ORGANISATION = f"{_NATIVE}/organisations/{{organisation}}"
 
 POLICY: Mapping[str, Need] = {
     "GET /health": _PUBLIC,
+    "GET /readyz": _PUBLIC,
+    "GET /metrics": _PUBLIC,
     "GET /api/agent-harnesses": _PUBLIC,
     "HEAD /api/telemetry/{topic:path}": _PUBLIC,
     "POST /api/validate-yaml": _PUBLIC,

@@ -15,6 +15,7 @@ from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.rate_limits import RateLimits
+from petapter_registry_server.services.readiness import Readiness
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.signed_addresses import SignedAddresses
@@ -50,3 +51,4 @@ class Services:
     indexing: Indexing
     modules: Modules
     module_search: ModuleSearch
+    readiness: Readiness
