@@ -154,12 +154,21 @@ def test_replicas_that_start_at_once_migrate_once(cluster: Cluster) -> None:
     cluster.drop("at_once")
 
 
-def test_database_with_another_encoding_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ("encoding 'SQL_ASCII'", "has the encoding SQL_ASCII"),
+        ("locale_provider icu icu_locale 'en-US'", "sorts text by a language"),
+    ],
+)
+def test_database_that_treats_text_in_another_way_is_refused(
+    cluster: Cluster, tmp_path: Path, options: str, found: str
+) -> None:
     with cluster.connect() as connection:
-        connection.execute("create database ascii template template0 encoding 'SQL_ASCII'")
-    with pytest.raises(DataDirectoryError, match="has encoding SQL_ASCII and collation C: make one with CREATE"):
-        create_app(Settings(data=tmp_path, database=cluster.url("ascii")))
-    cluster.drop("ascii")
+        connection.execute(f"create database other template template0 {options}")
+    with pytest.raises(DataDirectoryError, match=f"the PostgreSQL database 'other' {found}: make one with CREATE"):
+        create_app(Settings(data=tmp_path, database=cluster.url("other")))
+    cluster.drop("other")
 
 
 def test_database_that_is_missing_is_one_line(cluster: Cluster, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.registry_process import Server, new_token, run, serving, start
 from tests.registry_server.conftest import commit_body, fresh_database
 from tests.registry_server.module_bytes import module_files
 
-CLIENTS = 12
+CLIENTS = 8
 ROUNDS = 3
 REPLICAS = 3
 

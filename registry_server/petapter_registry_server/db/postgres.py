@@ -16,7 +16,6 @@ from petapter_schemas.errors import InputError
 
 _DRIVER = "postgresql+psycopg"
 _SCHEMES = ("postgresql", "postgres", _DRIVER)
-_COLLATIONS = ("C", "POSIX", "C.UTF-8", "C.utf8")
 _MIN_VERSION = 130_000
 
 # Both locks lie in PostgreSQL's space of advisory locks, which each database has for itself.
@@ -84,15 +83,16 @@ class PostgreSQL:
         Raises:
             DataDirectoryError: The server is too old, or the database has another encoding or collation.
         """
-        version, encoding, collation = connection.exec_driver_sql(
-            "SELECT current_setting('server_version_num')::int, pg_encoding_to_char(encoding), datcollate"
+        version, encoding, sorts_by_bytes = connection.exec_driver_sql(
+            "SELECT current_setting('server_version_num')::int, pg_encoding_to_char(encoding), 'Z' < 'a'"
             " FROM pg_database WHERE datname = current_database()"
         ).one()
         if version < _MIN_VERSION:
             raise DataDirectoryError(f"{self.name} is served by PostgreSQL {version // 10_000}: 13 or newer is needed")
-        if encoding != "UTF8" or collation not in _COLLATIONS:
+        if encoding != "UTF8" or not sorts_by_bytes:
+            found = "sorts text by a language" if encoding == "UTF8" else f"has the encoding {encoding}"
             raise DataDirectoryError(
-                f"{self.name} has encoding {encoding} and collation {collation}: make one with"
+                f"{self.name} {found}: make one with"
                 " CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
             )
 
@@ -129,6 +129,8 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_MIGRATION_WAIT}'")
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+        # a step that waits for a table keeps every later request for it waiting: rather fail, and be started again
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_TIMEOUTS['lock_timeout']}'")
 
 
 def _drop_connections_to_a_former_primary(context: ExceptionContext) -> None:
