@@ -14,11 +14,13 @@ from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.opening import open_database
 from petapter_registry_server.db.quotas import Quota
+from petapter_registry_server.failpoints import Reached, nothing
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
+from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.services.limits import Limits
@@ -27,6 +29,7 @@ from petapter_registry_server.services.modules import Modules
 from petapter_registry_server.services.moving import Moving
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.outbound import Outbound
+from petapter_registry_server.services.periodic import repeated
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.rate_limits import RateLimits, Rates
@@ -41,28 +44,34 @@ from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.wired import Services
 from petapter_registry_server.services.xet import Xet
 from petapter_registry_server.settings import Settings
-from petapter_registry_server.storage.blobs import BlobStore
-from petapter_registry_server.storage.local import LocalBlobStore
+from petapter_registry_server.storage.blobs import BlobShelf
+from petapter_registry_server.storage.opening import open_checked_store
 from petapter_registry_server.storage.own_scratch import claim_scratch
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     """The registry over one data directory, which the caller holds the lock of (`DataDirectory.locked` or `shared`).
 
     Raises:
         DataDirectoryError: The directory cannot be used.
+        StoreError: The object store cannot be used.
     """
     data = DataDirectory(settings.data)
     data.create()
-    database = open_database(settings)
     own_scratch = None if settings.database is None else claim_scratch(data.scratch)
-    services = wire(settings, database, LocalBlobStore(settings.data, own_scratch.directory if own_scratch else None))
+    scratch = own_scratch.directory if own_scratch else None
+    blobs = open_checked_store(settings.data, settings.blobs, reached, scratch=scratch)
+    if own_scratch is None:
+        blobs.clear_scratch()
+    database = open_database(settings)
+    services = wire(settings, database, blobs, reached)
     services.indexing.fill()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.downloads.start()
-        yield
+        with repeated("garbage collection", services.garbage.run, settings.gc_interval_s):
+            yield
         services.downloads.stop()
         database.close()
         if own_scratch is not None:
@@ -80,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def wire(settings: Settings, database: Database, blobs: BlobStore) -> Services:
+def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reached = nothing) -> Services:
     """The services over an open database."""
     access = Access(database, anonymous_may_read=settings.anonymous_may_read)
     gates = Gates(database, access)
@@ -97,9 +106,9 @@ def wire(settings: Settings, database: Database, blobs: BlobStore) -> Services:
         audit=AuditLog(database),
         rate_limits=RateLimits(Rates(settings.user_rate, settings.address_rate)),
         repositories=Repositories(database, access, blobs, quotas),
-        reading=Reading(database, access, gates, blobs),
+        reading=Reading(database, access, gates, blobs, settings.redirect_above_bytes),
         gates=gates,
-        publishing=Publishing(database, access, blobs, limits, quotas),
+        publishing=Publishing(database, access, blobs, limits, quotas, reached),
         moving=Moving(database, access, quotas),
         downloads=Downloads(database),
         uploads=Uploads(database, access, blobs, limits),
@@ -110,4 +119,5 @@ def wire(settings: Settings, database: Database, blobs: BlobStore) -> Services:
         modules=Modules(database, access, blobs),
         module_search=ModuleSearch(database, access),
         readiness=Readiness(database, blobs),
+        garbage=GarbageCollection(database, blobs, grace_ms=round(settings.gc_grace_s * 1000)),
     )

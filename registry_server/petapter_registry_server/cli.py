@@ -1,16 +1,15 @@
 """The command `petapter-registry`: serve a data directory, and hand out tokens for it."""
 
 import sys
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
+from petapter_registry_server.commands import upkeep
 from petapter_registry_server.commands.audit import audit_app
-from petapter_registry_server.commands.opened import Data, DatabaseUrl, opened_database
+from petapter_registry_server.commands.opened import Blobs, Data, DatabaseUrl, Directory, opened_database
 from petapter_registry_server.commands.people import org_app, user_app
 from petapter_registry_server.commands.tokens import token_app
 from petapter_registry_server.data_directory import DataDirectory
@@ -18,10 +17,9 @@ from petapter_registry_server.db.opening import open_existing
 from petapter_registry_server.logs import configure_logging
 from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.serving import serve_directory
-from petapter_registry_server.settings import Settings
-from petapter_registry_server.storage.local import LocalBlobStore
-from petapter_schemas.errors import InputError, PetapterError
-from petapter_schemas.messages import first_problem
+from petapter_registry_server.settings import read_settings
+from petapter_registry_server.storage.opening import open_store
+from petapter_schemas.errors import PetapterError
 
 app = typer.Typer(
     help="A registry for petapter modules that speaks the Hugging Face Hub's protocol.", no_args_is_help=True
@@ -30,8 +28,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(user_app, name="user")
 app.add_typer(org_app, name="org")
 app.add_typer(audit_app, name="audit")
-
-Directory = Annotated[Path, typer.Option("--data", help="The data directory.", file_okay=False)]
+app.add_typer(upkeep.app)
 
 
 def main() -> None:
@@ -50,19 +47,23 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.  [default: 8470]")] = None,
     port_file: Annotated[Path | None, typer.Option(help="File to write the port to, once it is open.")] = None,
+    blobs: Annotated[
+        str | None, typer.Option(help="Object store: s3://bucket[/prefix].  [default: the data directory]")
+    ] = None,
 ) -> None:
     """Serve a data directory; the first start makes it and prints the admin token, once."""
     configure_logging()
-    options = (("database", url), ("host", host), ("port", port))
+    options = (("database", url), ("host", host), ("port", port), ("blobs", blobs))
     given = {name: value for name, value in options if value is not None}
-    serve_directory(_settings({"data": data, **given}), port_file)
+    serve_directory(read_settings({"data": data, **given}), port_file)
 
 
 @app.command()
-def reindex(data: Directory, url: DatabaseUrl = None) -> None:
+def reindex(data: Directory, url: DatabaseUrl = None, blobs: Blobs = None) -> None:
     """Derive the search index again from commits, versions and files; the servers must be stopped."""
     with opened_database(data, url) as database, DataDirectory(data).locked():
-        found = Indexing(database, LocalBlobStore(data)).rebuild()
+        store = open_store(data, blobs or read_settings({"data": data}).blobs)
+        found = Indexing(database, store).rebuild()
     typer.echo(f"search finds {found} modules")
 
 
@@ -80,11 +81,3 @@ def migrate(
         else:
             opened.migrate()
         typer.echo(f"{opened.name}: the tables are those of this version")
-
-
-def _settings(given: Mapping[str, object]) -> Settings:
-    """What the command line gives, then the environment, then the defaults."""
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        raise InputError(f"setting {first_problem(error)}") from error

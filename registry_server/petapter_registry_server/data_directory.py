@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.file_systems import is_network, kind_of
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ class DataDirectory:
         """Make the directory, readable by its owner alone, when it is missing.
 
         Raises:
-            DataDirectoryError: It cannot be made.
+            DataDirectoryError: It cannot be made, or is on a network file system, where SQLite loses data.
         """
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise DataDirectoryError(f"cannot make the data directory {self.root}: {error.strerror}") from error
+        kind = kind_of(self.root)
+        if is_network(kind):
+            raise DataDirectoryError(f"{self.root} is on {kind}, where SQLite loses data: choose a local disk")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -30,6 +30,8 @@ RegistryError
  |- NotOfferedError              a part of the Hub's protocol that this registry does not speak
  |- RangeNotSatisfiableError     a byte range outside the file
  |- DamagedAuditError            a row of the audit was changed, removed or added behind the registry's back
+ |- BlobUnavailableError         bytes that the registry should hold are missing or damaged
+ |- StoreError                   the blob store cannot be used or does not answer
  |- DatabaseUnavailableError     the database does not answer now, or not in time
  '- DataDirectoryError           the data directory or its database cannot be used: locked, damaged, too new
 """
@@ -221,3 +223,17 @@ class DatabaseUnavailableError(RegistryError):
 
 class DataDirectoryError(RegistryError):
     """The data directory or its database is locked, damaged, out of reach, or of a newer version."""
+
+
+class BlobUnavailableError(RegistryError):
+    """Bytes that a commit lists are missing from the blob store, or damaged."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"the stored bytes of {path} are damaged or missing: push the same file again, or ask whoever runs the "
+            "registry to restore it"
+        )
+
+
+class StoreError(RegistryError):
+    """The blob store cannot be used, or does not answer."""

@@ -10,13 +10,14 @@ import uvicorn
 from petapter_registry_server.app import create_app
 from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.failpoints import Reached, nothing
 from petapter_registry_server.services.accounts import IssuedToken
 from petapter_registry_server.settings import Settings
 
 _GRACE_S = 10
 
 
-def serve_directory(settings: Settings, port_file: Path | None) -> None:
+def serve_directory(settings: Settings, port_file: Path | None, reached: Reached = nothing) -> None:
     """Serve until SIGINT or SIGTERM. Requests are queued from the moment `port_file` is written.
 
     Raises:
@@ -26,7 +27,7 @@ def serve_directory(settings: Settings, port_file: Path | None) -> None:
     directory.create()
     held = directory.locked() if settings.database is None else directory.shared()
     with held, _listen(settings) as listener:
-        app = create_app(settings)
+        app = create_app(settings, reached)
         first_token = app.state.services.accounts.create_first_admin()
         port: int = listener.getsockname()[1]
         if port_file is not None:

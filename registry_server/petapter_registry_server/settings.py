@@ -1,10 +1,14 @@
 """Every setting of the registry, read from the environment (`PETAPTER_REGISTRY_…`) or given by the command line."""
 
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from petapter_schemas.errors import InputError
+from petapter_schemas.messages import first_problem
 
 MIB = 1 << 20
 
@@ -30,6 +34,11 @@ class Settings(BaseSettings):
         quota_bytes: Bytes that a namespace may hold, each content once, unless it has a quota of its own.
         quota_repositories: Repositories that a namespace may hold, likewise.
         oidc_loopback: Whether issuers of trusted publishers may be on this machine, by plain http.
+        blobs: Where the bytes of files lie: `s3://bucket` or `s3://bucket/prefix`; unset, in the data directory.
+        redirect_above_bytes: Downloads of larger files are sent to a presigned address of the object store; unset,
+            all bytes pass through the registry.
+        gc_interval_s: Seconds between two garbage collections; 0 is never.
+        gc_grace_s: How long a blob must have been there before it may be condemned, and stays when it is condemned.
     """
 
     model_config = SettingsConfigDict(env_prefix="PETAPTER_REGISTRY_", frozen=True)
@@ -50,11 +59,20 @@ class Settings(BaseSettings):
     quota_bytes: int | None = Field(default=None, ge=0)
     quota_repositories: int | None = Field(default=None, ge=0)
     oidc_loopback: bool = False
+    blobs: str | None = None
+    redirect_above_bytes: int | None = Field(default=None, ge=0)
+    gc_interval_s: float = Field(default=3600, ge=0)
+    gc_grace_s: float = Field(default=86400, ge=0)
 
     @property
     def anonymous_may_read(self) -> bool:
         """`anonymous_read`, or whether only this machine can reach the registry."""
-        return _is_loopback(self.host) if self.anonymous_read is None else self.anonymous_read
+        return self.is_loopback if self.anonymous_read is None else self.anonymous_read
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the registry."""
+        return _is_loopback(self.host)
 
     @property
     def user_rate(self) -> int | None:
@@ -69,6 +87,18 @@ class Settings(BaseSettings):
     @property
     def _counts(self) -> bool:
         return not _is_loopback(self.host) if self.rate_limits is None else self.rate_limits
+
+
+def read_settings(given: Mapping[str, object]) -> Settings:
+    """What the command line gives, then the environment, then the defaults.
+
+    Raises:
+        InputError: A value is none that the setting can have.
+    """
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise InputError(f"setting {first_problem(error)}") from error
 
 
 def _is_loopback(host: str) -> bool:

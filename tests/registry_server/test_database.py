@@ -57,22 +57,26 @@ def test_blob_lies_under_its_digest_and_scratch_is_gone(tmp_path: Path) -> None:
     with blobs.scratch() as directory:
         (directory / "file").write_bytes(b"x")
         blobs.promote(directory / "file", digest)
-    assert blobs.local_path(digest) == tmp_path / "blobs/sha256" / digest[:2] / digest[2:4] / digest
-    with blobs.open(digest) as stream:
-        assert stream.read() == b"x"
+    assert blobs.local_file(digest, tmp_path) == tmp_path / "blobs/sha256" / digest[:2] / digest[2:4] / digest
+    assert b"".join(blobs.open(digest).chunks) == b"x"
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_opening_a_store_clears_what_a_crash_left_in_scratch(tmp_path: Path) -> None:
+def test_opening_a_registry_clears_what_a_crash_left_in_scratch(tmp_path: Path) -> None:
+    (tmp_path / "scratch" / "left").mkdir(parents=True)
+    create_app(Settings(data=tmp_path))
+    assert not (tmp_path / "scratch" / "left").exists()
+
+
+def test_opening_a_store_beside_a_server_leaves_its_scratch_alone(tmp_path: Path) -> None:
+    (tmp_path / "scratch" / "in-use").mkdir(parents=True)
     LocalBlobStore(tmp_path)
-    (tmp_path / "scratch" / "left").mkdir()
-    LocalBlobStore(tmp_path)
-    assert list((tmp_path / "scratch").iterdir()) == []
+    assert (tmp_path / "scratch" / "in-use").exists()
 
 
 def test_missing_blob_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        LocalBlobStore(tmp_path).local_path("0" * 64)
+        LocalBlobStore(tmp_path).local_file("0" * 64, tmp_path)
 
 
 def test_environment_sets_what_the_command_line_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 import typer.main
 from starlette.routing import Route
 
 from petapter_registry_server.api import PARTS
 from petapter_registry_server.cli import app
 from petapter_registry_server.settings import Settings
+from petapter_registry_server.upkeep_cli import app as upkeep
 
 README = Path("registry_server/README.md").read_text(encoding="utf-8")
 ROUTES = sorted({route.path for part in PARTS for route in part.router.routes if isinstance(route, Route)})
@@ -40,3 +42,12 @@ def commands(group: typer.Typer, before: str) -> list[str]:
 @pytest.mark.parametrize("command", commands(app, "petapter-registry"))
 def test_command_is_documented(command: str) -> None:
     assert f"{command} " in README
+
+
+@pytest.mark.parametrize("name", sorted(typer.main.get_command(upkeep).commands))  # type: ignore[attr-defined]
+def test_command_for_upkeep_is_documented_with_its_options(name: str) -> None:
+    usage = [line for line in README.splitlines() if line.startswith(f"    petapter-registry {name} ")]
+    assert usage
+    command = typer.main.get_command(upkeep).commands[name]  # type: ignore[attr-defined]
+    options = {option for parameter in command.params for option in parameter.opts if option != "--help"}
+    assert {option for option in options if option not in "".join(usage)} == set()

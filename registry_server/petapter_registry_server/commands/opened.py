@@ -12,6 +12,8 @@ from petapter_registry_server.db.opening import open_existing
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.organisations import Organisations
 
+Directory = Annotated[Path, typer.Option("--data", help="The data directory.", file_okay=False)]
+Blobs = Annotated[str | None, typer.Option(help="The object store that the server runs with: s3://bucket[/prefix].")]
 Data = Annotated[Path | None, typer.Option("--data", help="The data directory.", file_okay=False)]
 DatabaseUrl = Annotated[
     str | None,

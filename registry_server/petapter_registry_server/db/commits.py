@@ -6,9 +6,7 @@ from sqlalchemy import func, insert, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from petapter_registry_server.card import Card
-from petapter_registry_server.clock import now_ms
-from petapter_registry_server.db.tables import Blob, CardRow, CardTag, Commit, ManifestRow, TreeEntry
-from petapter_registry_server.db.upsert import insert_missing
+from petapter_registry_server.db.tables import CardRow, CardTag, Commit, ManifestRow, TreeEntry
 from petapter_registry_server.tree import TreeFile
 
 _LIKE_SAFE = frozenset("0123456789abcdef")
@@ -65,14 +63,12 @@ def history(session: Session, oid: str, *, limit: int) -> Sequence[Commit]:
 
 
 def add_commit(session: Session, commit: Commit, files: Iterable[TreeFile]) -> None:
-    """Insert a commit with its whole tree; its blobs must be durable."""
+    """Insert a commit with its whole tree; its blobs must be held (`blobs.hold`) or belong to an earlier commit."""
     listed = list(files)
     session.add(commit)
     session.flush()
     if not listed:
         return
-    blobs = {file.sha256: {"sha256": file.sha256, "size": file.size, "created_ms": now_ms()} for file in listed}
-    insert_missing(session, Blob, list(blobs.values()))
     session.execute(
         insert(TreeEntry),
         [

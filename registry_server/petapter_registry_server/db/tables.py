@@ -104,13 +104,18 @@ class Reference(Table):
 
 
 class Blob(Table):
-    """Bytes that the blob store holds; the row is written after the bytes are durable."""
+    """Bytes that the blob store holds; the row is written after the bytes are durable.
+
+    A condemned row (nobody refers to it) and a damaged one (a scrub found other bytes) promise no bytes: db/blobs.py.
+    """
 
     __tablename__ = "blobs"
 
     sha256: Mapped[str] = mapped_column(primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
     created_ms: Mapped[int] = mapped_column(BigInteger)
+    condemned_ms: Mapped[int | None] = mapped_column(BigInteger)
+    damaged_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class TreeEntry(Table):

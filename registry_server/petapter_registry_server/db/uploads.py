@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, ForeignKey, delete, select
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, delete, exists, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from petapter_registry_server.clock import now_ms
-from petapter_registry_server.db.tables import Blob, Commit, Repository, Table, TreeEntry
+from petapter_registry_server.db.tables import Commit, Repository, Table, TreeEntry
 
 
 class Upload(Table):
@@ -65,15 +65,13 @@ def has_content(session: Session, repository_id: int, sha256: str) -> int | None
 
 
 def record_upload(session: Session, repository_id: int, sha256: str, size: int) -> None:
-    """Note bytes that are durable."""
-    _record_blob(session, sha256, size)
+    """Note bytes whose blob is held."""
     if session.get(Upload, (repository_id, sha256)) is None:
         session.add(Upload(repository_id=repository_id, sha256=sha256, size=size, created_ms=now_ms()))
 
 
-def record_part(session: Session, part: UploadPart, size: int) -> None:
-    """Note a part whose bytes are durable; one that is sent again takes the place of the first."""
-    _record_blob(session, part.sha256, size)
+def record_part(session: Session, part: UploadPart) -> None:
+    """Note a part whose blob is held; one that is sent again takes the place of the first."""
     session.merge(part)
 
 
@@ -91,9 +89,8 @@ def forget_parts(session: Session, repository_id: int, whole: str) -> None:
     session.execute(delete(UploadPart).where(UploadPart.repository_id == repository_id, UploadPart.whole == whole))
 
 
-def record_xorb(session: Session, xorb: Xorb, size: int) -> bool:
-    """Note a block whose bytes are durable; whether it is new to its repository."""
-    _record_blob(session, xorb.sha256, size)
+def record_xorb(session: Session, xorb: Xorb) -> bool:
+    """Note a block whose blob is held; whether it is new to its repository."""
     if session.get(Xorb, (xorb.repository_id, xorb.hash)) is not None:
         return False
     session.add(xorb)
@@ -122,7 +119,17 @@ def add_key(session: Session, purpose: str, key: str) -> None:
     session.add(SigningKey(purpose=purpose, key=key))
 
 
-def _record_blob(session: Session, sha256: str, size: int) -> None:
-    if session.get(Blob, sha256) is None:
-        session.add(Blob(sha256=sha256, size=size, created_ms=now_ms()))
-        session.flush()
+def expire(session: Session, *, sent_before_ms: int, blocks_before_ms: int) -> None:
+    """Forget what was sent and never came to a commit, old blocks, and all of it that deleted repositories had."""
+    dead = select(Repository.id).where(Repository.deleted_ms.is_not(None))
+    for table, before_ms in ((Upload, sent_before_ms), (UploadPart, sent_before_ms), (Xorb, blocks_before_ms)):
+        session.execute(
+            delete(table)
+            .where(or_(table.created_ms < before_ms, table.repository_id.in_(dead)))
+            .execution_options(synchronize_session=False)
+        )
+
+
+def is_kept(sha256: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether something that was sent apart refers to a blob."""
+    return or_(*(exists().where(table.sha256 == sha256) for table in (Upload, UploadPart, Xorb)))

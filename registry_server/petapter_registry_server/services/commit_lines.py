@@ -77,6 +77,11 @@ class Received:
     locations: dict[str, Path]
     named: tuple[NamedFile, ...] = ()
 
+    @property
+    def files(self) -> dict[TreeFile, Path]:
+        """Each written file with where its bytes lie."""
+        return {file: self.locations[file.path] for file in self.changes.written}
+
 
 def read_commit(body: Path, scratch: Path, limits: Limits) -> Received:
     """Read the lines of a body and write its files below `scratch`.

@@ -3,6 +3,7 @@
 A repository whose versions are all yanked, and a deleted one, are not found.
 """
 
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -85,8 +86,11 @@ class Indexing:
         for oid in module_index.commits_with(session, repository.id, (MANIFEST_FILE, ADAPTER_CONFIG_FILE)):
             tree = commits.read_tree(session, oid)
             stored = tree.get(MANIFEST_FILE)
-            manifest = parse_manifest(self._locate(stored).read_bytes()) if stored else None
-            module_index.put_facts(session, oid, derive_facts(tree, manifest, self._locate))
+            with self._blobs.scratch() as scratch:
+                locate = partial(self._locate, scratch)
+                manifest = parse_manifest(locate(stored).read_bytes()) if stored else None
+                facts = derive_facts(tree, manifest, locate)
+            module_index.put_facts(session, oid, facts)
 
-    def _locate(self, file: TreeFile) -> Path:
-        return self._blobs.local_path(file.sha256)
+    def _locate(self, scratch: Path, file: TreeFile) -> Path:
+        return self._blobs.local_file(file.sha256, scratch)

@@ -11,6 +11,7 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.module_search import Found
 from petapter_registry_server.db.module_tables import ChannelMove, ModuleVersion
 from petapter_registry_server.db.tables import Commit, Repository
+from petapter_registry_server.errors import BlobUnavailableError
 from petapter_registry_server.services import comparing, version_order
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.channels import LATEST
@@ -154,8 +155,11 @@ class Modules:
         file = tree.get(MANIFEST_FILE)
         if file is None:
             return {}
-        with self._blobs.open(file.sha256) as stream:
-            document: dict[str, object] = json.load(stream)  # it was verified when it was pushed
+        try:
+            content = b"".join(self._blobs.open(file.sha256).chunks)
+        except FileNotFoundError as error:
+            raise BlobUnavailableError(file.path) from error
+        document: dict[str, object] = json.loads(content)  # it was verified when it was pushed
         return document
 
 

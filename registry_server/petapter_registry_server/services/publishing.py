@@ -10,21 +10,24 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from petapter_registry_server.db import audit, commits, module_index, uploads, versions
+from petapter_registry_server.db import audit, blobs, commits, module_index, uploads, versions
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.tables import Commit, Reference, Repository
-from petapter_registry_server.errors import InvalidRequestError, StaleParentError
+from petapter_registry_server.errors import BlobUnavailableError, InvalidRequestError, StaleParentError
+from petapter_registry_server.failpoints import Reached, nothing
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.commit_ids import CommitText, new_commit
 from petapter_registry_server.services.commit_lines import Received, named_file, read_commit
 from petapter_registry_server.services.deriving import derive_facts
 from petapter_registry_server.services.examination import Examined, Locate, examine, manifest_row
 from petapter_registry_server.services.file_kinds import check_file_bytes
+from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.services.indexing import refresh_index
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.revisions import At, find_branch
 from petapter_registry_server.storage.blobs import BlobStore
+from petapter_registry_server.storage.durable import link_or_copy
 from petapter_registry_server.tree import Tree, TreeFile, apply_changes
 from petapter_schemas.manifest import MANIFEST_FILE
 from petapter_schemas.module_facts import ModuleFacts
@@ -78,16 +81,25 @@ class _Base:
 class Publishing:
     """Takes commits for one registry."""
 
-    def __init__(self, database: Database, access: Access, blobs: BlobStore, limits: Limits, quotas: Quotas) -> None:
+    def __init__(
+        self,
+        database: Database,
+        access: Access,
+        store: BlobStore,
+        limits: Limits,
+        quotas: Quotas,
+        reached: Reached = nothing,
+    ) -> None:
         self._database = database
         self._access = access
-        self._blobs = blobs
+        self._store = store
         self._limits = limits
         self._quotas = quotas
+        self._reached = reached
 
     def scratch(self) -> AbstractContextManager[Path]:
         """A directory for the body of one commit."""
-        return self._blobs.scratch()
+        return self._store.scratch()
 
     def check_body(self, size: int) -> None:
         """Refuse a body above the limit. Raises: TooLargeError."""
@@ -95,6 +107,8 @@ class Publishing:
 
     def announce(self, caller: Caller, at: At, files: Sequence[Announced]) -> list[Plan]:
         """How each file that a client is about to send is to come, and what lies at its path now.
+
+        Clients leave out what is there already, so a file whose stored bytes are damaged is not there.
 
         Raises:
             RepositoryNotFoundError: There is none for this caller.
@@ -105,9 +119,12 @@ class Publishing:
         with self._database.read() as session:
             repository = self._access.writable(session, caller, at.repo_id)
             tree = commits.read_tree(session, find_branch(session, repository, at.revision).commit_oid)
+            there = [tree[file.path] for file in files if file.path in tree]
+            damaged = blobs.damaged_among(session, [file.sha256 for file in there])
         for file in files:
             self._limits.check_file(file.path, file.size)
-        return [self._plan(file, tree.get(file.path)) for file in files]
+        good = {f.path: f for f in there if f.sha256 not in damaged and self._store.size(f.sha256) == f.size}
+        return [self._plan(file, good.get(file.path)) for file in files]
 
     def _plan(self, file: Announced, there: TreeFile | None) -> Plan:
         apart = file.size > self._limits.inline_bytes
@@ -123,27 +140,32 @@ class Publishing:
         """Publish the commit whose body lies in `body`; its files are put below `scratch`.
 
         Without a parent in its header a commit is applied to whatever the head is. A commit that changes nothing, or
-        that a client sends again because it never saw the answer, gives the head as it is.
+        that a client sends again because it never saw the answer, gives the head as it is, and heals what is damaged.
 
         Raises:
             StaleParentError: The branch is not at the parent that the commit names.
             QuotaExceededError: The namespace would hold more than it may.
             PetapterError: Whatever else is wrong with the commit, see `read_commit` and `examine`.
         """
-        received, apart = self._with_named(caller, at, read_commit(body, scratch, self._limits), scratch)
+        received = self._with_named(caller, at, read_commit(body, scratch, self._limits), scratch)
+        self._reached("received")
         for _ in range(_ATTEMPTS):
             base = self._base(caller, at, received)
             tree = apply_changes(base.tree, received.changes)
             if tree == base.head_tree:
+                self._heal(received)
                 return Published(base.full_name, base.head_oid)
             if not base.is_head:
                 break
             self._limits.check_tree(len(tree))
             self._quotas.check_bytes(base.namespace_id, base.full_name.partition("/")[0], tree.values())
-            content = _checked(tree, lambda file: apart.get(file.path) or self._locate(file, received))
+            content = _checked(tree, lambda file: self._locate(file, received, scratch))
+            self._reached("examined")
             self._promote(received)
+            self._reached("promoted")
             oid = self._record(caller, at, _Result(received, base, content))
             if oid is not None:
+                self._reached("committed")
                 return Published(base.full_name, oid)
             if received.header.parent is not None:
                 break
@@ -163,7 +185,8 @@ class Publishing:
             repository = self._access.maintainable(session, caller, at.repo_id)
             head_oid = find_branch(session, repository, at.revision).commit_oid
             tree = commits.read_tree(session, head_oid)
-        content = _checked(tree, lambda file: self._blobs.local_path(file.sha256))
+        with self._store.scratch() as scratch:
+            content = _checked(tree, lambda file: self._local_file(file, scratch))
         with self._database.write() as session:
             repository = self._access.maintainable(session, caller, at.repo_id)
             branch = find_branch(session, repository, at.revision)
@@ -177,25 +200,23 @@ class Publishing:
             )
         return oid
 
-    def _with_named(
-        self, caller: Caller, at: At, received: Received, scratch: Path
-    ) -> tuple[Received, dict[str, Path]]:
-        """The commit with the files that were sent apart among its changes, and where these lie by path."""
+    def _with_named(self, caller: Caller, at: At, received: Received, scratch: Path) -> Received:
+        """The commit with the files that were sent apart, as if they had come in it."""
         if not received.named:
-            return received, {}
+            return received
         with self._database.read() as session:
             repository = self._access.writable(session, caller, at.repo_id)
             sizes = {file.sha256: uploads.has_content(session, repository.id, file.sha256) for file in received.named}
         files = [named_file(file, sizes[file.sha256]) for file in received.named]
         apart = {file.path: self._examined_apart(file, scratch) for file in files}
         changes = replace(received.changes, written=(*received.changes.written, *files))
-        return replace(received, changes=changes), apart
+        return replace(received, changes=changes, locations=received.locations | apart)
 
     def _examined_apart(self, file: TreeFile, scratch: Path) -> Path:
         """A file that was sent apart, under its own name, which the checks tell in their messages."""
         location = scratch / "apart" / file.path
         location.parent.mkdir(parents=True, exist_ok=True)
-        location.symlink_to(self._blobs.local_path(file.sha256))
+        link_or_copy(self._local_file(file, scratch), location)
         check_file_bytes(file.path, location)
         return location
 
@@ -213,16 +234,30 @@ class Publishing:
                 raise StaleParentError
             return replace(base, tree=commits.read_tree(session, before))
 
-    def _locate(self, file: TreeFile, received: Received) -> Path:
-        """In scratch, or, for files of the base and in a second attempt, among the blobs."""
+    def _locate(self, file: TreeFile, received: Received, scratch: Path) -> Path:
+        """In scratch, or, for files of the base, among the blobs."""
         location = received.locations.get(file.path)
-        return location if location and location.exists() else self._blobs.local_path(file.sha256)
+        return self._local_file(file, scratch) if location is None else location
+
+    def _local_file(self, file: TreeFile, scratch: Path) -> Path:
+        try:
+            return self._store.local_file(file.sha256, scratch)
+        except FileNotFoundError as error:
+            raise BlobUnavailableError(file.path) from error
 
     def _promote(self, received: Received) -> None:
         for file in received.changes.written:
-            location = received.locations.get(file.path)
-            if location is not None and location.exists():
-                self._blobs.promote(location, file.sha256)
+            self._store.promote(received.locations[file.path], file.sha256)
+
+    def _heal(self, received: Received) -> None:
+        """Store the bytes of a commit that changes nothing where a scrub found the stored ones damaged, or none are."""
+        digests = [file.sha256 for file in received.changes.written]
+        with self._database.read() as session:
+            damaged = blobs.damaged_among(session, digests)
+        if damaged or any(self._store.size(file.sha256) != file.size for file in received.changes.written):
+            self._promote(received)
+            with self._database.write() as session:
+                hold_bytes(session, self._store, received.files)
 
     def _record(self, caller: Caller, at: At, result: "_Result") -> str | None:
         """Insert the commit and move the branch, unless it moved meanwhile."""
@@ -234,9 +269,13 @@ class Publishing:
             header = result.received.header
             text = CommitText(header.summary, header.description, caller.name)
             commit = new_commit(repository.id, branch.commit_oid, result.content.tree, text)
+            self._reached("locked")
+            hold_bytes(session, self._store, result.received.files)
+            self._reached("held")
             oid = _insert(session, repository, branch, commit, result.content)
             detail = f"{branch.name} {oid}"
             audit.record(session, actor=caller.name, action="commit", subject=repository.full_name, detail=detail)
+            self._reached("inserted")
             return oid
 
 

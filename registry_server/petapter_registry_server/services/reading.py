@@ -3,16 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.card import Card
-from petapter_registry_server.db import commits, downloads, gates, repositories, search
+from petapter_registry_server.db import blobs, commits, downloads, gates, repositories, search
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.search import Listed, ListQuery, Position
 from petapter_registry_server.db.tables import Commit, Reference, Repository
-from petapter_registry_server.errors import EntryNotFoundError
+from petapter_registry_server.errors import BlobUnavailableError, EntryNotFoundError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.revisions import At, resolve_revision
@@ -21,6 +20,8 @@ from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import Folder, Tree, TreeFile, folders
 from petapter_schemas.adapter_files import ADAPTER_CONFIG_FILE
 from petapter_schemas.manifest import MANIFEST_FILE
+
+_ADDRESS_SECONDS = 900
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,19 @@ class Stored:
 class Reading:
     """Answers questions about one registry's content."""
 
-    def __init__(self, database: Database, access: Access, gates: Gates, blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        database: Database,
+        access: Access,
+        gates: Gates,
+        store: BlobStore,
+        redirect_above_bytes: int | None = None,
+    ) -> None:
         self._database = database
         self._access = access
         self._gates = gates
-        self._blobs = blobs
+        self._store = store
+        self._redirect_above_bytes = redirect_above_bytes
 
     def model(self, caller: Caller, at: At) -> Model:
         """A repository at a revision.
@@ -162,6 +171,7 @@ class Reading:
         Raises:
             EntryNotFoundError: There is no such file.
             GatedError: The caller was not let in.
+            BlobUnavailableError: A scrub found its bytes damaged.
         """
         with self._commit(caller, at) as (session, repository, commit):
             self._gates.check(session, caller, repository)
@@ -170,8 +180,11 @@ class Reading:
                 path == ADAPTER_CONFIG_FILE and commits.find_file(session, commit.oid, MANIFEST_FILE) is None
             )
             notice = notice_about(session, repository, commit.oid)
+            is_damaged = file is not None and blobs.is_damaged(session, file.sha256)
         if file is None:
             raise EntryNotFoundError(path, commit.oid)
+        if is_damaged:
+            raise BlobUnavailableError(path)
         return FoundFile(file, commit.oid, repository.id, is_first, notice)
 
     def notice(self, caller: Caller, at: At) -> Notice | None:
@@ -179,9 +192,26 @@ class Reading:
         with self._commit(caller, at) as (session, repository, commit):
             return notice_about(session, repository, commit.oid)
 
-    def open(self, file: TreeFile) -> BinaryIO:
-        """The bytes of a file that `file` found; the caller closes the stream."""
-        return self._blobs.open(file.sha256)
+    def open(self, file: TreeFile, begin: int, end: int) -> Iterator[bytes]:
+        """The bytes from `begin` up to, and without, `end` of a file that `file` found.
+
+        Raises:
+            BlobUnavailableError: They are missing, or the stored file has another size.
+            StoreError: The blob store does not answer.
+        """
+        try:
+            content = self._store.open(file.sha256, begin, end)
+        except FileNotFoundError as error:
+            raise BlobUnavailableError(file.path) from error
+        if content.size != file.size:
+            raise BlobUnavailableError(file.path)
+        return content.chunks
+
+    def address(self, file: TreeFile) -> str | None:
+        """Where else the bytes can be had for a few minutes, for files that are large enough to send clients there."""
+        if self._redirect_above_bytes is None or file.size <= self._redirect_above_bytes:
+            return None
+        return self._store.address(file.sha256, _ADDRESS_SECONDS)
 
     def references(self, caller: Caller, repo_id: str) -> Sequence[Reference]:
         """Branches and tags by name."""

@@ -1,6 +1,9 @@
 """Repositories, branches and tags: made and removed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -20,6 +23,7 @@ from petapter_registry_server.errors import (
 )
 from petapter_registry_server.services.access import Access, Caller, require_namespace, require_write_role
 from petapter_registry_server.services.commit_ids import CommitText, new_commit
+from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.services.indexing import refresh_index
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.revisions import check_reference_name, resolve_revision
@@ -67,8 +71,7 @@ class Repositories:
         """
         require_write_role(caller)
         split_repo_id(repo_id)
-        first = self._store_first_file()
-        with self._database.write() as session:
+        with self._first_file() as (first, location), self._database.write() as session:
             namespace = _namespace_for(session, caller, repo_id)
             _refuse_taken_name(session, repo_id)
             self._quotas.check_repositories(session, namespace)
@@ -76,6 +79,7 @@ class Repositories:
             repository = _new_repository(full_name, namespace.id, private=private)
             session.add(repository)
             session.flush()
+            hold_bytes(session, self._blobs, {first: location})
             _begin_main(session, caller, repository, first)
             audit.record(session, actor=caller.name, action="repository.create", subject=full_name)
         return full_name
@@ -157,13 +161,15 @@ class Repositories:
             detail = f"{name} {reference.commit_oid}"
             audit.record(session, actor=caller.name, action=f"{kind}.delete", subject=repo_id, detail=detail)
 
-    def _store_first_file(self) -> TreeFile:
+    @contextmanager
+    def _first_file(self) -> Iterator[tuple[TreeFile, Path]]:
+        """The file that every repository begins with, stored, and where its bytes lie in scratch."""
         digest = sha256_bytes(_GIT_ATTRIBUTES)
         with self._blobs.scratch() as directory:
-            file = directory / "gitattributes"
-            file.write_bytes(_GIT_ATTRIBUTES)
-            self._blobs.promote(file, digest)
-        return TreeFile(".gitattributes", len(_GIT_ATTRIBUTES), digest, git_blob_sha1(_GIT_ATTRIBUTES))
+            location = directory / "gitattributes"
+            location.write_bytes(_GIT_ATTRIBUTES)
+            self._blobs.promote(location, digest)
+            yield TreeFile(".gitattributes", len(_GIT_ATTRIBUTES), digest, git_blob_sha1(_GIT_ATTRIBUTES)), location
 
 
 def _namespace_for(session: Session, caller: Caller, repo_id: str) -> Namespace:

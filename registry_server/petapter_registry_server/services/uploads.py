@@ -3,7 +3,6 @@
 Bytes of one repository are not given to another because somebody knows their digest: each has to be sent them.
 """
 
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,14 +14,15 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.uploads import UploadPart
 from petapter_registry_server.errors import InvalidRequestError, TooLargeError
 from petapter_registry_server.services.access import Access, Caller
+from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.signed_addresses import Grant
 from petapter_registry_server.storage.blobs import BlobStore
+from petapter_registry_server.tree import TreeFile
 from petapter_schemas.digests import sha256_file
 
 PART_BYTES = 16 << 20
 """Files longer than one part may be sent in parts."""
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class Uploads:
             created_ms=now_ms(),
         )
         with self._database.write() as session:
-            uploads.record_part(session, part, size)
+            hold_bytes(session, self._blobs, {TreeFile("", size, digest, ""): file})
+            uploads.record_part(session, part)
         return digest
 
     def complete(self, grant: Grant) -> None:
@@ -112,8 +113,7 @@ class Uploads:
             whole = scratch / "whole"
             with whole.open("wb") as stream:
                 for part in parts:
-                    with self._blobs.open(part.sha256) as source:
-                        shutil.copyfileobj(source, stream, _CHUNK_BYTES)
+                    stream.writelines(self._blobs.open(part.sha256).chunks)
             self.keep(grant, whole)
 
     def keep(self, grant: Grant, file: Path) -> None:
@@ -130,6 +130,7 @@ class Uploads:
             )
         self._blobs.promote(file, digest)
         with self._database.write() as session:
+            hold_bytes(session, self._blobs, {TreeFile("", size, digest, ""): file})
             uploads.record_upload(session, grant.repository_id, digest, size)
             uploads.forget_parts(session, grant.repository_id, digest)
 

@@ -7,6 +7,7 @@ from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
+from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.services.module_search import ModuleSearch
@@ -52,3 +53,4 @@ class Services:
     modules: Modules
     module_search: ModuleSearch
     readiness: Readiness
+    garbage: GarbageCollection

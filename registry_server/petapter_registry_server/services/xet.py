@@ -15,12 +15,14 @@ from petapter_registry_server.clock import now_ms
 from petapter_registry_server.db import uploads
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.uploads import Xorb
-from petapter_registry_server.errors import InvalidRequestError
+from petapter_registry_server.errors import BlobUnavailableError, InvalidRequestError
 from petapter_registry_server.services.access import Access, Caller
+from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.signed_addresses import Grant
 from petapter_registry_server.services.xet_formats import Segment, ShardFile, chunks, read_shard
 from petapter_registry_server.storage.blobs import BlobStore
+from petapter_registry_server.tree import TreeFile
 from petapter_schemas.digests import sha256_file
 
 
@@ -55,7 +57,8 @@ class Xet:
         self._blobs.promote(file, digest)
         xorb = Xorb(repository_id=grant.repository_id, hash=hash_, sha256=digest, created_ms=now_ms())
         with self._database.write() as session:
-            return uploads.record_xorb(session, xorb, size)
+            hold_bytes(session, self._blobs, {TreeFile("", size, digest, ""): file})
+            return uploads.record_xorb(session, xorb)
 
     def keep_shard(self, grant: Grant, data: bytes) -> None:
         """Rebuild the files that a shard describes, check them against their sha256, and keep them.
@@ -67,29 +70,37 @@ class Xet:
         for file in read_shard(data):
             self._limits.check_file(file.sha256, file.size)
             with self._blobs.scratch() as scratch:
-                self._keep_file(grant, file, scratch / "whole")
+                self._keep_file(grant, file, scratch)
 
-    def _keep_file(self, grant: Grant, file: ShardFile, whole: Path) -> None:
+    def _keep_file(self, grant: Grant, file: ShardFile, scratch: Path) -> None:
+        whole = scratch / "whole"
         with whole.open("wb") as stream:
             for segment in file.segments:
-                stream.writelines(self._segment_chunks(grant, segment))
+                stream.writelines(self._segment_chunks(grant, segment, scratch))
         size, digest = whole.stat().st_size, sha256_file(whole)
         if (digest, size) != (file.sha256, file.size):
             raise InvalidRequestError(f"the blocks make a file with sha256 {digest}, the shard says {file.sha256}")
         self._blobs.promote(whole, digest)
         with self._database.write() as session:
+            hold_bytes(session, self._blobs, {TreeFile("", size, digest, ""): whole})
             uploads.record_upload(session, grant.repository_id, digest, size)
 
-    def _segment_chunks(self, grant: Grant, segment: Segment) -> Iterator[bytes]:
+    def _segment_chunks(self, grant: Grant, segment: Segment, scratch: Path) -> Iterator[bytes]:
         with self._database.read() as session:
             digest = _blob_of(session, grant, segment.xorb)
         count = size = 0
-        with self._blobs.open(digest) as stream:
+        with self._block(digest, segment.xorb, scratch).open("rb") as stream:
             for chunk in islice(chunks(stream), segment.first, segment.last):
                 count, size = count + 1, size + len(chunk)
                 yield chunk
         if (count, size) != (segment.last - segment.first, segment.size):
             raise InvalidRequestError(f"block {segment.xorb} has not the chunks that the shard names")
+
+    def _block(self, digest: str, hash_: str, scratch: Path) -> Path:
+        try:
+            return self._blobs.local_file(digest, scratch)
+        except FileNotFoundError as error:
+            raise BlobUnavailableError(f"block {hash_}") from error
 
 
 def _blob_of(session: Session, grant: Grant, hash_: str) -> str:

@@ -1,21 +1,66 @@
 """What the registry asks of a blob store; nothing here knows repositories or commits."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Content:
+    """An opened blob: the size of the whole blob in bytes, and the chunks of the part that was asked for."""
+
+    size: int
+    chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True)
+class StoredBlob:
+    """A blob as the store lists it."""
+
+    sha256: str
+    size: int
+    modified_ms: int
 
 
 class BlobStore(Protocol):
-    """Bytes named by their sha256. Promoting the same bytes twice is allowed and repairs damage."""
+    """Bytes named by their sha256, as publishing and reading use them.
+
+    Promoting the same bytes twice is allowed and repairs damage. Every method may raise StoreError when the store
+    does not answer.
+    """
 
     def scratch(self) -> AbstractContextManager[Path]:
-        """A new empty directory for the files of one request, removed with its content at the end."""
+        """A new empty directory on this machine for one request, removed with its content at the end."""
 
     def promote(self, file: Path, sha256: str) -> None:
-        """Move a scratch file whose digest was computed by the caller to its lasting place; durable on return."""
+        """Store a scratch file, whose digest the caller computed; durable on return. The scratch file stays."""
 
-    def local_path(self, sha256: str) -> Path:
-        """A local file with these bytes, for the checks that read a header. Raises: FileNotFoundError."""
+    def local_file(self, sha256: str, scratch: Path) -> Path:
+        """A local file with these bytes: the store's own, or a copy below `scratch`. Raises: FileNotFoundError."""
 
-    def open(self, sha256: str) -> BinaryIO:
-        """Open a blob for reading; the caller closes it. Raises: FileNotFoundError."""
+    def size(self, sha256: str) -> int | None:
+        """Bytes of a blob; None when it is not there."""
+
+    def open(self, sha256: str, begin: int = 0, end: int | None = None) -> Content:
+        """Open the bytes from `begin` up to, and without, `end`. Raises: FileNotFoundError."""
+
+    def address(self, sha256: str, seconds: int) -> str | None:
+        """An address at which anybody may read the blob for so long; None when the store has none to give."""
+
+
+class BlobShelf(BlobStore, Protocol):
+    """What garbage collection, scrubbing and backup ask besides."""
+
+    def clear_scratch(self) -> None:
+        """Remove what a killed server left; only the process that holds the data directory may."""
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """All blobs, in no order."""
+
+    def delete(self, sha256: str) -> None:
+        """Remove a blob; nothing happens when it is not there."""
+
+    def set_aside(self, sha256: str) -> None:
+        """Move a blob to quarantine, where it is kept and no longer served; nothing happens when it is not there."""

@@ -1,75 +1,123 @@
 """The blob store in a local directory: scratch, fsync, rename to `blobs/sha256/ab/cd/<hex>`, fsync the directories."""
 
-import os
-import shutil
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import BinaryIO
+
+from petapter_registry_server.failpoints import Reached, nothing
+from petapter_registry_server.storage.blobs import Content, StoredBlob
+from petapter_registry_server.storage.digest_names import blob_name, digest_of
+from petapter_registry_server.storage.durable import link_or_copy, make_durable_directory, sync_directory, sync_file
+from petapter_registry_server.storage.scratch import Scratch
+
+_CHUNK_BYTES = 1 << 20
 
 
 class LocalBlobStore:
-    """Blobs and scratch below one root, on one file system so that a rename moves them.
+    """Blobs and scratch below one root, on one file system, so that a second name and a rename move the bytes."""
 
-    Opening a store without a scratch folder of its own (`storage/own_scratch.py`) takes and empties the common one:
-    only the process that holds the data directory may do so.
-    """
+    def __init__(self, root: Path, scratch: Path | None = None, reached: Reached = nothing) -> None:
+        """Open the store.
 
-    def __init__(self, root: Path, own_scratch: Path | None = None) -> None:
-        self._blobs = root / "blobs" / "sha256"
-        self._scratch = own_scratch or root / "scratch"
-        if own_scratch is None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-        _make_durable_directory(self._blobs, above=root)
-        _make_durable_directory(self._scratch, above=root)
+        Args:
+            root: The data directory.
+            scratch: A scratch folder of this process alone; None takes the common one.
+            reached: Called at the named places of failpoints.py.
+        """
+        self._reached = reached
+        self._root = root
+        self._blobs = root / "blobs"
+        self._quarantine = root / "quarantine"
+        self._scratch = Scratch(scratch or root / "scratch")
 
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
+    def clear_scratch(self) -> None:
+        """Remove what a killed server left; only the process that holds the data directory may."""
+        self._scratch.clear()
+
+    def scratch(self) -> AbstractContextManager[Path]:
         """A new empty directory for the files of one request, removed with its content at the end."""
-        directory = Path(mkdtemp(dir=self._scratch))
-        try:
-            yield directory
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+        return self._scratch.directory()
 
     def promote(self, file: Path, sha256: str) -> None:
-        """Move a scratch file to its lasting place; replacing bytes that are there heals a damaged copy."""
+        """Bring a scratch file to its lasting place; replacing bytes that are there heals a damaged copy."""
         target = self._path(sha256)
-        _make_durable_directory(target.parent, above=self._blobs)
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-        file.replace(target)
-        _sync_directory(target.parent)
+        make_durable_directory(target.parent, above=self._root)
+        sync_file(file)
+        arriving = file.with_name(f".{sha256}.{secrets.token_hex(8)}")
+        link_or_copy(file, arriving)
+        self._reached("synced")
+        arriving.replace(target)
+        self._reached("renamed")
+        arriving.unlink(missing_ok=True)  # where both already name one file, POSIX says that a rename does nothing
+        sync_directory(target.parent)
 
-    def local_path(self, sha256: str) -> Path:
-        """The blob's own file."""
+    def local_file(self, sha256: str, scratch: Path) -> Path:
+        """The blob's own file; scratch is not needed."""
+        del scratch
         path = self._path(sha256)
         if not path.is_file():
             raise FileNotFoundError(f"blob {sha256} is missing from {self._blobs}")
         return path
 
-    def open(self, sha256: str) -> BinaryIO:
-        """Open a blob for reading; the caller closes it."""
-        return self._path(sha256).open("rb")
+    def open(self, sha256: str, begin: int = 0, end: int | None = None) -> Content:
+        """Open a part of a blob; the file is closed when its chunks are read or dropped."""
+        path = self._path(sha256)
+        size = path.stat().st_size
+        chunks = _chunks(path.open("rb"), begin, (size if end is None else end) - begin)
+        next(chunks)  # to where the file is closed however the chunks are dropped
+        return Content(size, chunks)
+
+    def address(self, sha256: str, seconds: int) -> str | None:
+        """Local files have no address."""
+        del sha256, seconds
+        return None
+
+    def size(self, sha256: str) -> int | None:
+        """Bytes of a blob; None when it is not there."""
+        try:
+            return self._path(sha256).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """All blobs; those that go away meanwhile are left out."""
+        for path in self._blobs.glob("sha256/*/*/*"):
+            digest = digest_of(path.as_posix())
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue
+            if digest is not None:
+                yield StoredBlob(digest, found.st_size, int(found.st_mtime * 1000))
+
+    def delete(self, sha256: str) -> None:
+        """Remove a blob; nothing happens when it is not there."""
+        path = self._path(sha256)
+        if path.exists():
+            path.unlink(missing_ok=True)
+            sync_directory(path.parent)
+
+    def set_aside(self, sha256: str) -> None:
+        """Move a blob to `quarantine/`; damage that was found there before is kept beside it."""
+        path = self._path(sha256)
+        if not path.exists():
+            return
+        make_durable_directory(self._quarantine, above=self._root)
+        path.replace(self._quarantine / f"{sha256}.{secrets.token_hex(4)}")
+        sync_directory(self._quarantine)
+        sync_directory(path.parent)
 
     def _path(self, sha256: str) -> Path:
-        return self._blobs / sha256[:2] / sha256[2:4] / sha256
+        return self._blobs / blob_name(sha256)
 
 
-def _make_durable_directory(directory: Path, *, above: Path) -> None:
-    """Make a directory and every missing one between it and `above`, which exists, and write each entry to disk."""
-    if directory.is_dir():
-        return
-    if directory != above:
-        _make_durable_directory(directory.parent, above=above)
-    directory.mkdir(exist_ok=True)
-    _sync_directory(directory.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _chunks(stream: BinaryIO, begin: int, length: int) -> Iterator[bytes]:
+    with stream:
+        yield b""
+        stream.seek(begin)
+        left = length
+        while left > 0 and (chunk := stream.read(min(_CHUNK_BYTES, left))):
+            left -= len(chunk)
+            yield chunk

@@ -1,11 +1,10 @@
 """Downloads: HEAD and GET of a file at a revision, with byte ranges."""
 
-from collections.abc import Iterator
-from typing import Annotated, BinaryIO
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from petapter_registry_server.api.byte_ranges import ByteRange, requested_range
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
@@ -17,8 +16,6 @@ from petapter_registry_server.services.revisions import At
 from petapter_registry_server.tree import TreeFile
 
 router = APIRouter()
-
-_CHUNK_BYTES = 1 << 20
 
 
 @router.head("/{namespace}/{name}/resolve/{revision}/{path:path}")
@@ -37,19 +34,21 @@ def download_file(
     path: Segment,
     caller: CurrentCaller,
     services: AllServices,
-) -> StreamingResponse:
-    """The bytes of a file, or a part of them."""
+) -> Response:
+    """The bytes of a file, or a part of them, or the address in the object store where they are."""
     found = services.reading.file(caller, at, path)
     headers = _headers(found)
+    if address := services.reading.address(found.file):
+        return RedirectResponse(address, status_code=302, headers=_redirect_headers(found))
     part = requested_range(request.headers, size=found.file.size, etag=headers["ETag"])
     chosen = part or ByteRange(0, found.file.size)
     headers["Content-Length"] = str(chosen.length)
     if part is not None:
         headers["Content-Range"] = f"bytes {part.begin}-{part.end - 1}/{found.file.size}"
-    stream = services.reading.open(found.file)
     if found.is_first and chosen.begin == 0:
         services.downloads.count(found.repository_id)
-    return StreamingResponse(_chunks(stream, chosen), status_code=206 if part else 200, headers=headers)
+    chunks = services.reading.open(found.file, chosen.begin, chosen.end)
+    return StreamingResponse(chunks, status_code=206 if part else 200, headers=headers)
 
 
 def _headers(found: FoundFile) -> dict[str, str]:
@@ -72,10 +71,13 @@ def _etag(file: TreeFile) -> str:
     return file.sha256 if file.is_apart else file.git_oid
 
 
-def _chunks(stream: BinaryIO, part: ByteRange) -> Iterator[bytes]:
-    with stream:
-        stream.seek(part.begin)
-        left = part.length
-        while left > 0 and (chunk := stream.read(min(_CHUNK_BYTES, left))):
-            left -= len(chunk)
-            yield chunk
+def _redirect_headers(found: FoundFile) -> dict[str, str]:
+    """What clients read of the file itself; they look for it on this answer, not on the object store's."""
+    etag = f'"{_etag(found.file)}"'
+    return {
+        "X-Repo-Commit": found.commit_oid,
+        "ETag": etag,
+        "X-Linked-ETag": etag,
+        "X-Linked-Size": str(found.file.size),
+        "Cache-Control": "no-store",
+    }

@@ -10,6 +10,7 @@ from petapter_registry_server.db import (  # noqa: F401 (their tables join the m
     module_tables,
     people_tables,
     publisher_tables,
+    storage_tables,
     uploads,
 )
 from petapter_registry_server.db.tables import Table

@@ -1,0 +1,129 @@
+"""The commands that keep a data directory in order: they work beside a running server, and by themselves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from petapter_registry_server.commands.opened import Blobs, DatabaseUrl, Directory, opened_database
+from petapter_registry_server.data_directory import DataDirectory
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.services.backup import back_up, restore
+from petapter_registry_server.services.doctor import examine_installation
+from petapter_registry_server.services.garbage import GarbageCollection
+from petapter_registry_server.services.scrubbing import Damage, Scrubbing
+from petapter_registry_server.settings import read_settings
+from petapter_registry_server.storage.blobs import BlobShelf
+from petapter_registry_server.storage.opening import open_store
+
+app = typer.Typer()
+
+_HOUR_MS = 3_600_000
+
+
+@app.command("gc")
+def collect_garbage(
+    data: Directory,
+    url: DatabaseUrl = None,
+    blobs: Blobs = None,
+    grace: Annotated[float, typer.Option(min=0, help="Hours before a blob is condemned, and again deleted.")] = 24,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,  # noqa: FBT002 (a switch)
+) -> None:
+    """Delete the bytes that no repository refers to any more."""
+    with _opened(data, url, blobs) as kept:
+        collection = GarbageCollection(kept.database, kept.store, grace_ms=round(grace * _HOUR_MS))
+        found = collection.preview() if dry_run else collection.run()
+    would = "would be " if dry_run else ""
+    typer.echo(
+        f"{found.condemned + found.strays} blobs {would}condemned ({found.strays} of them unknown bytes), "
+        f"{found.deleted} {would}deleted ({found.deleted_bytes} bytes)"
+    )
+
+
+@app.command()
+def scrub(
+    data: Directory,
+    url: DatabaseUrl = None,
+    blobs: Blobs = None,
+    replica: Annotated[
+        str | None, typer.Option(help="Where good copies may be: a backup, another data directory, or s3://….")
+    ] = None,
+) -> None:
+    """Read and hash every blob; move damaged ones aside and heal them from a replica. Exit 1 when damage is left."""
+    with _opened(data, url, blobs) as kept:
+        copies = _open_replica(data, replica) if replica else None
+        done = Scrubbing(kept.database, kept.store, copies).run(lambda damage: typer.echo(_damage_line(damage)))
+    typer.echo(f"{done.blobs} blobs ({done.bytes} bytes) checked, {done.damaged} damaged, {done.healed} of them healed")
+    if done.damaged > done.healed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def backup(
+    data: Directory,
+    to: Annotated[Path, typer.Option("--to", help="Directory to make; local blobs are hard links where possible.")],
+    blobs: Blobs = None,
+) -> None:
+    """Copy the registry to a new directory, also while it is serving."""
+    with _opened(data, None, blobs) as kept:
+        done = back_up(DataDirectory(data), kept.store, to)
+    typer.echo(f"{to} holds the database and {done.blobs} blobs ({done.bytes} bytes)")
+
+
+@app.command("restore")
+def restore_backup(
+    source: Annotated[Path, typer.Option("--from", help="The backup.", file_okay=False)],
+    data: Directory,
+    blobs: Blobs = None,
+) -> None:
+    """Make a data directory from a backup; every blob is hashed on the way."""
+    done = restore(source, data, _place_of_blobs(data, blobs))
+    typer.echo(f"restored {done.blobs} blobs ({done.bytes} bytes): petapter-registry serve --data {data}")
+
+
+@app.command()
+def doctor(data: Directory, blobs: Blobs = None) -> None:
+    """Check settings, data directory, database and blob store, one line each. Exit 1 when anything fails."""
+    settings = read_settings({"data": data, **({"blobs": blobs} if blobs else {})})
+    states = set()
+    for finding in examine_installation(settings):
+        typer.echo(f"{finding.state:8} {finding.subject}: {finding.text}")
+        states.add(finding.state)
+    if "failure" in states:
+        raise typer.Exit(1)
+
+
+def _damage_line(damage: Damage) -> str:
+    state = "healed" if damage.is_healed else "push the same file again, or give --replica"
+    return f"{damage.sha256} is {damage.finding} ({', '.join(damage.files) or 'of no repository'}): {state}"
+
+
+def _open_replica(data: Path, replica: str) -> BlobShelf:
+    if replica.startswith("s3://"):
+        return open_store(data, replica)
+    if not (Path(replica) / "blobs").is_dir():
+        raise DataDirectoryError(f"{replica} holds no blobs: give a backup, another data directory, or s3://…")
+    return open_store(Path(replica), None)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the registry keeps: rows and bytes."""
+
+    database: Database
+    store: BlobShelf
+
+
+@contextmanager
+def _opened(data: Path, url: str | None, blobs: str | None) -> Iterator[_Kept]:
+    with opened_database(data, url) as database:
+        yield _Kept(database, open_store(data, _place_of_blobs(data, blobs)))
+
+
+def _place_of_blobs(data: Path, given: str | None) -> str | None:
+    """What the command line says, or else the environment."""
+    return given or read_settings({"data": data}).blobs

@@ -1,0 +1,45 @@
+"""Files that survive a power cut: what has to be synced, and in which order."""
+
+import os
+import shutil
+from pathlib import Path
+
+
+def make_durable_directory(directory: Path, *, above: Path) -> None:
+    """Make a directory and every missing one between it and `above`, which exists, and write each entry to disk."""
+    if directory.is_dir():
+        return
+    if directory != above:
+        make_durable_directory(directory.parent, above=above)
+    directory.mkdir(exist_ok=True)
+    sync_directory(directory.parent)
+
+
+def sync_file(file: Path) -> None:
+    """Write a file's bytes to disk."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def sync_directory(directory: Path) -> None:
+    """Write the names in a directory to disk."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; on file systems that cannot, or across two of them, copy its bytes to disk.
+
+    Raises:
+        OSError: Neither works; FileNotFoundError when there is no source.
+    """
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+        sync_file(target)

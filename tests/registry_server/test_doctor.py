@@ -1,0 +1,112 @@
+"""The doctor finds what is wrong, names the remedy, and leaves what is right alone."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from petapter_registry_server import data_directory
+from petapter_registry_server.data_directory import DataDirectory
+from petapter_registry_server.db.schema_version import has_log_reset_bug
+from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.file_systems import is_network, mounted_kind
+from petapter_registry_server.services import doctor
+from petapter_registry_server.services.doctor import Finding, examine_installation
+from petapter_registry_server.settings import Settings
+from tests.registry_process import run
+from tests.registry_server.conftest import Registry
+
+MOUNTS = """/dev/vda / ext4 rw 0 0
+server:/export /mnt/team\\040share nfs4 rw 0 0
+/dev/vdb /mnt/team\\040share/local xfs rw 0 0
+"""
+
+
+class Usage(NamedTuple):
+    """As shutil.disk_usage answers."""
+
+    total: int
+    used: int
+    free: int
+
+
+def findings(settings: Settings) -> dict[str, Finding]:
+    return {finding.subject: finding for finding in examine_installation(settings)}
+
+
+def test_healthy_directory_has_no_failure(registry: Registry) -> None:
+    found = findings(registry.settings)
+    assert set(found) == {"reach", "permissions", "file system", "space", "sqlite", "database", "blobs"}
+    assert "failure" not in {finding.state for finding in found.values()}
+
+
+def test_missing_directory_is_a_failure(tmp_path: Path) -> None:
+    assert findings(Settings(data=tmp_path / "none"))["data"].state == "failure"
+
+
+def test_directory_that_others_may_read_is_a_warning(registry: Registry) -> None:
+    registry.data.chmod(0o755)
+    found = findings(registry.settings)["permissions"]
+    assert found.state == "warning"
+    assert "chmod 700" in found.text
+
+
+def test_damaged_database_is_a_failure(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "registry.sqlite").write_bytes(b"no database at all" * 100)
+    assert findings(Settings(data=tmp_path / "other"))["database"].state == "failure"
+
+
+@pytest.mark.parametrize(("version", "state"), [("9999", "failure"), ("0001", "warning")])
+def test_other_version_of_the_tables_is_named(registry: Registry, version: str, state: str) -> None:
+    with closing(sqlite3.connect(registry.data / "registry.sqlite")) as connection, connection:
+        connection.execute("update alembic_version set version_num = ?", (version,))
+    found = findings(registry.settings)["database"]
+    assert found.state == state
+    assert version in found.text
+
+
+def test_full_disk_is_a_failure(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: Usage(1 << 40, 1 << 40, 1000))
+    assert findings(registry.settings)["space"].state == "failure"
+
+
+def test_address_that_is_no_bucket_is_a_failure(registry: Registry) -> None:
+    found = findings(registry.settings.model_copy(update={"blobs": "nonsense"}))["blobs"]
+    assert (found.state, "s3://bucket" in found.text) == ("failure", True)
+
+
+def test_open_address_is_a_warning(registry: Registry) -> None:
+    assert findings(registry.settings.model_copy(update={"host": "0.0.0.0"}))["reach"].state == "warning"  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "network"),
+    [("/srv/data", "ext4", False), ("/mnt/team share/data", "nfs4", True), ("/mnt/team share/local/x", "xfs", False)],
+)
+def test_file_system_is_that_of_the_deepest_mount(path: str, kind: str, network: bool) -> None:
+    found = mounted_kind(Path(path), MOUNTS)
+    assert (found, is_network(found)) == (kind, network)
+
+
+def test_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_directory, "kind_of", lambda _path: "nfs4")
+    with pytest.raises(DataDirectoryError, match="nfs4"):
+        DataDirectory(tmp_path / "data").create()
+
+
+@pytest.mark.parametrize(
+    ("version", "bad"), [((3, 6, 23), False), ((3, 40, 1), True), ((3, 51, 2), True), ((3, 51, 3), False)]
+)
+def test_versions_of_sqlite_with_the_bug(version: tuple[int, int, int], bad: bool) -> None:
+    assert has_log_reset_bug(version) is bad
+
+
+def test_command_exits_with_1_on_a_failure(registry: Registry, tmp_path: Path) -> None:
+    healthy = run("petapter-registry", "doctor", "--data", registry.data)
+    assert (healthy.returncode, len(healthy.stdout.splitlines())) == (0, 7)
+    failing = run("petapter-registry", "doctor", "--data", tmp_path / "none")
+    assert failing.returncode == 1
+    assert "failure  data:" in failing.stdout
