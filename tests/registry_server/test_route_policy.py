@@ -103,6 +103,44 @@ COLUMNS = dict(zip(
 ))  # fmt: skip
 CALLERS = tuple(rows(REPOSITORIES))
 
+NATIVE = "/api/petapter/v1"
+GRANTS = f"{NATIVE}/modules/{{namespace}}/{{name}}/grants"
+MEMBERS = f"{NATIVE}/organisations/{{organisation}}/members/{{user}}"
+NEEDED = {
+    "repository write": {
+        "POST /api/repos/create",
+        f"GET {MODEL}/auth-check/write",
+        f"POST {MODEL}/preupload/{{revision}}",
+        f"POST {MODEL}/commit/{{revision}}",
+        f"POST {MODEL}/branch/{{revision}}",
+        f"DELETE {MODEL}/branch/{{revision}}",
+        f"POST {MODEL}/tag/{{revision}}",
+    },
+    "repository maintain": {f"DELETE {MODEL}/tag/{{revision}}"},
+    "repository admin": {
+        "DELETE /api/repos/delete",
+        f"PUT {MODEL}/settings",
+        f"GET {GRANTS}",
+        f"PUT {GRANTS}/{{user}}",
+        f"DELETE {GRANTS}/{{user}}",
+    },
+    "organisation admin": {f"PUT {MEMBERS}", f"DELETE {MEMBERS}"},
+    "account admin": {
+        f"POST {NATIVE}/organisations",
+        f"DELETE {NATIVE}/organisations/{{organisation}}/membership",
+        f"POST {NATIVE}/tokens",
+        f"DELETE {NATIVE}/tokens/{{token}}",
+        f"POST {NATIVE}/publishers",
+        f"DELETE {NATIVE}/publishers/{{publisher}}",
+        f"POST {NATIVE}/devices/{{code}}/approve",
+        f"POST {NATIVE}/devices/{{code}}/deny",
+    },
+    "public write": {"POST /oauth/token", "POST /oauth/device"},
+}
+"""What every route needs that needs more than to read."""
+NOT_BY = {f"POST {NATIVE}/devices/{{code}}/approve": ("team-pattern", "public-pattern", "other-pattern")}
+"""Tokens with a pattern cannot pass on what they have not."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -250,7 +288,8 @@ def test_route_about_no_repository_does_what_the_table_says(world: World, route:
     need = POLICY[route]
     found = {who: send(caller, route, "absent/absent") for who, caller in world.callers.items()}
     passed = {who: "ok" if answer in {"none", "hide", "anon"} else answer for who, answer in found.items()}
-    assert passed == {who: OTHERS[who][COLUMNS[f"{need.resource} {need.action}"]] for who in found}
+    expected = {who: OTHERS[who][COLUMNS[f"{need.resource} {need.action}"]] for who in found}
+    assert passed == expected | dict.fromkeys(NOT_BY.get(route, ()), "deny")
 
 
 @pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource == "public"])
@@ -287,6 +326,14 @@ def test_caller_of_a_route_that_reads_cannot_write_whatever_the_route_calls(worl
         caller = services.access.authenticate(f"Bearer {world.callers[who].token}").narrowed("read")
         with services.access._database.read() as session, pytest.raises(PermissionDeniedError):
             services.access.writable(session, caller, "team/public")
+
+
+def test_route_that_changes_something_needs_the_role_of_the_table() -> None:
+    found: dict[str, set[str]] = {}
+    for route, need in POLICY.items():
+        if need.action != "read":
+            found.setdefault(f"{need.resource} {need.action}", set()).add(route)
+    assert found == NEEDED
 
 
 def test_questions_are_the_only_unsafe_routes_with_the_right_to_read() -> None:
