@@ -1,0 +1,278 @@
+"""What a search costs over HTTP: p50 and p95 of every kind of query on synthetic registries of some sizes.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/registry_search.py [--modules 1000 100000] [--rounds 60] [--explain]
+
+Each registry is filled through its tables (module files would take days): the label sets, languages, backbones and
+figures below, drawn with a fixed seed, terms as the registry derives them. A `petapter-registry serve` process on
+loopback answers one client that keeps its connection. `rounds` draws of each kind are asked after 5 for warmth; every
+draw has other values, so nothing is answered from a cache of answers. A bare `GET /health` is asked in the same rounds:
+what HTTP alone costs. On a machine that does other things too, read the processor time of the server instead: what its
+threads ran for each request (Linux only). `--explain` adds SQLite's plan of each kind.
+"""
+
+import argparse
+import itertools
+import random
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import event, insert, text
+from sqlalchemy.orm import Session
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from petapter_registry_server.app import create_app
+from petapter_registry_server.db import module_tables, tables
+from petapter_registry_server.services.module_search import ModuleQuestion
+from petapter_registry_server.services.terms import terms_of
+from petapter_registry_server.settings import Settings
+from petapter_schemas.metric_bound import MetricBound
+from petapter_schemas.module_facts import BackboneFacts, MetricFacts, ModuleFacts
+from tests.registry_process import Server, serving
+
+LABEL_SETS = [
+    ("positive", "negative"), ("positive", "neutral", "negative"), ("toxic", "neutral"), ("spam", "ham"),
+    ("world", "sports", "business", "sci tech"), ("offense", "other"), ("joy", "anger", "fear", "sadness", "surprise"),
+    ("entailment", "neutral", "contradiction"), ("complaint", "question", "praise", "request"),
+    ("urgent", "normal", "low"),
+    *((f"topic {a}", f"topic {b}", f"topic {c}") for a, b, c in itertools.combinations(range(20), 3)),
+]  # fmt: skip
+LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pl", "pt", "cs", "sv", "fi", "ja")
+BACKBONES = tuple(f"org{n % 7}/encoder-{n}" for n in range(60))
+SETS = tuple(f"eval-{n}" for n in range(200))
+WORDS = tuple("".join(pair) for pair in itertools.product(
+    ("ticket", "mail", "review", "news", "forum", "chat", "legal", "clinic", "bank", "travel"),
+    ("", "s", "er", "ing", "let", "wise", "like", "ful", "less", "hood"),
+))  # fmt: skip
+RARE = 20_000
+BATCH = 5_000
+WARM = 5
+GOALS_MS = {1_000: 15, 100_000: 40, 1_000_000: 150}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of query: what it is called, and how one is drawn."""
+
+    name: str
+    draw: Callable[[random.Random], list[tuple[str, str]]]
+
+
+def skewed(draw: random.Random, values: tuple[Any, ...]) -> Any:
+    """The first values are the common ones."""
+    return values[int(len(values) * draw.random() ** 2)]
+
+
+KINDS = (
+    Kind("newest", lambda _: []),
+    Kind("backbone and language", lambda d: [("backbone", skewed(d, BACKBONES)), ("language", skewed(d, LANGUAGES))]),
+    Kind("two labels", lambda d: [("label", label) for label in skewed(d, tuple(LABEL_SETS))[:2]]),
+    Kind(
+        "two labels and a bound on a set",
+        lambda d: [
+            *(("label", label) for label in skewed(d, tuple(LABEL_SETS))[:2]),
+            ("where", f"macro_f1@{skewed(d, SETS)}>={0.5 + d.random() / 3:.2f}"),
+        ],
+    ),
+    Kind("exact labels", lambda d: [*(("label", x) for x in skewed(d, tuple(LABEL_SETS))), ("labels", "exact")]),
+    Kind("mappable labels and language", lambda d: [("label", "a"), ("label", "b"), ("labels", "mappable"),
+                                                    ("language", skewed(d, LANGUAGES))]),
+    Kind("leaderboard of a set", lambda d: [("where", f"macro_f1@{skewed(d, SETS)}>=0"), ("sort", "metric")]),
+    Kind(
+        "leaderboard of a set and a language",
+        lambda d: [("where", f"macro_f1@{skewed(d, SETS)}>=0"), ("sort", "metric"), ("language", skewed(d, LANGUAGES))],
+    ),
+    Kind("two words", lambda d: [("text", f"{skewed(d, WORDS)} {skewed(d, WORDS)}")]),
+    Kind("a rare word", lambda d: [("text", f"w{d.randrange(RARE)}")]),
+    Kind("two words and backbone", lambda d: [("text", f"{skewed(d, WORDS)} {skewed(d, WORDS)}"),
+                                              ("backbone", skewed(d, BACKBONES))]),
+    Kind("fingerprint by name", lambda d: [("weights", weights(skewed(d, BACKBONES))[:16]), ("sort", "name")]),
+    Kind("facets of a backbone", lambda d: [("backbone", skewed(d, BACKBONES)), ("facet", "label"),
+                                            ("facet", "language"), ("facet", "adapter")]),
+    Kind("facets of everything", lambda d: [("facet", "language"), ("facet", "adapter"),
+                                            ("language", skewed(d, LANGUAGES[:2]))]),
+    Kind("nothing matches", lambda d: [("label", "toxic"), ("label", "ham"), ("language", skewed(d, LANGUAGES))]),
+)  # fmt: skip
+
+
+def weights(backbone: str) -> str:
+    """A digest for a backbone."""
+    return random.Random(backbone).randbytes(32).hex()  # noqa: S311 (a benchmark)
+
+
+def facts_of(draw: random.Random) -> ModuleFacts:
+    """One synthetic module."""
+    backbone = skewed(draw, BACKBONES)
+    figures = tuple(
+        MetricFacts(
+            metric=metric, value=round(0.4 + draw.random() * 0.59, 4), low=0.0, high=1.0, level=0.95,
+            evaluation_set=rows, split="test", sha256=weights(rows), n=500, status="declared",
+        )
+        for rows in {skewed(draw, SETS), skewed(draw, SETS)}
+        for metric in ("macro_f1", "accuracy")
+    )  # fmt: skip
+    return ModuleFacts(
+        kind="petapter", digest=draw.randbytes(32).hex(), version="1.0.0",
+        description=f"Sorts {skewed(draw, WORDS)} and {skewed(draw, WORDS)} texts w{draw.randrange(RARE)}",
+        languages=(skewed(draw, LANGUAGES),), task_type="single-label", labels=skewed(draw, tuple(LABEL_SETS)),
+        patterns=2,
+        backbone=BackboneFacts(repo=backbone, config_sha256=weights(backbone), weights_sha256=weights(backbone),
+                               tokenizer_sha256=weights(backbone)),
+        adapter_kind=skewed(draw, ("lora", "ia3", "bottleneck", "bitfit")), parameters=1000,
+        size_bytes=draw.randrange(10_000, 3_000_000), metrics=figures,
+    )  # fmt: skip
+
+
+def fill(session: Session, modules: int) -> None:
+    """Insert modules in bulk; every tenth is private, so that visibility has something to do."""
+    draw = random.Random(7)  # noqa: S311 (a benchmark)
+    session.execute(text("PRAGMA foreign_keys = OFF"))
+    owner = session.query(tables.User).one().id
+    session.execute(insert(tables.Namespace), [{"id": 10 + n, "name": f"team{n}", "key": f"team{n}", "user_id": None,
+                                               "created_ms": 0} for n in range(100)])  # fmt: skip
+    session.execute(insert(tables.Membership), [{"namespace_id": 10, "user_id": owner, "role": "owner"}])
+    for begin in range(0, modules, BATCH):
+        rows: dict[Any, list[dict[str, Any]]] = {}
+        for number in range(begin, min(begin + BATCH, modules)):
+            for table, row in rows_of(number, facts_of(draw), draw):
+                rows.setdefault(table, []).append(row)
+        for table, values in rows.items():
+            session.execute(insert(table), values)
+
+
+def rows_of(number: int, facts: ModuleFacts, draw: random.Random) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The rows of one module, in the order that references between tables ask for."""
+    name, oid, at = f"team{number % 100}/module-{number}", f"{number:040x}", 1_700_000_000_000 + draw.randrange(10**10)
+    place = {"updated_ms": at, "repository_id": 1000 + number}
+    yield tables.Repository, {
+        "id": 1000 + number, "namespace_id": 10 + number % 100, "full_name": name, "lookup": name, "key": name,
+        "private": number % 10 == 0, "created_ms": at, "updated_ms": at, "deleted_ms": None,
+    }  # fmt: skip
+    yield tables.Commit, {"oid": oid, "repository_id": 1000 + number, "parent_oid": None, "title": "Push",
+                          "message": "", "author": "ada", "created_ms": at}  # fmt: skip
+    yield module_tables.CommitFacts, {"commit_oid": oid, "facts": facts.model_dump(mode="json")}
+    yield module_tables.IndexedModule, {**place, "commit_oid": oid, "version": "1.0.0", "name": name,
+                                        "size_bytes": facts.size_bytes}  # fmt: skip
+    for term in terms_of(name, facts):
+        yield module_tables.IndexedTerm, {"term": term, **place}
+    for position, figure in enumerate(facts.metrics):
+        yield module_tables.IndexedMetric, {
+            "repository_id": 1000 + number, "position": position, "metric": figure.metric,
+            "evaluation_set": figure.evaluation_set, "sha256": figure.sha256, "value": figure.value,
+        }  # fmt: skip
+
+
+def build(data: Path, modules: int) -> float:
+    """Make a registry and return the seconds that it took."""
+    began = time.perf_counter()
+    app = create_app(Settings(data=data))
+    services = app.state.services
+    services.accounts.create_first_admin()
+    with services.module_search._database.write() as session:
+        fill(session, modules)
+    services.module_search._database.close()
+    return time.perf_counter() - began
+
+
+def processor_ms(pid: int) -> float:
+    """Milliseconds that the threads of a process have run."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
+
+
+def measure(server: Server, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Milliseconds of every kind, in turns: on the clock, and of the server's processor."""
+    spent: dict[str, list[tuple[float, float]]] = {}
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        for round_number in range(WARM + rounds):
+            draw = random.Random(round_number)  # noqa: S311 (a benchmark)
+            for kind in (Kind("GET /health", lambda _: []), *KINDS):
+                path = "/health" if kind.name == "GET /health" else "/api/petapter/v1/modules"
+                query = kind.draw(draw)
+                ran, began = processor_ms(server.process.pid), time.perf_counter()
+                answer = client.get(path, params=query)
+                took = (time.perf_counter() - began) * 1000
+                ran = processor_ms(server.process.pid) - ran
+                if answer.status_code != httpx.codes.OK:
+                    raise RuntimeError(f"{kind.name}: {answer.text}")
+                if round_number >= WARM:
+                    spent.setdefault(kind.name, []).append((took, ran))
+    return spent
+
+
+def middle_and_high(times: tuple[float, ...]) -> tuple[float, float]:
+    """p50 and p95."""
+    return statistics.median(times), statistics.quantiles(times, n=20)[-1]
+
+
+def explain(data: Path) -> None:
+    """Print the plan of every statement of one query of each kind."""
+    app = create_app(Settings(data=data))
+    services = app.state.services
+    plain = sqlite3.connect(data / "registry.sqlite")
+    seen: list[tuple[str, Any]] = []
+    engine = services.module_search._database._engine
+    event.listen(engine, "before_cursor_execute", lambda *a: seen.append((a[2], a[3])))
+    for kind in KINDS:
+        query = kind.draw(random.Random(3))  # noqa: S311 (a benchmark)
+        seen.clear()
+        services.module_search.search(services.access.authenticate(None), question_of(query))
+        print(f"\n{kind.name}: {query}")
+        for statement, values in seen:
+            if statement.startswith("SELECT module_index"):
+                for row in plain.execute(f"EXPLAIN QUERY PLAN {statement}", values):
+                    print("   ", row[3])
+    plain.close()
+    services.module_search._database.close()
+
+
+def question_of(query: list[tuple[str, str]]) -> ModuleQuestion:
+    """The same question without HTTP."""
+
+    def several(name: str) -> tuple[str, ...]:
+        return tuple(value for key, value in query if key == name)
+
+    single = dict(query)
+    return ModuleQuestion(
+        text=single.get("text", ""), labels=several("label"), label_mode=single.get("labels", "superset"),  # type: ignore[arg-type]
+        properties=tuple((key, value) for key, value in query if key in {"language", "backbone"}),
+        fingerprints=tuple((key, value) for key, value in query if key == "weights"),
+        bounds=tuple(map(MetricBound.parse, several("where"))), order=single.get("sort", "updated"),  # type: ignore[arg-type]
+        facets=several("facet"),
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Run and print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--modules", type=int, nargs="+", default=[1_000, 100_000])
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--explain", action="store_true")
+    options = parser.parse_args()
+    for modules in options.modules:
+        with tempfile.TemporaryDirectory(prefix="petapter-search-") as scratch:
+            data = Path(scratch) / "data"
+            seconds = build(data, modules)
+            size = (data / "registry.sqlite").stat().st_size / 2**20
+            with serving(data) as server:
+                spent = measure(server, options.rounds)
+            goal = GOALS_MS.get(modules)
+            print(f"\n## {modules:,} modules\n\nFilled in {seconds:.0f} s; the database has {size:.0f} MiB.", end=" ")
+            print(f"Aim: p95 of {goal} ms.\n" if goal else "\n")
+            print("| query | p50 ms | p95 ms | server's processor p50 ms | p95 ms |\n|---|---|---|---|---|")
+            for name, pairs in spent.items():
+                cells = [f"{figure:.1f}" for times in zip(*pairs, strict=True) for figure in middle_and_high(times)]
+                print(f"| {name} | {' | '.join(cells)} |", flush=True)
+            if options.explain:
+                explain(data)
+
+
+if __name__ == "__main__":
+    main()
