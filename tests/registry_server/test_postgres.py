@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import ProgrammingError
 
 from petapter_registry_server.app import create_app
@@ -82,6 +82,21 @@ def _await_a_waiting_writer(database: Database) -> None:
         while connection.exec_driver_sql(question).scalar() == 0:
             assert time.monotonic() < deadline, "nobody waits for the lock"
             time.sleep(0.01)
+
+
+def test_writers_of_several_processes_each_see_the_one_before(url: str) -> None:
+    databases = [Database(PostgreSQL(url, connections=2)) for _ in range(4)]
+
+    def add_next(number: int) -> None:
+        with databases[number % 4].write() as session:
+            add_user(session, f"user-{session.scalar(select(func.count(User.id)))}")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(add_next, range(40)))
+    with databases[0].read() as session:
+        assert set(session.scalars(select(User.name))) == {f"user-{number}" for number in range(40)}
+    for database in databases:
+        database.close()
 
 
 def test_write_that_waits_too_long_is_503_with_retry_after(cluster: Cluster, url: str, tmp_path: Path) -> None:
