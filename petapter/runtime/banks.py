@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from petapter.adapters import adapted_modules, layer_number, scales_input, tensor_shapes
 from petapter.runtime.packed import running
 from petapter.runtime.plan import Span
-from petapter.runtime.products import grouped_product
+from petapter.runtime.products import Groups, grouped_product
 from petapter_schemas.adapter_files import PEFT_PREFIX
 from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.errors import TensorFileError
@@ -119,16 +119,13 @@ class Bank:
         if self._rows.pop(module, None) is not None:
             self._laid = None
 
-    def activate(self, span: Span, device: torch.device, *, whole: bool = False) -> "Active":
+    def activate(self, span: Span, groups: Groups, *, whole: bool = False) -> "Active":
         """The bank as it acts in a pass: on a span of one or more modules, or, of a single one, on whatever is read."""
         if self._laid is None or self._laid[0] != span.modules:
             rows = [self._rows[module] for module in span.modules]
             self._laid = (span.modules, rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows))
-        ends = torch.tensor(span.ends, dtype=torch.int32)
-        counts = ends.diff(prepend=ends.new_zeros(1))
-        row_of = torch.repeat_interleave(torch.arange(len(counts)), counts)  # [T']
         tokens = slice(0, sys.maxsize) if whole else slice(span.start, span.stop)
-        return Active(self, self._laid[1], tokens, ends.to(device), row_of.to(device))
+        return Active(self, self._laid[1], tokens, groups)
 
     def _column(self, key: str, shape: tuple[int, ...]) -> _Column:
         self._columns[key] = column = _Column(self._width, shape)
@@ -144,15 +141,13 @@ class Active:
         bank: The bank.
         rows: Of the modules that occur, [K, P].
         span: Their tokens.
-        ends: By module, where its tokens end in the span, int32 [K].
-        row_of: By token of the span, which row it takes, [T'].
+        groups: These, by module.
     """
 
     bank: Bank
     rows: Tensor
     span: slice
-    ends: Tensor
-    row_of: Tensor
+    groups: Groups
 
     def before(self, path: str, hidden: Tensor) -> Tensor:
         """What a module of the model is to read of hidden states [T, F]."""
@@ -194,7 +189,7 @@ class Active:
 
     def _product(self, read: Tensor, place: _Place, index: int) -> Tensor:
         """Tokens [T', F] by their module's weight [G, F], [T', G]."""
-        return grouped_product(read, self._tensor(place, index).transpose(1, 2), self.ends)
+        return grouped_product(read, self._tensor(place, index).transpose(1, 2), self.groups)
 
     def _add_product(self, to: Tensor, read: Tensor, place: _Place, index: int) -> None:
         """Add such a product in place."""
@@ -202,12 +197,12 @@ class Active:
         if len(weights) == 1:
             to.addmm_(read, weights[0])
         else:
-            to += grouped_product(read, weights, self.ends)
+            to += grouped_product(read, weights, self.groups)
 
     def _by_token(self, place: _Place, index: int) -> Tensor:
         """Vectors of a place by token, [T', F]; of one module alone [F]."""
         vectors = self._tensor(place, index).flatten(1)
-        return vectors[0] if len(vectors) == 1 else vectors.index_select(0, self.row_of)
+        return vectors[0] if len(vectors) == 1 else vectors.index_select(0, self.groups.row_of)
 
 
 class Places:

@@ -1,4 +1,4 @@
-"""The heads of many modules at once: g of all masks, then one grouped product for all rows of scores.
+"""Heads in the form in which many run at once: how each reads masks and pools, and what it makes of them.
 
 A head's score is linear in what it reads: with label-word rows r, a label map A, words w and M masks,
 
@@ -8,17 +8,13 @@ so that per pattern one matrix V [L, F] and one vector d [L] hold all of it, F =
 when a module is loaded. Heads whose dense layer and norm are the backbone's own share one copy of them.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from petapter.head import PetHead
-from petapter.runtime.packed import Hidden
-from petapter.runtime.plan import Pack
-from petapter.runtime.products import ends_of, grouped_product
 from petapter.task import EncodedText
 
 
@@ -119,111 +115,3 @@ def _scorer(head: PetHead, pattern: int, masks: int) -> Scorer:
         bias += head.label_bias[pattern].double()
     weight = torch.cat([at_masks.flatten(1), pools], dim=1)  # [L, F]
     return Scorer(weight.T.float().contiguous(), bias.float())
-
-
-def label_logits(
-    heads: Mapping[int, LoadedHead], pack: Pack, encoded: Sequence[EncodedText], hidden: Hidden, labels: int
-) -> Tensor:
-    """Label logits of a pass by place, [N, labels]; minus infinity where a module has fewer labels.
-
-    Args:
-        heads: By module number.
-        pack: What ran.
-        encoded: All encodings that were planned.
-        hidden: What came of it.
-        labels: Of the module with the most.
-    """
-    logits = torch.full((len(pack.order), labels), -torch.inf, device=hidden.last.device)
-    g_of = _features(heads, pack, encoded, hidden)
-    pools_of = _pools(heads, pack, encoded, hidden)
-    alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for number, group in enumerate(pack.groups):
-        head = heads[group.module]
-        alike[head.features is None, head.pool_layers, len(head.scorers[group.pattern].weight)].append(number)
-    for numbers in alike.values():
-        groups = [pack.groups[number] for number in numbers]
-        head = heads[groups[0].module]
-        places = [place for group in groups for place in range(group.first, group.last)]
-        blocks = [g_of[number] for number in numbers] if head.features is not None else []
-        read = [torch.cat(blocks)] if blocks else []
-        if head.pool_layers:
-            read.append(torch.cat([pools_of[number] for number in numbers]))
-        scorers = [heads[group.module].scorers[group.pattern] for group in groups]
-        counts = [group.last - group.first for group in groups]
-        said = _scores(torch.cat(read, dim=1), scorers, counts)
-        logits[torch.tensor(places, device=logits.device), : said.shape[1]] = said
-    return logits
-
-
-def _scores(read: Tensor, scorers: Sequence[Scorer], counts: Sequence[int]) -> Tensor:
-    """Scores of rows [N, F], so many per scorer; minus infinity beyond a scorer's labels."""
-    most = max(len(scorer.bias) for scorer in scorers)
-    biases = torch.stack([_widened(s.bias, most, -torch.inf) for s in scorers])
-    repeats = torch.tensor(counts)
-    by_row = biases.index_select(0, torch.repeat_interleave(torch.arange(len(counts)), repeats).to(read.device))
-    weights = torch.stack([_widened(s.weight, most, 0.0) for s in scorers])  # [K, F, L]
-    return grouped_product(read, weights, ends_of(repeats).to(read.device)) + by_row
-
-
-def _widened(values: Tensor, most: int, by: float) -> Tensor:
-    """Values [..., L] up to so many labels."""
-    more = most - values.shape[-1]
-    return nn.functional.pad(values, (0, more), value=by) if more else values
-
-
-def _features(
-    heads: Mapping[int, LoadedHead], pack: Pack, encoded: Sequence[EncodedText], hidden: Hidden
-) -> dict[int, Tensor]:
-    """G at the masks, by group, [n, M * E]; of groups that share how they read, at once."""
-    alike: dict[int, list[int]] = defaultdict(list)
-    for number, group in enumerate(pack.groups):
-        if heads[group.module].features is not None:
-            alike[id(heads[group.module].features)].append(number)
-    found: dict[int, Tensor] = {}
-    for numbers in alike.values():
-        groups = [pack.groups[number] for number in numbers]
-        features = heads[groups[0].module].features
-        tokens = [
-            pack.starts[place] + position
-            for group in groups
-            for place in range(group.first, group.last)
-            for position in encoded[pack.order[place]].mask_positions
-        ]
-        if features is None:  # not of these groups
-            continue
-        read = features(hidden.at(tokens))  # [sum of n M, E]
-        counts = [(group.last - group.first) * heads[group.module].masks[group.pattern] for group in groups]
-        for number, group, part in zip(numbers, groups, read.split(counts), strict=True):
-            found[number] = part.reshape(group.last - group.first, -1)
-    return found
-
-
-def _pools(
-    heads: Mapping[int, LoadedHead], pack: Pack, encoded: Sequence[EncodedText], hidden: Hidden
-) -> dict[int, Tensor]:
-    """Pools by group that reads any, [n, P * H]: sums over the texts' own tokens, scaled to length 1."""
-    found: dict[int, Tensor] = {}
-    wanted: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for number, group in enumerate(pack.groups):
-        if heads[group.module].pool_layers:
-            wanted[heads[group.module].pool_layers].append(number)
-    for layers, numbers in wanted.items():
-        groups = [pack.groups[number] for number in numbers]
-        places = [place for group in groups for place in range(group.first, group.last)]
-        tokens: list[int] = []
-        rows: list[int] = []
-        for row, place in enumerate(places):
-            positions = encoded[pack.order[place]].text_positions
-            tokens += [pack.starts[place] + position for position in positions]
-            rows += [row] * len(positions)
-        row_of = torch.tensor(rows, device=hidden.last.device, dtype=torch.int64)
-        sums = [
-            torch.zeros(len(places), hidden.last.shape[1], device=row_of.device).index_add_(
-                0, row_of, hidden.at(tokens, layer)
-            )
-            for layer in layers
-        ]
-        pools = nn.functional.normalize(torch.stack(sums, dim=1), dim=-1).flatten(1)  # [N, P * H]
-        counts = [group.last - group.first for group in groups]
-        found |= dict(zip(numbers, pools.split(counts), strict=True))
-    return found

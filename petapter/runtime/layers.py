@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
-from petapter.runtime.packed import Narrow, Running, as_running, attend, running
+from petapter.runtime.attention import attend
+from petapter.runtime.packed import Narrow, Running, as_running, running
 
 _Forward = Callable[..., Any]
 _Narrowed = Callable[..., Tensor]
@@ -136,7 +137,7 @@ def _modernbert(
     queries, keys = apply_rotary_pos_emb(queries, keys, *position_embeddings, unsqueeze_dim=1)
     queries = queries.index_select(2, narrow.read)
     chosen = hidden.index_select(1, narrow.read)
-    context = attend(queries, keys, values, asking=narrow.running.buckets, asked=now.buckets)
+    context = attend(queries, keys, values, asking=narrow.running.texts, asked=now.texts)
     running.set(narrow.running)  # until the pass ends: a norm follows the layers
     attended = chosen + own.out_drop(own.Wo(context.flatten(-2)))
     result: Tensor = attended + layer.mlp(layer.mlp_norm(attended))
@@ -189,7 +190,7 @@ def _attended(projections: Sequence[nn.Module], hidden: Tensor, now: Running, na
         queries = query(chosen)
     heads = narrow.heads
     states = [states.unflatten(-1, (heads, -1)).transpose(1, 2) for states in (queries, keys, values)]
-    context = attend(*states, asking=narrow.running.buckets, asked=now.buckets)
+    context = attend(*states, asking=narrow.running.texts, asked=now.texts)
     return chosen, context.flatten(-2)
 
 

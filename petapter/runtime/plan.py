@@ -63,6 +63,11 @@ class Span:
         """Behind the last token."""
         return self.start + self.ends[-1]
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Tokens by module."""
+        return tuple(end - before for before, end in zip((0, *self.ends), self.ends, strict=False))
+
 
 @dataclass(frozen=True)
 class Group:

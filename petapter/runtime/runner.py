@@ -1,7 +1,7 @@
 """The weights of modules beside their backbone, and the passes through all of it."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -9,17 +9,18 @@ from torch import Tensor
 from petapter.adapters import Claim, check_places
 from petapter.backbone import Backbone
 from petapter.head import restore_head
+from petapter.runtime.arrays import Arrays, Here, Sent
 from petapter.runtime.banks import Active, Bank, Form, Places, form_of
-from petapter.runtime.heads import Features, LoadedHead, features_of, label_logits, load_head
+from petapter.runtime.heads import Features, LoadedHead, features_of, load_head
 from petapter.runtime.layers import Layers, read_tokens
-from petapter.runtime.packed import Read, is_packable, run_pack
+from petapter.runtime.packed import Acting, Read, is_packable, prepare_pack, run_pack
 from petapter.runtime.plan import Pack, Span, plan, spans_of
+from petapter.runtime.products import groups_of
+from petapter.runtime.scores import Ran, label_logits, plan_heads
+from petapter.runtime.ways import ways_of
 from petapter.runtime.work import Work
 from petapter.trained import TrainedModule
 from petapter_schemas.errors import BackboneError
-
-TOKENS_PER_PASS = 4096
-"""Tokens per pass through the backbone: enough to fill two cores, small enough for a laptop's memory."""
 
 _MOST_READ = 0.8
 """Share of the tokens up to which the last layer leaves the others out: to pick them costs a little too."""
@@ -48,6 +49,7 @@ class Runner:
         self._heads: dict[int, LoadedHead] = {}
         self._own_features: Features | None = None
         self._like = torch.empty(0, dtype=backbone.dtype, device=backbone.device)
+        self._ways = ways_of(backbone.device, backbone.dtype, backbone.model)
 
     def bring(self, number: int, module: TrainedModule) -> int:
         """Put a module's weights on the device; how many bytes they take there.
@@ -109,14 +111,15 @@ class Runner:
             BackboneError: The device has no memory for a single text.
         """
         self._claim.renew()
-        logits = torch.full((len(work.items), work.labels), -torch.inf)
         apart = not is_packable(self._backbone)
-        packs = [(pack, TOKENS_PER_PASS) for pack in reversed(plan(work.items, TOKENS_PER_PASS, apart=apart))]
+        logits = torch.full((len(work.items), work.labels), -torch.inf, device=self._backbone.device)
+        most = self._ways.tokens
+        packs = [(pack, most) for pack in reversed(plan(work.items, most, apart=apart))]
         while packs:
             pack, limit = packs.pop()
             before_pass({group.module for group in pack.groups})
             try:
-                said = self._run_pass(work, pack, whole=apart)
+                self._run_pass(work, pack, logits)
             except torch.OutOfMemoryError as error:
                 if len(pack.order) == 1:
                     raise BackboneError(_NO_MEMORY.format(tokens=pack.tokens)) from error
@@ -124,16 +127,21 @@ class Runner:
                 half = min(limit, pack.tokens) // 2
                 logger.warning("the device is out of memory for %d tokens: going on with %d", pack.tokens, half)
                 packs += [(part, half) for part in reversed(plan(work.items, half, apart=apart, only=pack.order))]
-            else:
-                logits[list(pack.order)] = said.float().cpu()
-        return logits
+        return logits.cpu()  # nothing waited for the device until here
 
-    def _run_pass(self, work: Work, pack: Pack, *, whole: bool) -> Tensor:
-        """Label logits of a pass by place; banks act on spans, or, of a single module, on whatever is read."""
+    def _run_pass(self, work: Work, pack: Pack, logits: Tensor) -> None:
+        """Write the label logits of a pass; all of it is laid out on the host, sent, and only then begun."""
+        arrays = Sent(self._backbone.device) if self._ways.sends else Here()
         pooled = frozenset(layer for group in pack.groups for layer in self._heads[group.module].pool_layers)
-        active = self._active(pack.spans, whole=whole)
-        hidden = run_pack(self._backbone, work.encoded, pack, active, pooled, self._read(work, pack, self._heads))
-        return label_logits(self._heads, pack, work.encoded, hidden, work.labels)
+        read = self._read(work, pack, arrays)
+        active = self._active(pack.spans, arrays, whole=not is_packable(self._backbone))
+        prepared = prepare_pack(self._backbone, work.encoded, pack, Acting(active, read), arrays, self._ways)
+        ran = Ran(pack, work.encoded, self._backbone.layers, read)
+        heads = plan_heads(self._heads, ran, work.labels, arrays, grouped=self._ways.grouped_heads)
+        items = arrays.put(pack.order)
+        arrays.send()
+        hidden = run_pack(self._backbone, prepared, pooled)
+        logits.index_copy_(0, items, label_logits(heads, hidden))
 
     def close(self) -> None:
         """Forget everything and give the model back."""
@@ -155,15 +163,20 @@ class Runner:
             shared = self._own_features = self._own_features or features_of(head)
         return load_head(head, [pattern.masks for pattern in module.task.patterns], shared)
 
-    def _active(self, spans: Iterable[Span], *, whole: bool = False) -> tuple[Active, ...]:
-        return tuple(self._banks[span.bank].activate(span, self._backbone.device, whole=whole) for span in spans)
+    def _active(self, spans: Iterable[Span], arrays: Arrays, *, whole: bool = False) -> tuple[Active, ...]:
+        """Banks that act on spans or, of a single module, on whatever is read."""
+        grouped = self._ways.grouped
+        return tuple(
+            self._banks[span.bank].activate(span, groups_of(span.counts, arrays, grouped=grouped), whole=whole)
+            for span in spans
+        )
 
-    def _read(self, work: Work, pack: Pack, heads: Mapping[int, LoadedHead]) -> Read | None:
+    def _read(self, work: Work, pack: Pack, arrays: Arrays) -> Read | None:
         """What the last layer is to be narrowed to; None if it cannot be, or if little would be left out."""
         if not self._layers.can_narrow:
             return None
         positions = [
-            heads[group.module].reads(work.encoded[pack.order[place]], self._backbone.layers)
+            self._heads[group.module].reads(work.encoded[pack.order[place]], self._backbone.layers)
             for group in pack.groups
             for place in range(group.first, group.last)
         ]
@@ -171,7 +184,7 @@ class Runner:
         if len(tokens) > _MOST_READ * pack.tokens:
             return None
         spans = spans_of(work.items, pack.order, counts)
-        return Read(tuple(tokens), tuple(counts), self._active(spans))
+        return Read(tuple(tokens), tuple(counts), self._active(spans, arrays))
 
 
 def check_can_run(alias: str, module: TrainedModule) -> None:

@@ -34,16 +34,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from petapter import Backbone, Engine, TrainedModule, TrainingOptions, train
 from petapter.adapters import AdapterChoice, adapter_spec
 from petapter.runtime import runner
-from petapter.runtime.heads import label_logits
-from petapter.runtime.packed import run_pack
 from petapter.runtime.plan import Item, plan
+from petapter.runtime.scores import Ran
 from petapter.runtime.work import Work
 from petapter.task import EncodedText, pad_batch
+from tests.benchmarks.passes import encode, score, ways
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
 from tests.petapter.tiny_backbones import build_backbone
 
 LOADED = (1, 4, 16, 32, 128, 1000)
-TOKENS_PER_PASS = 4096
 
 
 def backbone_of(layers: int, hidden: int) -> Backbone:
@@ -102,8 +101,8 @@ def work_of(engine: Engine, aliases: Sequence[str], rows: Sequence[EncodedText])
 
 def bare(backbone: Backbone, rows: Sequence[EncodedText]) -> None:
     """The packed backbone alone: no adapter, no head."""
-    for pack in plan([Item(None, 0, 0, len(row.input_ids)) for row in rows], TOKENS_PER_PASS):
-        run_pack(backbone, rows, pack, (), frozenset())
+    for pack in plan([Item(None, 0, 0, len(row.input_ids)) for row in rows], ways(backbone).tokens):
+        encode(backbone, rows, pack)
 
 
 def least(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -230,12 +229,13 @@ def head(rounds: int) -> None:
             engine.load(module_of(backbone, base, number), f"m{number}")
         work = work_of(engine, [f"m{number}" for number in range(16)], rows)
         (pack,) = plan(work.items, 10**6)
-        hidden = run_pack(backbone, rows, pack, (), frozenset())
+        hidden = encode(backbone, rows, pack)
         heads = engine._runner._heads
+        ran = Ran(pack, rows, backbone.layers)
         found = least(
             {
-                "encoder": lambda: run_pack(backbone, rows, pack, (), frozenset()),
-                "heads": lambda: label_logits(heads, pack, rows, hidden, 2),
+                "encoder": lambda: encode(backbone, rows, pack),
+                "heads": lambda: score(heads, ran, hidden),
             },
             rounds,
         )

@@ -73,7 +73,7 @@ def test_pass_that_finds_no_memory_is_halved(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     load_all(engine, modules)
-    whole = runner.run_pack
+    whole = runner.prepare_pack
     tokens: list[int] = []
 
     def small(*given: object) -> object:
@@ -83,7 +83,7 @@ def test_pass_that_finds_no_memory_is_halved(
             raise torch.OutOfMemoryError
         return whole(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runner, "run_pack", small)
+    monkeypatch.setattr(runner, "prepare_pack", small)
     with caplog.at_level("WARNING", logger="petapter"):
         found = engine.predict([(alias, text) for alias in modules for text in inputs(alias)])
     assert_same(found, [answer for alias in modules for answer in alone[alias]])
@@ -93,6 +93,6 @@ def test_pass_that_finds_no_memory_is_halved(
     def none(*_: object) -> object:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(runner, "run_pack", none)
+    monkeypatch.setattr(runner, "prepare_pack", none)
     with pytest.raises(BackboneError, match="out of memory for a single text of 9 tokens"):
         engine.predict([("mood", "a good game")])
