@@ -104,8 +104,9 @@ class Backbone:
                 are taken here if None.
 
         Raises:
-            BackboneError: The directory holds no masked language model that can be used.
+            BackboneError: The directory holds no masked language model that can be used, or there is no such device.
         """
+        place = _usable_device(device)
         _check_files(directory)
         tokenizer = _load_tokenizer(directory)
         model, has_mlm_head = _load_model(directory)
@@ -115,7 +116,7 @@ class Backbone:
                 "they do not belong together"
             )
         fingerprint = Fingerprint(type(model).__name__, *(digests or backbone_digests(directory)))
-        torch.nn.Module.to(model, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.nn.Module.to(model, place)
         torch.nn.Module.to(model.base_model, _PRECISIONS[precision])
         max_tokens = _max_tokens(model, tokenizer)
         return cls(model, tokenizer, fingerprint, repo or directory.name, revision, max_tokens, has_mlm_head)
@@ -247,6 +248,19 @@ _COMPARED = {
 
 def _short(value: object) -> str:
     return value[:12] if isinstance(value, str) else str(value)[:40]
+
+
+def _usable_device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (AssertionError, RuntimeError) as error:  # torch without CUDA raises the first
+        cuda = torch.cuda.device_count()
+        there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(cuda))])
+        raise BackboneError(f"there is no device {name!r} on this machine: take one of {there}") from error
+    return device
 
 
 def _check_files(directory: Path) -> None:

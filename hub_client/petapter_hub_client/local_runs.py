@@ -105,11 +105,13 @@ def shared_backbone(given: str | None, manifests: Sequence[Manifest]) -> Resolve
     return resolve_backbone(backbone.repo, revision=backbone.revision)
 
 
-def load_backbone(resolved: ResolvedBackbone, precision: "Precision" = "float32") -> "Backbone":
-    """Load a backbone's files; `bfloat16` is for answers alone.
+def load_backbone(
+    resolved: ResolvedBackbone, precision: "Precision" = "float32", *, device: str | None = None
+) -> "Backbone":
+    """Load a backbone's files; `bfloat16` is for answers alone, and the device is the first GPU if there is one.
 
     Raises:
-        BackboneError: They hold no masked language model.
+        BackboneError: They hold no masked language model, or this machine has no such device.
     """
     from petapter.backbone import Backbone
 
@@ -117,6 +119,7 @@ def load_backbone(resolved: ResolvedBackbone, precision: "Precision" = "float32"
         resolved.directory,
         repo=resolved.repo,
         revision=resolved.revision,
+        device=device,
         precision=precision,
         digests=resolved.digests,
     )

@@ -59,6 +59,7 @@ class TrainingRun:
     facts: StatedFacts
     held_out: HeldOut | None
     unlabelled: Path | None = None
+    device: str | None = None
 
     def run(self, out: Path, on_step: OnStep) -> Manifest:
         """Train, measure if rows were held out, and write the module directory.
@@ -78,7 +79,7 @@ class TrainingRun:
         held_out = read_examples(self.held_out.file, task) if self.held_out is not None else []
         unlabelled = read_texts(self.unlabelled, task.fields) if self.unlabelled is not None else []
         on_step(0, 1, "(loading the backbone)")
-        backbone = load_backbone(resolve_backbone(self.backbone))
+        backbone = load_backbone(resolve_backbone(self.backbone), device=self.device)
         on_step(0, 1, "(reading the rows)")
         trained = train(
             task,

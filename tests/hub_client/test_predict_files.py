@@ -142,6 +142,7 @@ def test_terminal_shows_rows_and_rows_per_second(
     [
         (("fine", "--output", "a.csv"), "--output goes with --input"),
         (("fine", "--restart"), "are about --output"),
+        (("fine", "--device", "gpu"), "there is no device 'gpu' on this machine"),
         (("--input", "x.parquet"), "give --output"),
         (("--input", "x.csv", "--output", "a.txt"), "must end in .csv"),
         (("--input", "none.csv", "--output", "a.csv"), "none.csv cannot be read"),

@@ -28,6 +28,10 @@ def test_local_ray_gives_the_same_files_and_is_gone_afterwards(
     ("arguments", "cause"),
     [
         (("fine", "--engine", "ray"), "--engine ray answers files"),
+        (
+            ("--input", "x.csv", "--output", "a.csv", "--engine", "ray", "--device", "cpu"),
+            "--device is about --engine local",
+        ),
         (("--input", "x.csv", "--output", "a.csv", "--ray-workers", "2"), "are about --engine ray"),
         (("--input", "x.csv", "--output", "a.csv", "--ray-address", "host:1"), "are about --engine ray"),
         (("--input", "x.csv", "--output", "a.csv", "--engine", "ray", "--ray-address", "ray://h:1"), "HOST:PORT"),

@@ -67,6 +67,7 @@ class Question:
         check: First reproduce golden outputs.
         precision: Of the backbone's layers.
         as_json: Say JSON.
+        device: Where the backbone runs.
     """
 
     texts: Sequence[str]
@@ -79,6 +80,7 @@ class Question:
     check: bool
     precision: "Precision"
     as_json: bool
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,11 @@ class Found:
     modules: "Sequence[LocalModule]"
     find_backbone: "Callable[[], ResolvedBackbone]"
 
-    def load_backbone(self, precision: "Precision") -> "Backbone":
-        """The backbone they share."""
+    def load_backbone(self, question: Question) -> "Backbone":
+        """The backbone they share, on the device and in the precision that are asked for."""
         from petapter_hub_client.local_runs import load_backbone
 
-        return load_backbone(self.find_backbone(), precision)
+        return load_backbone(self.find_backbone(), question.precision, device=question.device)
 
 
 def answer(question: Question, find: Callable[[], Found]) -> None:
@@ -111,6 +113,8 @@ def answer(question: Question, find: Callable[[], Found]) -> None:
         PetapterError: Options do not go together, or anything else prevents an answer.
     """
     question.engine.check(question.output)
+    if question.device is not None and question.engine.name == "ray":
+        raise InputError("--device is about --engine local: Ray gives its workers their devices")
     if question.output is not None:
         if question.texts or question.input is None:
             raise InputError("--output goes with --input FILE and without texts: give one file")
@@ -127,7 +131,7 @@ def _answer_texts(question: Question, find: Callable[[], Found]) -> None:
     with progress("predicting"):
         found = find()
         texts = _texts(question, found.modules)
-        answers = predict_all(found.load_backbone(question.precision), found.modules, texts, check=question.check)
+        answers = predict_all(found.load_backbone(question), found.modules, texts, check=question.check)
     _warn_of_cut_texts(sum(map(_is_cut, answers)), len(answers), "lost_tokens in --json")
     if question.as_json:
         say_json([_json(given, answer) for given, answer in zip(texts, answers, strict=True)])
@@ -146,8 +150,7 @@ def _answer_file(question: Question, source: Path, target: Path, find: Callable[
         run = _file_run(question, source, target, found.modules)
         shown = _shown(on_step)
         if cluster is None:
-            backbone = found.load_backbone(question.precision)
-            report = predict_file(backbone, found.modules, run, shown, check=question.check)
+            report = predict_file(found.load_backbone(question), found.modules, run, shown, check=question.check)
         else:
             module_set = ray_module_set(found.find_backbone(), found.modules, question.precision, check=question.check)
             report = predict_file_on_ray(module_set, run, cluster, shown)

@@ -6,15 +6,16 @@ from typing import Annotated
 import typer
 
 from petapter_hub_client.commands.figures import show_figures, show_reliability
-from petapter_hub_client.commands.options import BackboneOption, DataArgument, JsonOption, prepare_torch
+from petapter_hub_client.commands.options import BackboneOption, DataArgument, DeviceOption, JsonOption, prepare_torch
 from petapter_hub_client.output import hush_huggingface, progress, say_json
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 (a command's options)
     module: Annotated[str, typer.Argument(metavar="MODULE", help="A module directory or a reference.")],
     data: DataArgument,
     *,
     backbone: BackboneOption = None,
+    device: DeviceOption = None,
     set_name: Annotated[str | None, typer.Option(help="Name of the rows. Default: the file's name.")] = None,
     split: Annotated[str, typer.Option(help="Which part of the data set the rows are.")] = "test",
     as_json: JsonOption = False,
@@ -28,7 +29,7 @@ def evaluate(
     with progress("evaluating"):
         (located,) = locate_modules([module])
         examples = read_examples(data, located.manifest.task)
-        loaded = load_backbone(shared_backbone(backbone, [located.manifest]))
+        loaded = load_backbone(shared_backbone(backbone, [located.manifest]), device=device)
         figures = measure(loaded, located.directory, examples, name=set_name or data.stem, split=split)
     if as_json:
         say_json([figure.model_dump(mode="json") for figure in figures])

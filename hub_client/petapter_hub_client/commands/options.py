@@ -14,6 +14,10 @@ BackboneOption = Annotated[
     str | None,
     typer.Option("--backbone", help="A Hub id, a local directory, or 'minilm'. Default: the one in the manifest."),
 ]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", help="Where the backbone runs: cpu, cuda, cuda:1. Default: the first GPU, else cpu."),
+]
 DataArgument = Annotated[Path, typer.Argument(metavar="DATA.csv", help="CSV with a header and a column 'label'.")]
 
 # of predict and stack predict

@@ -9,6 +9,7 @@ import typer
 from petapter_hub_client.commands.options import (
     BackboneOption,
     CheckOption,
+    DeviceOption,
     EngineOption,
     InputOption,
     JsonOption,
@@ -37,6 +38,7 @@ def predict(  # noqa: PLR0913 (a command's options)
     overwrite: OverwriteOption = False,
     restart: RestartOption = False,
     backbone: BackboneOption = None,
+    device: DeviceOption = None,
     check: CheckOption = False,
     precision: PrecisionOption = "float32",
     engine: EngineOption = "local",
@@ -60,6 +62,7 @@ def predict(  # noqa: PLR0913 (a command's options)
         check=check,
         precision=precision,
         as_json=as_json,
+        device=device,
     )
     answer(question, lambda: _find(module, backbone))
 

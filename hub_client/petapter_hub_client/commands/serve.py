@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from petapter_hub_client.commands.options import BackboneOption, JsonOption, PrecisionOption, prepare_torch
+from petapter_hub_client.commands.options import (
+    BackboneOption,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    prepare_torch,
+)
 from petapter_hub_client.output import hush_huggingface, note, say, say_json, warn
 from petapter_schemas.errors import PetapterError
 
@@ -40,6 +46,7 @@ def serve(  # noqa: PLR0913 (a command's options)
         typer.Option("--module-bytes", min=0, help="Bytes of modules on the device; the others wait in host memory."),
     ] = None,
     precision: PrecisionOption = "float32",
+    device: DeviceOption = None,
     check: Annotated[bool, typer.Option("--check", help="Modules must reproduce their golden outputs.")] = False,
     admin_token_file: Annotated[
         Path | None,
@@ -62,7 +69,7 @@ def serve(  # noqa: PLR0913 (a command's options)
     from petapter_hub_client.serving.process import listen
     from petapter_hub_client.serving.process import serve as run
 
-    wanted = Wanted(tuple(module or ()), backbone, stack, precision)
+    wanted = Wanted(tuple(module or ()), backbone, stack, precision, device)
     tokens = _tokens(admin_token_file, predict_token_file)
     options = ServeOptions(
         batches=BatchLimits(texts=batch, waiting=queue),

@@ -10,6 +10,7 @@ import typer
 
 from petapter_hub_client.commands.options import (
     CheckOption,
+    DeviceOption,
     EngineOption,
     InputOption,
     JsonOption,
@@ -113,6 +114,7 @@ def predict(  # noqa: PLR0913 (a command's options)
     keep_columns: KeepColumnsOption = "",
     overwrite: OverwriteOption = False,
     restart: RestartOption = False,
+    device: DeviceOption = None,
     check: CheckOption = False,
     precision: PrecisionOption = "float32",
     engine: EngineOption = "local",
@@ -137,6 +139,7 @@ def predict(  # noqa: PLR0913 (a command's options)
         check=check,
         precision=precision,
         as_json=as_json,
+        device=device,
     )
     answer(question, lambda: _find(stack))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from petapter_hub_client.commands.figures import show_figures
-from petapter_hub_client.commands.options import DataArgument, JsonOption, prepare_torch
+from petapter_hub_client.commands.options import DataArgument, DeviceOption, JsonOption, prepare_torch
 from petapter_hub_client.output import hush_huggingface, progress, say, say_facts, say_json, size_text
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def train(  # noqa: PLR0913 (a command's options)
         typer.Option("--label", metavar="NAME=word,word", help="A label and its words; repeat for each label."),
     ] = None,
     backbone: Annotated[str, typer.Option(help="A Hub id, a local directory, or 'minilm'.")] = "minilm",
+    device: DeviceOption = None,
     name: Annotated[str | None, typer.Option(help="The module's name. Default: the name of DIR.")] = None,
     version: Annotated[str, typer.Option(metavar="X.Y.Z", help="The module's version.")] = "0.1.0",
     description: Annotated[str, typer.Option(help="One or two sentences for the model card.")] = "",
@@ -130,6 +131,7 @@ def train(  # noqa: PLR0913 (a command's options)
         ),
         held_out=None if test is None else HeldOut(test, test_name or test.stem),
         unlabelled=unlabelled,
+        device=device,
     )
     with progress("training") as on_step:
         manifest = run.run(out, on_step)

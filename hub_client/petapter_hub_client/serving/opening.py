@@ -20,12 +20,14 @@ class Wanted:
 
     Attributes:
         precision: Of the backbone's layers.
+        device: Where it runs.
     """
 
     modules: Sequence[str] = ()
     backbone: str | None = None
     stack: Path | None = None
     precision: Precision = "float32"
+    device: str | None = None
 
     def __post_init__(self) -> None:
         if self.stack is not None and (self.modules or self.backbone):
@@ -44,13 +46,13 @@ def open_wanted(wanted: Wanted) -> Opened:
     """
     if wanted.stack is not None:
         stack = open_stack(wanted.stack)
-        return Opened(load_backbone(stack.backbone, wanted.precision), stack.modules)
+        return Opened(load_backbone(stack.backbone, wanted.precision, device=wanted.device), stack.modules)
     modules = [_named(name) for name in wanted.modules]
     aliases = [module.alias for module in modules]
     if twice := sorted({alias for alias in aliases if aliases.count(alias) > 1}):
         raise InputError(f"two modules would answer to {twice[0]!r}: give them aliases in a stack.yaml")
     backbone = shared_backbone(wanted.backbone, [module.manifest for module in modules])
-    return Opened(load_backbone(backbone, wanted.precision), modules)
+    return Opened(load_backbone(backbone, wanted.precision, device=wanted.device), modules)
 
 
 def _named(name: str) -> StackModule:
