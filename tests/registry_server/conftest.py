@@ -95,6 +95,18 @@ class Registry:
     def data(self) -> Path:
         return self.settings.data
 
+    @property
+    def place(self) -> list[str]:
+        """The options by which console commands find it."""
+        url = self.settings.database
+        return ["--data", str(self.data), *([] if url is None else ["--database", url.get_secret_value()])]
+
+    def change(self, *statements: str) -> None:
+        """Change rows behind the registry's back, on either kind of database."""
+        with self.app.state.database.write() as session:
+            for statement in statements:
+                session.execute(text(statement))
+
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What the database answers to a question that both kinds of database understand."""
         with self.app.state.database.read() as session:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,15 @@ from petapter_registry_server.storage.digest_names import blob_name
 from petapter_registry_server.storage.objects import ObjectBlobStore
 from petapter_schemas.digests import sha256_bytes
 from tests.registry_process import run
-from tests.registry_server.conftest import Caller, Registry, running
+from tests.registry_server.conftest import Caller, NewDatabase, Registry, running
 from tests.registry_server.module_bytes import module_files
 from tests.registry_server.s3_server import S3Server, s3_server
+
+
+@pytest.fixture(scope="session")
+def new_database() -> NewDatabase:
+    """These commands are for a registry in one directory."""
+    return nullcontext
 
 
 def backed_up(registry: Registry, target: Path) -> Path:

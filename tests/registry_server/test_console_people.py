@@ -1,7 +1,5 @@
 """The console commands for users and organisations, in process."""
 
-from pathlib import Path
-
 import pytest
 from typer.testing import CliRunner
 
@@ -9,37 +7,37 @@ from petapter_registry_server.cli import app, main
 from tests.registry_server.conftest import Caller, Registry
 
 
-def console(data: Path, *words: str) -> list[str]:
-    done = CliRunner().invoke(app, [*words, "--data", str(data)], catch_exceptions=False)
+def console(registry: Registry, *words: str) -> list[str]:
+    done = CliRunner().invoke(app, [*words, *registry.place], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output.splitlines()
 
 
 def test_users_are_made_listed_disabled_and_enabled(registry: Registry) -> None:
-    console(registry.data, "user", "create", "ada")
-    console(registry.data, "user", "disable", "ada")
-    assert console(registry.data, "user", "list")[0].split("\t")[::2] == ["admin", "enabled"]
-    assert console(registry.data, "user", "list")[1].split("\t")[2].startswith("disabled ")
-    console(registry.data, "user", "enable", "ada")
-    assert console(registry.data, "user", "list")[1].endswith("enabled")
+    console(registry, "user", "create", "ada")
+    console(registry, "user", "disable", "ada")
+    assert console(registry, "user", "list")[0].split("\t")[::2] == ["admin", "enabled"]
+    assert console(registry, "user", "list")[1].split("\t")[2].startswith("disabled ")
+    console(registry, "user", "enable", "ada")
+    assert console(registry, "user", "list")[1].endswith("enabled")
 
 
 def test_members_are_added_listed_and_removed(registry: Registry) -> None:
     for user in ("ada", "grace"):
-        console(registry.data, "user", "create", user)
-    console(registry.data, "org", "create", "team", "--admin", "ada")
-    console(registry.data, "org", "member", "add", "team", "grace", "--role", "maintain")
+        console(registry, "user", "create", user)
+    console(registry, "org", "create", "team", "--admin", "ada")
+    console(registry, "org", "member", "add", "team", "grace", "--role", "maintain")
     listed = ["ada\tadmin\tenabled", "grace\tmaintain\tenabled"]
-    assert console(registry.data, "org", "list") == ["team"]
-    assert console(registry.data, "org", "member", "list", "team") == listed
-    console(registry.data, "org", "member", "remove", "team", "grace")
-    assert console(registry.data, "org", "member", "list", "team") == listed[:1]
+    assert console(registry, "org", "list") == ["team"]
+    assert console(registry, "org", "member", "list", "team") == listed
+    console(registry, "org", "member", "remove", "team", "grace")
+    assert console(registry, "org", "member", "list", "team") == listed[:1]
 
 
 def test_fine_grained_token_is_made_and_listed(registry: Registry) -> None:
-    made = console(registry.data, "token", "create", "--user", "ada", "--scope", "write", "--pattern", "ada/*")
+    made = console(registry, "token", "create", "--user", "ada", "--scope", "write", "--pattern", "ada/*")
     assert Caller(registry.client, made[0]).create("ada/mine").status_code == 200
-    (line,) = [line for line in console(registry.data, "token", "list") if "\tada\t" in line]
+    (line,) = [line for line in console(registry, "token", "list") if "\tada\t" in line]
     assert line.split("\t")[2] == "write ada/*"
     assert line.split("\t")[4].startswith("valid, used ")
 
@@ -64,7 +62,7 @@ def test_bad_input_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["petapter-registry", *words, "--data", str(registry.data)])
+    monkeypatch.setattr("sys.argv", ["petapter-registry", *words, *registry.place])
     with pytest.raises(SystemExit) as ended:
         main()
     said = capsys.readouterr().err

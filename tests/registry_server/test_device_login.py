@@ -77,7 +77,7 @@ def test_approval_of_an_admin_makes_no_admin(registry: Registry) -> None:
 
 def test_console_approves_for_a_user(registry: Registry, team: Caller) -> None:
     device = begin(registry)
-    words = ["token", "approve", device["user_code"].lower(), "--user", "ada", "--data", str(registry.data)]
+    words = ["token", "approve", device["user_code"].lower(), "--user", "ada", *registry.place]
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
     program = Caller(registry.client, poll(registry, device).json()["access_token"])
     assert program.get("/api/whoami-v2").json()["name"] == "ada"

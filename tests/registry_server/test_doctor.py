@@ -1,7 +1,7 @@
 """The doctor finds what is wrong, names the remedy, and leaves what is right alone."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +16,18 @@ from petapter_registry_server.services import doctor
 from petapter_registry_server.services.doctor import Finding, examine_installation
 from petapter_registry_server.settings import Settings
 from tests.registry_process import run
-from tests.registry_server.conftest import Registry
+from tests.registry_server.conftest import NewDatabase, Registry
 
 MOUNTS = """/dev/vda / ext4 rw 0 0
 server:/export /mnt/team\\040share nfs4 rw 0 0
 /dev/vdb /mnt/team\\040share/local xfs rw 0 0
 """
+
+
+@pytest.fixture(scope="session")
+def new_database() -> NewDatabase:
+    """These commands are for a registry in one directory."""
+    return nullcontext
 
 
 class Usage(NamedTuple):

@@ -25,7 +25,7 @@ def test_looking_and_going_on_after_a_break_are_none(registry: Registry, team: C
 
 
 def test_adapter_without_a_manifest_is_counted_by_its_configuration(registry: Registry, team: Caller) -> None:
-    team.published("team/tickets", {"adapter_config.json": b"{}"})
+    team.published("team/tickets", {"adapter_config.json": b'{"peft_type": "LORA"}'})
     registry.anonymous.get("/team/tickets/resolve/main/adapter_config.json")
     assert downloads(registry) == 1
 
@@ -34,7 +34,7 @@ def test_list_is_sorted_by_downloads_and_paged(registry: Registry, team: Caller)
     wanted = {"team/tickets": 1, "team/b": 3, "team/c": 2, "team/d": 0}
     for repo_id, times in wanted.items():
         team.create(repo_id)
-        team.published(repo_id, {"adapter_config.json": b"{}"})
+        team.published(repo_id, {"adapter_config.json": b'{"peft_type": "LORA"}'})
         for _ in range(times):
             team.get(f"/{repo_id}/resolve/main/adapter_config.json")
     registry.app.state.services.downloads.write()
@@ -45,7 +45,7 @@ def test_list_is_sorted_by_downloads_and_paged(registry: Registry, team: Caller)
 
 
 def test_counts_are_written_down_when_the_server_stops(registry: Registry, team: Caller) -> None:
-    team.published("team/tickets", {"adapter_config.json": b"{}"})
+    team.published("team/tickets", {"adapter_config.json": b'{"peft_type": "LORA"}'})
     team.get("/team/tickets/resolve/main/adapter_config.json")
     registry.app.state.services.downloads.stop()
     with running(registry.settings) as again:

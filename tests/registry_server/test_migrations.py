@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Integer, MetaData, String, func, select
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Float, Integer, MetaData, String, func, select
 from sqlalchemy import Table as SQLTable
 
 from petapter_registry_server.db import schema
@@ -128,6 +128,7 @@ def _value(connection: Connection, column: Column[Any]) -> object:
     for key in column.foreign_keys:
         return connection.scalar(select(key.column).limit(1))  # None where a table refers to itself
     kinds: list[tuple[type, object]] = [
-        (Boolean, True), (BigInteger, 1 << 40), (Integer, 1), (JSON, {"a": ["ä"]}), (String, f"{column.name} ä"),
+        (Boolean, True), (BigInteger, 1 << 40), (Integer, 1), (Float, 0.5), (JSON, {"a": ["ä"]}),
+        (String, f"{column.name} ä"),
     ]  # fmt: skip
     return next(value for kind, value in kinds if isinstance(column.type, kind))

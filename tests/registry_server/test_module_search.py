@@ -1,6 +1,5 @@
 """Search by what verified modules are; one registry for all tests, pushed to once."""
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -219,10 +218,8 @@ def test_cursor_of_another_order_is_refused(team: Caller) -> None:
 def test_index_can_be_made_again_from_nothing(shared_registry: Registry, team: Caller) -> None:
     tables = ("module_facts", "module_index", "module_terms", "module_metrics")
     before = _rows(shared_registry, tables)
-    with sqlite3.connect(shared_registry.data / "registry.sqlite") as database:
-        for table in tables:
-            database.execute(f"delete from {table}")  # noqa: S608 (names of tables)
-        database.execute("insert into module_terms values ('label:wrong', 1, 1)")
+    shared_registry.change(*(f"delete from {table}" for table in tables))  # noqa: S608 (names of tables)
+    shared_registry.change("insert into module_terms values ('label:wrong', 1, 1)")
     database_of = shared_registry.app.state.services.indexing._database
     assert Indexing(database_of, LocalBlobStore(shared_registry.data)).rebuild() == 5
     assert _rows(shared_registry, tables) == before
@@ -230,9 +227,8 @@ def test_index_can_be_made_again_from_nothing(shared_registry: Registry, team: C
 
 def _rows(registry: Registry, tables: tuple[str, ...]) -> dict[str, list[Any]]:
     """All rows but the facts of deleted repositories, which nobody can ask for."""
-    with sqlite3.connect(registry.data / "registry.sqlite") as database:
-        gone = database.execute(
-            "select oid from commits join repositories r on r.id = repository_id where deleted_ms is not null"
-        ).fetchall()
-        rows = {t: database.execute(f"select * from {t}").fetchall() for t in tables}  # noqa: S608 (names of tables)
+    gone = registry.rows(
+        "select oid from commits join repositories r on r.id = repository_id where deleted_ms is not null"
+    )
+    rows = {table: registry.rows(f"select * from {table}") for table in tables}  # noqa: S608 (names of tables)
     return {table: sorted((row for row in found if row[:1] not in gone), key=str) for table, found in rows.items()}

@@ -18,6 +18,7 @@ def test_registry_is_ready(registry: Registry) -> None:
 def test_registry_whose_files_cannot_be_written_is_not_ready(tmp_path: Path) -> None:
     with running(Settings(data=tmp_path / "data")) as registry:
         shutil.rmtree(registry.data / "scratch")
+        (registry.data / "scratch").touch()
         answer = registry.anonymous.get("/readyz")
     assert (answer.status_code, answer.json()["problems"]) == (503, ["files cannot be written"])
 

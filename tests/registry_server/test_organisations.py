@@ -83,7 +83,7 @@ def test_last_admin_cannot_leave_nor_step_down_nor_be_removed(registry: Registry
         registry.admin.call("DELETE", f"{ORGANISATIONS}/team/members/ada"),
     ]
     assert [answer.status_code for answer in answers] == [409] * 3
-    assert "last admin" in answers[0].json()["error"]
+    assert "last admin" in answers[0].json()["detail"]
     set_role(team, "grace", "admin")
     assert team.call("DELETE", f"{ORGANISATIONS}/team/membership").status_code == 200
     assert team.get(f"{ORGANISATIONS}/team/members").status_code == 404
@@ -121,7 +121,7 @@ def test_namespace_of_a_user_has_no_members(registry: Registry) -> None:
 @pytest.mark.parametrize("path", [f"{ORGANISATIONS}/team/members/nobody", f"{GRANTS}/nobody"])
 def test_unknown_user_is_refused(team: Caller, path: str) -> None:
     answer = team.call("PUT", path, json={"role": "write"})
-    assert (answer.status_code, "no user 'nobody'" in answer.json()["error"]) == (404, True)
+    assert (answer.status_code, "no user 'nobody'" in answer.json()["detail"]) == (404, True)
     assert team.call("PUT", path, json={"role": "owner"}).status_code == 400
     assert team.call("DELETE", path).status_code == 404
 

@@ -8,8 +8,8 @@ from starlette.routing import Route
 
 from petapter_registry_server.api import PARTS
 from petapter_registry_server.cli import app
+from petapter_registry_server.commands.upkeep import app as upkeep
 from petapter_registry_server.settings import Settings
-from petapter_registry_server.upkeep_cli import app as upkeep
 
 README = Path("registry_server/README.md").read_text(encoding="utf-8")
 ROUTES = sorted({route.path for part in PARTS for route in part.router.routes if isinstance(route, Route)})
@@ -34,9 +34,10 @@ def test_setting_is_documented(name: str) -> None:
 
 def commands(group: typer.Typer, before: str) -> list[str]:
     own = [f"{before} {command.name or command.callback.__name__}" for command in group.registered_commands]
-    return own + [
-        name for sub in group.registered_groups for name in commands(sub.typer_instance, f"{before} {sub.name}")
+    named = [
+        (sub.typer_instance, f" {sub.name}" if isinstance(sub.name, str) else "") for sub in group.registered_groups
     ]
+    return own + [command for sub, name in named for command in commands(sub, f"{before}{name}")]
 
 
 @pytest.mark.parametrize("command", commands(app, "petapter-registry"))

@@ -1,7 +1,7 @@
 """`petapter-registry reindex`: the whole index again, while no server runs."""
 
-import sqlite3
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ from tests.registry_server.conftest import Caller, Registry
 from tests.registry_server.module_bytes import module_files
 
 
-def reindex(data: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["petapter-registry", "reindex", "--data", str(data)])
+def reindex(place: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["petapter-registry", "reindex", *place])
     with pytest.raises(SystemExit) as ended:
         main()
     return int(ended.value.code or 0)
@@ -23,11 +23,9 @@ def test_reindex_finds_what_was_lost(
     registry: Registry, team: Caller, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     team.published("team/tickets", module_files())
-    with sqlite3.connect(registry.data / "registry.sqlite") as database:
-        database.execute("delete from module_terms")
-        database.execute("delete from module_index")
+    registry.change("delete from module_terms", "delete from module_index")
     assert team.get("/api/petapter/v1/modules").json()["modules"] == []
-    assert (reindex(registry.data, monkeypatch), capsys.readouterr().out) == (0, "search finds 1 modules\n")
+    assert (reindex(registry.place, monkeypatch), capsys.readouterr().out) == (0, "search finds 1 modules\n")
     assert [m["id"] for m in team.get("/api/petapter/v1/modules?label=poor").json()["modules"]] == ["team/tickets"]
 
 
@@ -35,12 +33,12 @@ def test_reindex_beside_a_running_server_is_refused(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with DataDirectory(registry.data).locked():
-        assert reindex(registry.data, monkeypatch) == 1
+        assert reindex(registry.place, monkeypatch) == 1
     assert "already serves" in capsys.readouterr().err
 
 
 def test_reindex_of_no_data_directory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert reindex(tmp_path, monkeypatch) == 1
+    assert reindex(["--data", str(tmp_path)], monkeypatch) == 1
     assert "is no data directory" in capsys.readouterr().err

@@ -104,7 +104,8 @@ COLUMNS = dict(zip(
 CALLERS = tuple(rows(REPOSITORIES))
 
 NATIVE = "/api/petapter/v1"
-GRANTS = f"{NATIVE}/modules/{{namespace}}/{{name}}/grants"
+MODULE = f"{NATIVE}/modules/{{namespace}}/{{name}}"
+GRANTS = f"{MODULE}/grants"
 MEMBERS = f"{NATIVE}/organisations/{{organisation}}/members/{{user}}"
 NEEDED = {
     "repository write": {
@@ -115,10 +116,24 @@ NEEDED = {
         f"POST {MODEL}/branch/{{revision}}",
         f"DELETE {MODEL}/branch/{{revision}}",
         f"POST {MODEL}/tag/{{revision}}",
+        "POST /{namespace}/{name}/info/lfs/objects/batch",
+        "POST /{namespace}/{name}/info/lfs/verify",
+        f"GET {MODEL}/xet-write-token/{{revision}}",
     },
-    "repository maintain": {f"DELETE {MODEL}/tag/{{revision}}"},
+    "repository maintain": {
+        f"DELETE {MODEL}/tag/{{revision}}",
+        f"POST {MODEL}/super-squash/{{revision}}",
+        f"PUT {MODULE}/versions/{{version}}/yank",
+        f"DELETE {MODULE}/versions/{{version}}/yank",
+        f"PUT {MODULE}/channels/{{channel}}",
+        f"DELETE {MODULE}/channels/{{channel}}",
+    },
     "repository admin": {
         "DELETE /api/repos/delete",
+        "POST /api/repos/move",
+        f"GET {MODEL}/user-access-request/{{status}}",
+        f"POST {MODEL}/user-access-request/handle",
+        f"POST {MODEL}/user-access-request/grant",
         f"PUT {MODEL}/settings",
         f"GET {GRANTS}",
         f"PUT {GRANTS}/{{user}}",
@@ -135,7 +150,14 @@ NEEDED = {
         f"POST {NATIVE}/devices/{{code}}/approve",
         f"POST {NATIVE}/devices/{{code}}/deny",
     },
+    "account write": {f"POST {MODEL}/ask-access", "POST /{namespace}/{name}/ask-access"},
     "public write": {"POST /oauth/token", "POST /oauth/device"},
+    "signed write": {
+        "PUT /api/uploads/{signed}",
+        "POST /api/uploads/{signed}",
+        "POST /api/xet/v1/xorbs/default/{xorb_hash}",
+        "POST /api/xet/v1/shards",
+    },
 }
 """What every route needs that needs more than to read."""
 NOT_BY = {f"POST {NATIVE}/devices/{{code}}/approve": ("team-pattern", "public-pattern", "other-pattern")}

@@ -37,7 +37,7 @@ def test_token_of_somebody_else_can_neither_be_seen_nor_revoked(registry: Regist
     stranger = registry.caller("eve")
     (mine,) = [line["id"] for line in stranger.get(TOKENS).json()]
     answer = team.call("DELETE", f"{TOKENS}/{mine}")
-    assert (answer.status_code, answer.json()["error"]) == (400, f"you have no token {mine}")
+    assert (answer.status_code, answer.json()["detail"]) == (400, f"you have no token {mine}")
     assert mine not in {line["id"] for line in team.get(TOKENS).json()}
     assert stranger.get("/api/whoami-v2").status_code == 200
 

@@ -155,7 +155,7 @@ class Access:
 
     def _lead_on(self, session: Session, caller: Caller, repo_id: str) -> None:
         """Tell callers who may read it what a repository is called by now, if it had this name once."""
-        found = former_names.find_former(session, repo_id)
+        found = None if "\0" in repo_id else former_names.find_former(session, repo_id)
         if found is None:
             return
         former, repository = found

@@ -34,6 +34,8 @@ def resolve_revision(session: Session, repository: Repository, revision: str) ->
     Raises:
         RevisionNotFoundError: It names none.
     """
+    if "\0" in revision:
+        raise RevisionNotFoundError(revision)  # PostgreSQL refuses the question
     if revision != MAIN and len(revision) < _OID_LENGTH and "/" not in revision:
         pointed = resolve_channel(session, repository, revision)
         if pointed is not None:

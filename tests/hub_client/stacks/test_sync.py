@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
 
 from petapter_hub_client import open_stack
 from petapter_schemas.errors import StackDriftError
@@ -128,13 +127,14 @@ def test_deleted_module_still_works_where_it_was_fetched(locked: StackFolder, de
     assert locked.run("sync", "--frozen").code == 0
 
 
-def test_tag_that_is_moved_changes_nothing_until_it_is_asked_anew(
-    locked: StackFolder, publish: Publish, registry: Registry, forget: Forget
+def test_channel_that_is_moved_changes_nothing_until_it_is_asked_anew(
+    locked: StackFolder, publish: Publish, lab: Petapter, forget: Forget
 ) -> None:
+    assert lab("channel", "set", f"{locked.published}@v1.0.0", "stable").code == 0
+    locked.edit(f"{locked.published}@v1.0.0", f"{locked.published}@stable")
+    assert locked.run("lock").code == 0
     publish(locked.published, "1.1.0")
-    api = HfApi(endpoint=registry.url, token=registry.token)
-    api.delete_tag(locked.published, tag="v1.0.0")
-    api.create_tag(locked.published, tag="v1.0.0", revision="v1.1.0")
+    assert lab("channel", "set", f"{locked.published}@v1.1.0", "stable").code == 0
     forget()
     ran = locked.run("sync", "--frozen", "--json")
     assert json.loads((cached(ran, "pinned") / "petapter.json").read_text())["version"] == "1.0.0"
