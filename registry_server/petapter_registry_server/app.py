@@ -18,6 +18,7 @@ from petapter_registry_server.failpoints import Reached, nothing
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
+from petapter_registry_server.services.belonging import check_belonging
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.garbage import GarbageCollection
@@ -64,6 +65,7 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     if own_scratch is None:
         blobs.clear_scratch()
     database = open_database(settings)
+    check_belonging(database, blobs)
     services = wire(settings, database, blobs, reached)
     services.indexing.fill()
 

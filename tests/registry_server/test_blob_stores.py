@@ -233,3 +233,11 @@ def test_store_that_ignores_if_none_match_is_refused(
 def test_address_that_is_no_bucket_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(StoreError, match="s3://bucket"):
         create_app(Settings(data=tmp_path, blobs=url))
+
+
+def test_of_many_who_claim_a_store_one_has_it(kept: Kept) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        owners = set(threads.map(kept.store.claim, [f"registry {number}" for number in range(8)]))
+    (owner,) = owners
+    assert kept.store.claim("somebody else") == owner
+    assert list(kept.store.stored()) == []

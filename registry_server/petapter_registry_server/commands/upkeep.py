@@ -13,6 +13,7 @@ from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_registry_server.services.backup import back_up, restore
+from petapter_registry_server.services.belonging import check_belonging
 from petapter_registry_server.services.doctor import examine_installation
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.scrubbing import Damage, Scrubbing
@@ -121,7 +122,9 @@ class _Kept:
 @contextmanager
 def _opened(data: Path, url: str | None, blobs: str | None) -> Iterator[_Kept]:
     with opened_database(data, url) as database:
-        yield _Kept(database, open_store(data, _place_of_blobs(data, blobs)))
+        store = open_store(data, _place_of_blobs(data, blobs))
+        check_belonging(database, store)
+        yield _Kept(database, store)
 
 
 def _place_of_blobs(data: Path, given: str | None) -> str | None:

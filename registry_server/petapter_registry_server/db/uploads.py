@@ -1,4 +1,4 @@
-"""Bytes that reached a repository apart from a commit, blocks of the Xet protocol, and the key that signs addresses."""
+"""Bytes that reached a repository apart from a commit, and blocks of the Xet protocol."""
 
 from collections.abc import Sequence
 
@@ -41,15 +41,6 @@ class Xorb(Table):
     hash: Mapped[str] = mapped_column(primary_key=True, index=True)
     sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
     created_ms: Mapped[int] = mapped_column(BigInteger)
-
-
-class SigningKey(Table):
-    """The key of addresses that need no token, 32 random bytes in hex; all servers of a registry share it."""
-
-    __tablename__ = "signing_keys"
-
-    purpose: Mapped[str] = mapped_column(primary_key=True)
-    key: Mapped[str]
 
 
 def has_content(session: Session, repository_id: int, sha256: str) -> int | None:
@@ -106,17 +97,6 @@ def find_xorbs(session: Session, hash_: str) -> Sequence[tuple[Xorb, Repository]
         .order_by(Xorb.created_ms)
     )
     return [(xorb, repository) for xorb, repository in rows]
-
-
-def read_key(session: Session, purpose: str) -> str | None:
-    """The signing key, if it was made."""
-    found = session.get(SigningKey, purpose)
-    return found.key if found else None
-
-
-def add_key(session: Session, purpose: str, key: str) -> None:
-    """Keep a signing key."""
-    session.add(SigningKey(purpose=purpose, key=key))
 
 
 def expire(session: Session, *, sent_before_ms: int, blocks_before_ms: int) -> None:

@@ -1,12 +1,11 @@
 """Addresses that carry their own permission, for clients that send no token there: signed, bound, and soon expired."""
 
-import secrets
 from dataclasses import asdict, dataclass
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from petapter_registry_server.db import uploads
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.own_values import own_value
 from petapter_registry_server.errors import PermissionDeniedError
 
 _PURPOSE = "uploads"
@@ -62,8 +61,4 @@ class SignedAddresses:
 
 def _key(database: Database) -> str:
     with database.write() as session:
-        key = uploads.read_key(session, _PURPOSE)
-        if key is None:
-            key = secrets.token_hex(32)
-            uploads.add_key(session, _PURPOSE, key)
-    return key
+        return own_value(session, _PURPOSE)

@@ -56,6 +56,9 @@ class BlobShelf(BlobStore, Protocol):
     def clear_scratch(self) -> None:
         """Remove what a killed server left; only the process that holds the data directory may."""
 
+    def claim(self, owner: str) -> str:
+        """Note whose blobs these are, unless that is noted already, and return whose they are."""
+
     def stored(self) -> Iterator[StoredBlob]:
         """All blobs, in no order."""
 

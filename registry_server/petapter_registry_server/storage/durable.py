@@ -43,3 +43,18 @@ def link_or_copy(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, target)
         sync_file(target)
+
+
+def link_unless_taken(source: Path, target: Path) -> None:
+    """Give a file a second name, unless that name is taken; of several who try, one succeeds.
+
+    Where a file system knows no second names, several who try at the same moment may each succeed.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError:
+        if not target.exists():
+            shutil.copyfile(source, target)
+            sync_file(target)

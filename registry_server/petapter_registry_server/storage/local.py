@@ -9,7 +9,13 @@ from typing import BinaryIO
 from petapter_registry_server.failpoints import Reached, nothing
 from petapter_registry_server.storage.blobs import Content, StoredBlob
 from petapter_registry_server.storage.digest_names import blob_name, digest_of
-from petapter_registry_server.storage.durable import link_or_copy, make_durable_directory, sync_directory, sync_file
+from petapter_registry_server.storage.durable import (
+    link_or_copy,
+    link_unless_taken,
+    make_durable_directory,
+    sync_directory,
+    sync_file,
+)
 from petapter_registry_server.storage.scratch import Scratch
 
 _CHUNK_BYTES = 1 << 20
@@ -35,6 +41,19 @@ class LocalBlobStore:
     def clear_scratch(self) -> None:
         """Remove what a killed server left; only the process that holds the data directory may."""
         self._scratch.clear()
+
+    def claim(self, owner: str) -> str:
+        """Note whose blobs these are in `blobs/owner`, unless that is there, and return whose they are."""
+        make_durable_directory(self._blobs, above=self._root)
+        note = self._blobs / "owner"
+        with self.scratch() as directory:
+            ours = directory / "owner"
+            ours.write_text(f"{owner}\n", encoding="ascii")
+            sync_file(ours)
+            if not note.exists():
+                link_unless_taken(ours, note)
+        sync_directory(self._blobs)
+        return note.read_text(encoding="ascii").strip()
 
     def scratch(self) -> AbstractContextManager[Path]:
         """A new empty directory for the files of one request, removed with its content at the end."""

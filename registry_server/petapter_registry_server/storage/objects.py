@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _CHUNK_BYTES = 1 << 20
+_OWNER = "blobs/owner"
 
 
 class ObjectBlobStore:
@@ -37,6 +38,15 @@ class ObjectBlobStore:
     def clear_scratch(self) -> None:
         """Remove what a killed server left; only the process that holds the data directory may."""
         self._scratch.clear()
+
+    def claim(self, owner: str) -> str:
+        """Note whose blobs these are in the object `blobs/owner`, unless that is there, and return whose they are."""
+        with _translated("note whose blobs these are"):
+            try:
+                obstore.put(self._objects, _OWNER, f"{owner}\n".encode("ascii"), mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return bytes(obstore.get(self._objects, _OWNER).bytes()).decode("ascii", "replace").strip()
+        return owner
 
     def scratch(self) -> AbstractContextManager[Path]:
         """A new empty directory for the files of one request, removed with its content at the end."""

@@ -8,6 +8,7 @@ from petapter_registry_server.db import (  # noqa: F401 (their tables join the m
     former_names,
     gates,
     module_tables,
+    own_values,
     people_tables,
     publisher_tables,
     storage_tables,

@@ -67,9 +67,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_xorbs_hash"), "xorbs", ["hash"], unique=False)
     op.create_index(op.f("ix_xorbs_sha256"), "xorbs", ["sha256"], unique=False)
     op.create_table(
-        "signing_keys",
+        "own_values",
         sa.Column("purpose", sa.String(), nullable=False),
-        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("value", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("purpose"),
     )
     op.create_table(

@@ -1,0 +1,24 @@
+"""Whether database and blobs belong together: over the wrong ones garbage collection would delete what others need."""
+
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.own_values import own_value
+from petapter_registry_server.errors import DataDirectoryError
+from petapter_registry_server.storage.blobs import BlobShelf
+
+_PURPOSE = "identity"
+
+
+def check_belonging(database: Database, store: BlobShelf) -> None:
+    """Refuse blobs of another registry; blobs that nobody has claimed are claimed.
+
+    Raises:
+        DataDirectoryError: They are of another one.
+        StoreError: The blob store does not answer.
+    """
+    with database.write() as session:
+        identity = own_value(session, _PURPOSE)
+    if store.claim(identity) != identity:
+        raise DataDirectoryError(
+            f"{database.name} and these blobs belong to two registries: give the database and the blobs that belong "
+            "together, or restore a backup to a new place"
+        )
