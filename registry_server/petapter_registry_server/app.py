@@ -97,6 +97,7 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
     gates = Gates(database, access)
     inline = min(settings.max_inline_bytes, settings.max_file_bytes)
     limits = Limits(settings.max_file_bytes, inline, settings.max_commit_bytes, settings.max_tree_files)
+    uploads = Uploads(database, access, blobs, limits)
     quotas = Quotas(database, Quota(settings.quota_bytes, settings.quota_repositories))
     return Services(
         access=access,
@@ -113,8 +114,8 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
         publishing=Publishing(database, access, blobs, limits, quotas, reached),
         moving=Moving(database, access, quotas),
         downloads=Downloads(database),
-        uploads=Uploads(database, access, blobs, limits),
-        xet=Xet(database, access, blobs, limits),
+        uploads=uploads,
+        xet=Xet(database, access, blobs, limits, uploads),
         signed_addresses=SignedAddresses(database),
         versions=Versions(database, access),
         indexing=Indexing(database, blobs),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from hashlib import sha1, sha256
 from pathlib import Path
@@ -157,6 +158,58 @@ def test_parts_make_the_file_in_any_order(registry: Registry, team: Caller) -> N
     assert put(registry, header["00001"], data[:PART_BYTES]).status_code == 200
     assert registry.anonymous.call("POST", upload["href"], json=complete).status_code == 200
     assert "actions" not in batch(team, wanted(data)).json()["objects"][0]
+
+
+WORDS = b"some words that somebody wrote\n" * 40
+XORB = "0123456789abcdef" * 4
+
+
+def numbers(hexadecimal: str) -> bytes:
+    """A hash as Xet's files hold it."""
+    return b"".join(struct.pack("<Q", int(hexadecimal[at : at + 16], 16)) for at in range(0, 64, 16))
+
+
+def send_shard(caller: Caller, repo_id: str) -> int:
+    """Say that the block XORB makes a file of the repository."""
+    token = caller.get(f"/api/models/{repo_id}/xet-write-token/main").json()["accessToken"]
+    file = struct.pack("<32sIIQ", b"\1" * 32, 1 << 30, 1, 0)
+    segment = struct.pack("<32sIIII", numbers(XORB), 0, len(WORDS), 0, 1)
+    digest = numbers(sha256(WORDS).hexdigest()) + b"\0" * 16
+    shard = b"HFRepoMetaData".ljust(48, b"\0") + file + segment + digest + b"\xff" * 32 + b"\0" * 16
+    headers = {"authorization": f"Bearer {token}"}
+    status: int = caller.client.post("/api/xet/v1/shards", content=shard, headers=headers).status_code
+    return status
+
+
+@pytest.fixture
+def block(team: Caller) -> None:
+    """A block that was sent for `team/tickets`."""
+    token = team.get("/api/models/team/tickets/xet-write-token/main").json()["accessToken"]
+    chunk = b"\0" + len(WORDS).to_bytes(3, "little") + b"\0" + len(WORDS).to_bytes(3, "little") + WORDS
+    headers = {"authorization": f"Bearer {token}"}
+    answer = team.client.post(f"/api/xet/v1/xorbs/default/{XORB}", content=chunk, headers=headers)
+    assert answer.json() == {"was_inserted": True}
+    assert send_shard(team, "team/tickets") == 200
+
+
+@pytest.mark.usefixtures("block")
+def test_block_of_a_repository_that_all_may_read_is_taken_from_there(registry: Registry) -> None:
+    grace = registry.caller("grace")
+    grace.create("lab/own")
+    assert send_shard(grace, "lab/own") == 200
+    assert link(grace, "w.txt", sha256(WORDS).hexdigest(), repo_id="lab/own").status_code == 200
+
+
+@pytest.mark.usefixtures("block")
+@pytest.mark.parametrize("hidden", [{"visibility": "private"}, {"gated": "manual"}])
+def test_name_of_a_block_gives_no_right_to_bytes_that_are_not_for_all(
+    registry: Registry, team: Caller, hidden: dict[str, str]
+) -> None:
+    assert team.call("PUT", "/api/models/team/tickets/settings", json=hidden).status_code == 200
+    grace = registry.caller("grace")
+    grace.create("lab/own")
+    assert send_shard(grace, "lab/own") == 400
+    assert link(grace, "w.txt", sha256(WORDS).hexdigest(), repo_id="lab/own").status_code == 400
 
 
 @pytest.fixture(scope="module")

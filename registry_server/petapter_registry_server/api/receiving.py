@@ -6,6 +6,8 @@ from pathlib import Path
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
+from petapter_registry_server.errors import TooLargeError
+
 
 async def save_body(request: Request, file: Path, check: Callable[[int], None]) -> None:
     """Write the body of a request to a file.
@@ -23,3 +25,13 @@ async def save_body(request: Request, file: Path, check: Callable[[int], None]) 
             size += len(chunk)
             check(size)
             await run_in_threadpool(stream.write, chunk)
+
+
+def at_most(size: int) -> Callable[[int], None]:
+    """A check for `save_body` that lets so many bytes through. Raises: TooLargeError when more arrive."""
+
+    def check(arrived: int) -> None:
+        if arrived > size:
+            raise TooLargeError(f"more bytes arrive than the {size} that are taken here")
+
+    return check

@@ -6,13 +6,14 @@ which blocks make a file.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.clock import now_ms
-from petapter_registry_server.db import uploads
+from petapter_registry_server.db import gates, uploads
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.uploads import Xorb
 from petapter_registry_server.errors import BlobUnavailableError, InvalidRequestError
@@ -20,6 +21,7 @@ from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.signed_addresses import Grant
+from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.xet_formats import Segment, ShardFile, chunks, read_shard
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import TreeFile
@@ -29,11 +31,12 @@ from petapter_schemas.digests import sha256_file
 class Xet:
     """Takes files by Xet for one registry."""
 
-    def __init__(self, database: Database, access: Access, blobs: BlobStore, limits: Limits) -> None:
+    def __init__(self, database: Database, access: Access, blobs: BlobStore, limits: Limits, kept: Uploads) -> None:
         self._database = database
         self._access = access
         self._blobs = blobs
         self._limits = limits
+        self._uploads = kept
 
     def scratch(self) -> AbstractContextManager[Path]:
         """A directory for one block on its way."""
@@ -77,13 +80,7 @@ class Xet:
         with whole.open("wb") as stream:
             for segment in file.segments:
                 stream.writelines(self._segment_chunks(grant, segment, scratch))
-        size, digest = whole.stat().st_size, sha256_file(whole)
-        if (digest, size) != (file.sha256, file.size):
-            raise InvalidRequestError(f"the blocks make a file with sha256 {digest}, the shard says {file.sha256}")
-        self._blobs.promote(whole, digest)
-        with self._database.write() as session:
-            hold_bytes(session, self._blobs, {TreeFile("", size, digest, ""): whole})
-            uploads.record_upload(session, grant.repository_id, digest, size)
+        self._uploads.keep(replace(grant, sha256=file.sha256, size=file.size), whole)
 
     def _segment_chunks(self, grant: Grant, segment: Segment, scratch: Path) -> Iterator[bytes]:
         with self._database.read() as session:
@@ -104,13 +101,14 @@ class Xet:
 
 
 def _blob_of(session: Session, grant: Grant, hash_: str) -> str:
-    """A block of this repository, or of one that everybody may read: to know the name of others is no right to them."""
+    """A block of this repository, or of one whose files are everybody's: to know a name is no right to the bytes."""
     known = uploads.find_xorbs(session, hash_)
+    gated = gates.read_modes(session, [repository.id for _, repository in known])
     own = [xorb for xorb, repository in known if repository.id == grant.repository_id]
-    public = [xorb for xorb, repository in known if not repository.private]
-    if not own and not public:
+    open_ = [xorb for xorb, repository in known if not repository.private and repository.id not in gated]
+    if not own and not open_:
         raise InvalidRequestError(
             f"block {hash_} was not sent for this repository: delete the folder of HF_XET_CACHE, or set "
             "HF_HUB_DISABLE_XET=1, and upload again"
         )
-    return [*own, *public][0].sha256
+    return [*own, *open_][0].sha256

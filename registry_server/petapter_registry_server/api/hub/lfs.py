@@ -1,6 +1,5 @@
 """Large files by LFS: what is to be sent where, and the addresses that take it. Clients send no token to those."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,8 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
 from petapter_registry_server.api.raw_path import Segment
-from petapter_registry_server.api.receiving import save_body
-from petapter_registry_server.errors import NotOfferedError, TooLargeError
+from petapter_registry_server.api.receiving import at_most, save_body
+from petapter_registry_server.errors import NotOfferedError
 from petapter_registry_server.services.signed_addresses import Grant
 from petapter_registry_server.services.uploads import PART_BYTES, Announced, Wanted, expected_bytes, parts_in
 from petapter_registry_server.services.wired import Services
@@ -83,7 +82,7 @@ async def receive(request: Request, signed: Segment, services: AllServices) -> R
     grant = services.signed_addresses.read(signed, "basic", "part")
     with services.uploads.scratch() as scratch:
         file = scratch / "bytes"
-        await save_body(request, file, _at_most(expected_bytes(grant)))
+        await save_body(request, file, at_most(expected_bytes(grant)))
         if grant.kind == "part":
             digest = await run_in_threadpool(services.uploads.keep_part, grant, file)
             return Response(headers={"ETag": f'"{digest}"'})
@@ -129,11 +128,3 @@ def _object(place: _Place, announced: Announced, *, in_parts: bool) -> dict[str,
 
 def _lfs_answer(body: dict[str, Any]) -> Response:
     return JSONResponse(body, media_type=_MEDIA_TYPE)
-
-
-def _at_most(size: int) -> Callable[[int], None]:
-    def check(arrived: int) -> None:
-        if arrived > size:
-            raise TooLargeError(f"more than the {size} bytes that were announced arrive")
-
-    return check

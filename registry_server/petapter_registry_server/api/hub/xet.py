@@ -1,7 +1,6 @@
 """The routes that Xet clients upload by. Nothing here or elsewhere offers Xet for downloads."""
 
 import time
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -11,8 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
 from petapter_registry_server.api.hub.revision import revision_of
-from petapter_registry_server.api.receiving import save_body
-from petapter_registry_server.errors import InvalidTokenError, TooLargeError
+from petapter_registry_server.api.receiving import at_most, save_body
+from petapter_registry_server.errors import InvalidTokenError
 from petapter_registry_server.services.revisions import At
 from petapter_registry_server.services.signed_addresses import LIFETIME_S, Grant
 from petapter_registry_server.services.xet_formats import MAX_XORB_BYTES
@@ -57,7 +56,7 @@ async def receive_xorb(request: Request, xorb_hash: Hash, grant: Granted, servic
     """A block of chunks."""
     with services.xet.scratch() as scratch:
         file = scratch / "xorb"
-        await save_body(request, file, _at_most(MAX_XORB_BYTES))
+        await save_body(request, file, at_most(MAX_XORB_BYTES))
         return {"was_inserted": await run_in_threadpool(services.xet.keep_xorb, grant, xorb_hash, file)}
 
 
@@ -66,7 +65,7 @@ async def receive_shard(request: Request, grant: Granted, services: AllServices)
     """Which blocks make which files."""
     with services.xet.scratch() as scratch:
         file = scratch / "shard"
-        await save_body(request, file, _at_most(_MAX_SHARD_BYTES))
+        await save_body(request, file, at_most(_MAX_SHARD_BYTES))
         await run_in_threadpool(services.xet.keep_shard, grant, file.read_bytes())
     return {"result": 1}
 
@@ -81,11 +80,3 @@ def not_known() -> Response:
 def telemetry() -> Response:
     """Usage reports of Xet clients, which are not recorded."""
     return Response()
-
-
-def _at_most(size: int) -> Callable[[int], None]:
-    def check(arrived: int) -> None:
-        if arrived > size:
-            raise TooLargeError(f"this is longer than the {size} bytes that are taken at once")
-
-    return check
