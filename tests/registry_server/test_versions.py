@@ -228,6 +228,7 @@ def test_tags_of_an_older_registry_become_versions(tmp_path: Path) -> None:
         for column in ("condemned_ms", "damaged_ms"):
             database.execute(f"alter table blobs drop column {column}")
         database.execute("update alembic_version set version_num = '0002'")
+    (tmp_path / "blobs" / "owner").unlink()
     app = create_app(Settings(data=tmp_path))
     with app.state.services.modules._database.read() as session:
         rows = session.connection().exec_driver_sql("select version, published_by from module_versions").all()
