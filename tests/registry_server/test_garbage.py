@@ -17,8 +17,7 @@ from petapter_registry_server.services.garbage import Collected, GarbageCollecti
 from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.services.periodic import repeated
 from petapter_registry_server.settings import Settings
-from petapter_registry_server.tree import TreeFile
-from petapter_schemas.digests import git_blob_sha1, sha256_bytes
+from petapter_schemas.digests import sha256_bytes
 from tests.registry_process import run
 from tests.registry_server.conftest import Caller, Registry, member_of_team, running
 from tests.registry_server.module_bytes import module_files
@@ -153,7 +152,7 @@ def test_bytes_that_went_away_between_promotion_and_commit_are_stored_again(
     collect_all(garbage, clock)
     assert store.size(digest) is None
     with database.write() as session:
-        hold_bytes(session, store, {TreeFile("a.txt", 6, digest, git_blob_sha1(data)): tmp_path / "file"})
+        hold_bytes(session, store, {digest: tmp_path / "file"})
     assert b"".join(store.open(digest).chunks) == data
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, exists, func, literal, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.clock import now_ms
 from petapter_registry_server.db.tables import Blob, Commit, Repository, TreeEntry
 from petapter_registry_server.db.uploads import is_kept
+from petapter_registry_server.db.upsert import insert_into, insert_missing
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def hold(session: Session, sizes: Mapping[str, int]) -> set[str]:
     )
     doubtful = sizes.keys() - set(promised)
     if doubtful:
-        revive = _insert(session).on_conflict_do_update(
+        revive = insert_into(session, Blob).on_conflict_do_update(
             index_elements=[Blob.sha256], set_={"condemned_ms": None, "damaged_ms": None}
         )
         session.execute(revive, [_row(sha256, sizes[sha256], condemned_ms=None) for sha256 in sorted(doubtful)])
@@ -50,9 +50,7 @@ def adopt(session: Session, sizes: Mapping[str, int], at_ms: int) -> int:
     """Give bytes that no row knows a condemned row, so that they go the way of all condemned blobs."""
     known = set(session.scalars(select(Blob.sha256).where(Blob.sha256.in_(sizes))))
     strays = sorted(sizes.keys() - known)
-    if strays:
-        rows = [_row(sha256, sizes[sha256], condemned_ms=at_ms) for sha256 in strays]
-        session.execute(_insert(session).on_conflict_do_nothing(), rows)
+    insert_missing(session, Blob, [_row(sha256, sizes[sha256], condemned_ms=at_ms) for sha256 in strays])
     return len(strays)
 
 
@@ -152,11 +150,6 @@ def _known(session: Session, *conditions: ColumnElement[bool], limit: int | None
         select(Blob.sha256, Blob.size, Blob.damaged_ms).where(*conditions).order_by(Blob.sha256).limit(limit)
     )
     return [KnownBlob(row.sha256, row.size, row.damaged_ms is not None) for row in rows]
-
-
-def _insert(session: Session) -> postgresql.Insert | sqlite.Insert:
-    """An insert that can say what to do about a row that is there."""
-    return postgresql.insert(Blob) if session.get_bind().dialect.name == "postgresql" else sqlite.insert(Blob)
 
 
 def _row(sha256: str, size: int, *, condemned_ms: int | None) -> dict[str, object]:

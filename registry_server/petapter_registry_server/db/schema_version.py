@@ -1,25 +1,13 @@
-"""Which version of the tables a SQLite file has, which one this program has, and whether its SQLite is a safe one."""
+"""Which version of the tables a SQLite file has, and whether its SQLite is a safe one."""
 
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-
 from petapter_registry_server.errors import DataDirectoryError
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 _FIRST_BAD = (3, 7, 0)
 _FIRST_GOOD = (3, 51, 3)  # https://sqlite.org/wal.html: two writers that reset the log at once could lose a commit
-
-
-def program_versions() -> list[str]:
-    """The versions that this program knows, newest first."""
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
 
 
 def version_of(file: Path) -> str:

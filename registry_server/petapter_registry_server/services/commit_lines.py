@@ -78,9 +78,9 @@ class Received:
     named: tuple[NamedFile, ...] = ()
 
     @property
-    def files(self) -> dict[TreeFile, Path]:
-        """Each written file with where its bytes lie."""
-        return {file: self.locations[file.path] for file in self.changes.written}
+    def contents(self) -> dict[str, Path]:
+        """By sha256, where the bytes of written files lie."""
+        return {file.sha256: self.locations[file.path] for file in self.changes.written}
 
 
 def read_commit(body: Path, scratch: Path, limits: Limits) -> Received:

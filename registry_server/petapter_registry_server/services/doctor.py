@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from petapter_registry_server.data_directory import DataDirectory
-from petapter_registry_server.db.schema_version import has_log_reset_bug, program_versions, version_of
+from petapter_registry_server.db.schema import revisions
+from petapter_registry_server.db.schema_version import has_log_reset_bug, version_of
 from petapter_registry_server.errors import DataDirectoryError, StoreError
 from petapter_registry_server.file_systems import is_network, kind_of
 from petapter_registry_server.settings import Settings
@@ -99,11 +100,11 @@ def _schema(database: Path) -> Finding:
         found = version_of(database)
     except DataDirectoryError as error:
         return Finding("failure", "database", str(error))
-    known = program_versions()
+    known = revisions()
     if found not in known:
         return Finding("failure", "database", f"version {found} is newer than this program: upgrade petapter-registry")
-    if found != known[0]:
-        return Finding("warning", "database", f"version {found}; the next start brings it to {known[0]}")
+    if found != known[-1]:
+        return Finding("warning", "database", f"version {found}; the next start brings it to {known[-1]}")
     return Finding("ok", "database", f"version {found}, no damaged pages found")
 
 

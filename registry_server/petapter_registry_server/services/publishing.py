@@ -257,7 +257,7 @@ class Publishing:
         if damaged or any(self._store.size(file.sha256) != file.size for file in received.changes.written):
             self._promote(received)
             with self._database.write() as session:
-                hold_bytes(session, self._store, received.files)
+                hold_bytes(session, self._store, received.contents)
 
     def _record(self, caller: Caller, at: At, result: "_Result") -> str | None:
         """Insert the commit and move the branch, unless it moved meanwhile."""
@@ -270,7 +270,7 @@ class Publishing:
             text = CommitText(header.summary, header.description, caller.name)
             commit = new_commit(repository.id, branch.commit_oid, result.content.tree, text)
             self._reached("locked")
-            hold_bytes(session, self._store, result.received.files)
+            hold_bytes(session, self._store, result.received.contents)
             self._reached("held")
             oid = _insert(session, repository, branch, commit, result.content)
             detail = f"{branch.name} {oid}"

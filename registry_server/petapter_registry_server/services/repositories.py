@@ -79,7 +79,7 @@ class Repositories:
             repository = _new_repository(full_name, namespace.id, private=private)
             session.add(repository)
             session.flush()
-            hold_bytes(session, self._blobs, {first: location})
+            hold_bytes(session, self._blobs, {first.sha256: location})
             _begin_main(session, caller, repository, first)
             audit.record(session, actor=caller.name, action="repository.create", subject=full_name)
         return full_name

@@ -17,7 +17,6 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.scrubs import Progress
 from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.storage.blobs import BlobShelf, BlobStore
-from petapter_registry_server.tree import TreeFile
 
 _BATCH = 100
 _ACTOR = "(scrub)"
@@ -101,7 +100,7 @@ class Scrubbing:
                 return False
             self._store.promote(copy, blob.sha256)
             with self._database.write() as session:
-                hold_bytes(session, self._store, {TreeFile("", blob.size, blob.sha256, ""): copy})
+                hold_bytes(session, self._store, {blob.sha256: copy})
                 audit.record(session, actor=_ACTOR, action="blob.healed", subject=blob.sha256)
         return True
 

@@ -18,7 +18,6 @@ from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.signed_addresses import Grant
 from petapter_registry_server.storage.blobs import BlobStore
-from petapter_registry_server.tree import TreeFile
 from petapter_schemas.digests import sha256_file
 
 PART_BYTES = 16 << 20
@@ -94,7 +93,7 @@ class Uploads:
             created_ms=now_ms(),
         )
         with self._database.write() as session:
-            hold_bytes(session, self._blobs, {TreeFile("", size, digest, ""): file})
+            hold_bytes(session, self._blobs, {digest: file})
             uploads.record_part(session, part)
         return digest
 
@@ -130,7 +129,7 @@ class Uploads:
             )
         self._blobs.promote(file, digest)
         with self._database.write() as session:
-            hold_bytes(session, self._blobs, {TreeFile("", size, digest, ""): file})
+            hold_bytes(session, self._blobs, {digest: file})
             uploads.record_upload(session, grant.repository_id, digest, size)
             uploads.forget_parts(session, grant.repository_id, digest)
 

@@ -24,7 +24,6 @@ from petapter_registry_server.services.signed_addresses import Grant
 from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.xet_formats import Segment, ShardFile, chunks, read_shard
 from petapter_registry_server.storage.blobs import BlobStore
-from petapter_registry_server.tree import TreeFile
 from petapter_schemas.digests import sha256_file
 
 
@@ -56,11 +55,11 @@ class Xet:
         with file.open("rb") as stream:
             if sum(1 for _ in chunks(stream)) == 0:
                 raise InvalidRequestError("the xorb has no chunks")
-        size, digest = file.stat().st_size, sha256_file(file)
+        digest = sha256_file(file)
         self._blobs.promote(file, digest)
         xorb = Xorb(repository_id=grant.repository_id, hash=hash_, sha256=digest, created_ms=now_ms())
         with self._database.write() as session:
-            hold_bytes(session, self._blobs, {TreeFile("", size, digest, ""): file})
+            hold_bytes(session, self._blobs, {digest: file})
             return uploads.record_xorb(session, xorb)
 
     def keep_shard(self, grant: Grant, data: bytes) -> None:
