@@ -42,7 +42,7 @@ def record(session: Session, *, actor: str, action: str, subject: str, detail: s
 def chain_at_commit(sessions: sessionmaker[Session]) -> None:
     """Let the sessions of a factory put what they recorded at the end of the chain when they commit.
 
-    The end of the chain is locked last and for the shortest time: writers meet there and nowhere else.
+    Writes take turns, so two never read the same end.
     """
     event.listen(sessions, "before_commit", _chain)
 
@@ -72,7 +72,7 @@ def _chain(session: Session) -> None:
     waiting: list[Entry] = session.info.pop(_WAITING, [])
     if not waiting:
         return
-    head = session.get_one(AuditHead, _HEAD, with_for_update=True, populate_existing=True)
+    head = read_head(session)
     for entry in waiting:
         digest = entry.sha256_after(head.sha256, head.row_id + 1)
         head.row_id, head.sha256 = head.row_id + 1, digest

@@ -1,7 +1,7 @@
 """Rows of blobs: which bytes are promised, condemned, or damaged.
 
-A row without `condemned_ms` and `damaged_ms` promises that the store holds the bytes. Whoever changes what a row
-promises holds its lock: SQLite has one writer, PostgreSQL locks the row.
+A row without `condemned_ms` and `damaged_ms` promises that the store holds the bytes. What a row promises changes in a
+write (`Database.write`), and writes take turns: between the look and the change nobody else has one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,7 @@ def hold(session: Session, sizes: Mapping[str, int]) -> set[str]:
     returned ones are in the store.
     """
     promised = session.scalars(
-        select(Blob.sha256)
-        .where(Blob.sha256.in_(sizes), Blob.condemned_ms.is_(None), Blob.damaged_ms.is_(None))
-        .order_by(Blob.sha256)
-        .with_for_update(read=True)
+        select(Blob.sha256).where(Blob.sha256.in_(sizes), Blob.condemned_ms.is_(None), Blob.damaged_ms.is_(None))
     )
     doubtful = sizes.keys() - set(promised)
     if doubtful:
@@ -77,14 +74,12 @@ def list_condemned(session: Session, *, before_ms: int) -> Sequence[KnownBlob]:
 
 
 def pardon_or_remove(session: Session, sha256: str, *, condemned_before_ms: int) -> bool:
-    """Lock a condemned blob's row, look again, and remove it with what deleted repositories say of it.
+    """Look again at a condemned blob's row, and remove it with what deleted repositories say of it.
 
     Returns whether the row is gone: then the caller deletes the bytes, before the transaction ends. A blob that is
     referred to again is pardoned.
     """
-    row = session.scalar(
-        select(Blob).where(Blob.sha256 == sha256, Blob.condemned_ms <= condemned_before_ms).with_for_update()
-    )
+    row = session.scalar(select(Blob).where(Blob.sha256 == sha256, Blob.condemned_ms <= condemned_before_ms))
     if row is None:
         return False
     if session.scalar(select(or_(exists().where(TreeEntry.sha256 == sha256, *_LIVES), is_kept(literal(sha256))))):
@@ -101,9 +96,9 @@ def list_after(session: Session, sha256: str, *, limit: int) -> Sequence[KnownBl
     return _known(session, Blob.condemned_ms.is_(None), Blob.sha256 > sha256, limit=limit)
 
 
-def lock(session: Session, sha256: str) -> Blob | None:
-    """A blob's row, which nobody else changes until the end of the transaction."""
-    return session.scalar(select(Blob).where(Blob.sha256 == sha256).with_for_update())
+def find(session: Session, sha256: str) -> Blob | None:
+    """A blob's row."""
+    return session.get(Blob, sha256)
 
 
 def is_damaged(session: Session, sha256: str) -> bool:

@@ -18,7 +18,7 @@ class Grant(Table):
 
 
 class AuditHead(Table):
-    """The last row of the audit, in one row (id 1) that writers lock: so the chain has one end and its loss shows."""
+    """The last row of the audit, in one row (id 1): so the chain has one end and its loss shows."""
 
     __tablename__ = "audit_head"
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from sqlalchemy import delete, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.db.publisher_tables import Publisher, UsedAssertion
@@ -27,11 +26,9 @@ def of_issuer(session: Session, issuer: str) -> Sequence[tuple[Publisher, User]]
 
 
 def use_assertion(session: Session, sha256: str, *, expires_ms: int, at_ms: int) -> bool:
-    """Write down that an assertion was used; False when it was before. The primary key decides between two at once."""
+    """Write down that an assertion was used; False when it was before."""
     session.execute(delete(UsedAssertion).where(UsedAssertion.expires_ms < at_ms))
-    try:
-        with session.begin_nested():
-            session.add(UsedAssertion(sha256=sha256, expires_ms=expires_ms))
-    except IntegrityError:
+    if session.get(UsedAssertion, sha256) is not None:
         return False
+    session.add(UsedAssertion(sha256=sha256, expires_ms=expires_ms))
     return True

@@ -12,8 +12,8 @@ from petapter_registry_server.storage.blobs import BlobStore
 def hold_bytes(session: Session, store: BlobStore, locations: Mapping[str, Path]) -> None:
     """Hold blobs, given by digest with where their bytes lie in scratch, until the end of the transaction.
 
-    The caller has promoted them. Where garbage collection or a scrub took one away since, it is promoted again, now
-    that its row is locked.
+    The caller has promoted them. Where garbage collection or a scrub took one away since, it is promoted again:
+    in this write neither can.
 
     Raises:
         StoreError: The blob store does not answer.

@@ -78,7 +78,7 @@ class Scrubbing:
     def _quarantine(self, blob: KnownBlob) -> Finding | None:
         """Move damaged bytes aside and mark the row, unless they are good by now."""
         with self._database.write() as session:
-            row = blobs.lock(session, blob.sha256)
+            row = blobs.find(session, blob.sha256)
             if row is None or row.condemned_ms is not None:
                 return None
             finding = finding_of(self._store, blob)
