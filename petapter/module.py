@@ -37,6 +37,7 @@ from petapter_schemas.module_files import (
     HEAD_FILE,
     verify_directory,
 )
+from petapter_schemas.profile import PROFILE_FILE, parse_profile
 
 _NO_LINEAGE = LineageSpec()
 
@@ -108,6 +109,7 @@ def open_module(directory: Path, backbone: Backbone) -> TrainedModule:
         adapter_config=config,
         adapter_tensors=adapter_tensors,
         head_tensors=_tensors(directory, manifest, HEAD_FILE) if manifest.head.parts else {},
+        profile=parse_profile(_read(directory, manifest, PROFILE_FILE)) if _lists(manifest, PROFILE_FILE) else None,
     )
 
 
@@ -136,6 +138,8 @@ def _files(trained: TrainedModule) -> dict[str, bytes]:
     _check_finite(trained.head_tensors, "head")
     _check_finite(trained.adapter_tensors, "adapter")
     files = {GOLDEN_FILE: trained.golden.model_dump_json(indent=2).encode() + b"\n"}
+    if trained.profile is not None:
+        files[PROFILE_FILE] = trained.profile.model_dump_json(indent=None).encode() + b"\n"
     if trained.head.parts:
         files[HEAD_FILE] = safetensors.torch.save(dict(trained.head_tensors))
     if trained.adapter_config is not None:
@@ -154,6 +158,10 @@ def _check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
 
 def _listed(path: str, data: bytes) -> FileSpec:
     return FileSpec(path=path, size=len(data), sha256=sha256_bytes(data))
+
+
+def _lists(manifest: Manifest, path: str) -> bool:
+    return any(file.path == path for file in manifest.files)
 
 
 def _read(directory: Path, manifest: Manifest, path: str) -> bytes:

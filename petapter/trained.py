@@ -10,6 +10,7 @@ from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.errors import InputError
 from petapter_schemas.golden import Golden
 from petapter_schemas.manifest import BackboneSpec, CalibrationSpec, HeadSpec, TrainingSpec
+from petapter_schemas.profile import Profile
 from petapter_schemas.task import TaskSpec
 
 _LABEL_BIAS = "labels.bias"
@@ -31,6 +32,7 @@ class TrainedModule:
         adapter_config: peft's configuration as JSON values; None without an adapter.
         adapter_tensors: Adapter weights under peft's names, on the CPU.
         head_tensors: Trained head parts under the names of head.safetensors, on the CPU.
+        profile: What the training texts were like, in counts of many; None where it was not made.
     """
 
     task: TaskSpec
@@ -43,6 +45,7 @@ class TrainedModule:
     adapter_config: Mapping[str, object] | None
     adapter_tensors: Mapping[str, Tensor]
     head_tensors: Mapping[str, Tensor]
+    profile: Profile | None = None
 
     @property
     def verbalizer(self) -> Verbalizer:

@@ -15,6 +15,7 @@ import typer
 from petapter_hub_client.commands import channel, remote, stack
 from petapter_hub_client.commands.adapt import adapt
 from petapter_hub_client.commands.benchmark import benchmark
+from petapter_hub_client.commands.drift import drift
 from petapter_hub_client.commands.evaluate import evaluate
 from petapter_hub_client.commands.info import info
 from petapter_hub_client.commands.login import login, whoami
@@ -40,6 +41,7 @@ app = typer.Typer(
 
 for _command in (train, evaluate, predict, merge, serve, adapt, benchmark, push, pull, search, info, login, whoami):
     app.command()(_command)
+app.command()(drift)
 app.command()(yank)
 app.command()(unyank)
 app.add_typer(channel.app, name="channel")

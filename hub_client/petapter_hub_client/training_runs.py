@@ -2,7 +2,7 @@
 """One training run from files to a module directory: read, train, measure, save."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from petapter_hub_client.backbones import resolve_backbone
@@ -60,6 +60,7 @@ class TrainingRun:
     held_out: HeldOut | None
     unlabelled: Path | None = None
     device: str | None = None
+    with_profile: bool = True
 
     def run(self, out: Path, on_step: OnStep) -> Manifest:
         """Train, measure if rows were held out, and write the module directory.
@@ -95,4 +96,6 @@ class TrainingRun:
         if self.held_out is not None:
             on_step(1, 1, "(measuring)")
             evaluation = measure(backbone, trained, held_out, name=self.held_out.name, split="test")
+        if not self.with_profile:
+            trained = replace(trained, profile=None)
         return save_module(trained, out, ModuleInfo(**self.facts.model_dump()), evaluation=evaluation)

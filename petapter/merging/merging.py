@@ -100,6 +100,7 @@ def drafted(
         adapter_config=_config(adapter, backbone),
         adapter_tensors=adapter.tensors,
         head_tensors=tensors,
+        profile=None,
     )
     return draft, adapter
 

@@ -23,6 +23,7 @@ from petapter.training.convex import stratified_folds
 from petapter.training.evidence import row_weights, targets_of
 from petapter.training.options import Recipe
 from petapter.training.out_of_fold import calibration_from, check_abstention
+from petapter.training.profiling import LeftOut, profile_rows
 from petapter.training.record import peak_memory_bytes
 from petapter.training.trainer import EncodedRows, OnStep, as_one, follow, follow_encoded
 from petapter_schemas.errors import InputError
@@ -88,7 +89,9 @@ def follow_in_folds(
         left_out[unseen] = _logits(_score(backbone, trained, [examples[row].fields for row in unseen], None), task)
     calibration = calibration_from(task, left_out, targets, weights, folds.abstain_error_rate)
     calibrated = _with(module, calibration, backbone)
-    return replace(calibrated, training=_training(module, folds, time.perf_counter() - began, backbone))
+    profile = profile_rows(task, examples, backbone, LeftOut(left_out, targets, calibration))
+    record = _training(module, folds, time.perf_counter() - began, backbone)
+    return replace(calibrated, training=record, profile=profile)
 
 
 def fold_of_rows(task: TaskSpec, examples: Sequence[Example], folds: Folds) -> list[int]:

@@ -30,12 +30,13 @@ from petapter.training.evidence import FrozenRows, frozen_rows, write_convex_hea
 from petapter.training.long_texts import KeepChoice, choose_keep, refuse_highest_pool
 from petapter.training.options import StrongOptions
 from petapter.training.out_of_fold import calibration_from, check_abstention
+from petapter.training.profiling import LeftOut, profile_rows
 from petapter.training.record import Outcome, peak_memory_bytes, training_spec
 from petapter.training.trainer import OnStep, checked_rows
 from petapter.training.trial import Delta, Run, held_out_rows, try_delta
 from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.errors import InputError, TaskError
-from petapter_schemas.manifest import CalibrationSpec, HeadPart
+from petapter_schemas.manifest import HeadPart
 from petapter_schemas.task import TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -94,8 +95,8 @@ def train_strong(  # noqa: PLR0913 (a door of the library, with a default for ea
             if delta is None:
                 write_convex_head(head, convex, rows.prior)
             seconds = time.perf_counter() - began
-            calibration = _calibration(rows, convex, delta, abstain_error_rate)
-            return _collect(run, _Result(convex, delta, calibration, seconds, _kept(choice)))
+            left_out = _left_out(rows, convex, delta, abstain_error_rate)
+            return _collect(run, _Result(convex, delta, left_out, seconds, _kept(choice)))
         finally:
             slots.close()
             backbone.model.eval()
@@ -107,7 +108,7 @@ class _Result:
 
     convex: ConvexHead
     delta: Delta | None
-    calibration: CalibrationSpec
+    left_out: LeftOut
     seconds: float
     facts: Mapping[str, bool | int | float | str]
 
@@ -137,16 +138,13 @@ def _delta_may_pay(rows: FrozenRows, options: StrongOptions, abstain_error_rate:
     return True
 
 
-def _calibration(
-    rows: FrozenRows, convex: ConvexHead, delta: Delta | None, abstain_error_rate: float | None
-) -> CalibrationSpec:
+def _left_out(rows: FrozenRows, convex: ConvexHead, delta: Delta | None, abstain_error_rate: float | None) -> LeftOut:
     """How sure the module may be, from rows that did not make the scores."""
-    evidence = rows.evidence
-    if delta is None:
-        return calibration_from(rows.task, convex.out_of_fold, evidence.targets, evidence.weights, abstain_error_rate)
-    unseen = list(delta.rows)
-    targets, weights = evidence.targets[unseen], evidence.weights[unseen]
-    return calibration_from(rows.task, delta.left_out, targets, weights, abstain_error_rate)
+    logits, targets, weights = convex.out_of_fold, rows.evidence.targets, rows.evidence.weights
+    if delta is not None:
+        unseen = list(delta.rows)
+        logits, targets, weights = delta.left_out, targets[unseen], weights[unseen]
+    return LeftOut(logits, targets, calibration_from(rows.task, logits, targets, weights, abstain_error_rate))
 
 
 def _collect(run: Run, result: _Result) -> TrainedModule:
@@ -154,7 +152,7 @@ def _collect(run: Run, result: _Result) -> TrainedModule:
     for parameter in (head.label_weight, head.label_bias):
         parameter.data = parameter.data.half().float()  # what is stored is what is measured
     texts = probe_texts(rows.task.fields)
-    scores = score(rows.backbone, head, rows.task, texts, result.calibration)
+    scores = score(rows.backbone, head, rows.task, texts, result.left_out.calibration)
     if not bool(torch.isfinite(scores.log_probabilities).all()):
         raise InputError("training diverged, its scores are no numbers: choose a lower learning rate")
     parts: tuple[HeadPart, ...] = ("labels",)
@@ -181,9 +179,10 @@ def _collect(run: Run, result: _Result) -> TrainedModule:
             seed=run.options.seed,
             hyperparameters=run.options.hyperparameters() | facts,
         ),
-        calibration=result.calibration,
+        calibration=result.left_out.calibration,
         golden=record_golden(texts, scores),
         adapter_config=None if delta is None else config_values(peft_config(adapter, repo=rows.backbone.repo)),
         adapter_tensors=dict(tensors),
         head_tensors={name: tensor.detach().cpu().half() for name, tensor in part_parameters(head, parts).items()},
+        profile=profile_rows(rows.task, rows.examples, rows.backbone, result.left_out),
     )

@@ -30,6 +30,7 @@ from petapter.training.evidence import row_weights, targets_of
 from petapter.training.objective import objective
 from petapter.training.options import Recipe, TrainingOptions
 from petapter.training.order import batches
+from petapter.training.profiling import profile_rows
 from petapter.training.record import Outcome, peak_memory_bytes, training_spec
 from petapter.training.schedule import linear_schedule
 from petapter_schemas.adapter_spec import AdapterSpec
@@ -282,4 +283,5 @@ def _collect(run: _Run, verbalizer: Verbalizer, result: _Result) -> TrainedModul
         adapter_config=_stored_config(adapter, backbone),
         adapter_tensors=result.tensors,
         head_tensors=head_tensors,
+        profile=profile_rows(run.rows.task, run.rows.examples, backbone, None),
     )

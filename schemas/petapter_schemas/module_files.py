@@ -16,6 +16,7 @@ from petapter_schemas.errors import DigestMismatchError, ManifestError, TensorFi
 from petapter_schemas.file_contents import ALLOWED_SUFFIXES, check_content, suffix
 from petapter_schemas.golden import GOLDEN_FILE, Golden, parse_golden
 from petapter_schemas.manifest import MANIFEST_FILE, MAX_MODULE_BYTES, Manifest, parse_manifest, read_manifest
+from petapter_schemas.profile import PROFILE_FILE, Profile, parse_profile
 from petapter_schemas.strict_json import MAX_JSON_BYTES
 from petapter_schemas.tensor_header import TensorHeader, read_tensor_header
 
@@ -102,8 +103,8 @@ def verify_module(files: Mapping[str, StoredFile]) -> Manifest:
     """Check the files of one module against its manifest and the format, without reading tensor values.
 
     In order: manifest; digest and size of every listed file; required and allowed files; strict safetensors headers;
-    head and adapter tensors against the manifest; adapter_config.json; golden.json. Files in `files` that the
-    manifest does not list are ignored.
+    head and adapter tensors against the manifest; adapter_config.json; golden.json; profile.json if any. Files that
+    the manifest does not list are ignored.
 
     Raises:
         ManifestError: A JSON file breaks the format or a file is missing or of a kind that is not allowed.
@@ -123,6 +124,8 @@ def verify_module(files: Mapping[str, StoredFile]) -> Manifest:
         _check_adapter(manifest, read_tensor_header(files[ADAPTER_FILE].location, name=ADAPTER_FILE))
         check_adapter_config(manifest.adapter, _read_small(files, ADAPTER_CONFIG_FILE))
     _check_golden(manifest, parse_golden(_read_small(files, GOLDEN_FILE)))
+    if any(file.path == PROFILE_FILE for file in manifest.files):
+        _check_profile(manifest, parse_profile(_read_small(files, PROFILE_FILE)))
     return manifest
 
 
@@ -211,6 +214,19 @@ def _check_golden(manifest: Manifest, golden: Golden) -> None:
         total = math.fsum(map(math.exp, probe.log_probabilities))
         if manifest.task.type == "single-label" and abs(total - 1) > _TOTAL_TOLERANCE:
             raise ManifestError(f"{GOLDEN_FILE}: the probabilities of a probe add up to {total:.4g}, not to 1")
+
+
+def _check_profile(manifest: Manifest, profile: Profile) -> None:
+    trained, labels = sum(manifest.training.examples_per_class), len(manifest.task.labels)
+    if manifest.task.type == "single-label" and profile.texts != trained:
+        raise ManifestError(f"{PROFILE_FILE} is of {profile.texts} texts, {MANIFEST_FILE} of {trained}")
+    answers = profile.answers
+    if answers is None:
+        return
+    if manifest.task.type != "single-label" or answers.texts > profile.texts:
+        raise ManifestError(f"{PROFILE_FILE} has answers to more texts than there are, or of a task of many labels")
+    if max(label for group in answers.labels for label in group.labels) >= labels:
+        raise ManifestError(f"{PROFILE_FILE} counts a label that {MANIFEST_FILE} does not have")
 
 
 def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -20,7 +20,14 @@ from petapter_schemas.manifest import MANIFEST_FILE, EvaluationSet, EvaluationSp
 from petapter_schemas.module_files import verify_directory
 from tests.petapter.conftest import BackboneOf
 
-FILES = ("README.md", "adapter_config.json", "adapter_model.safetensors", "golden.json", "head.safetensors")
+FILES = (
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "golden.json",
+    "head.safetensors",
+    "profile.json",
+)
 TEXTS = ("good game", "no price", "a")
 LABEL_MAP = {"labels.weight": (3, 64), "labels.bias": (2, 3)}
 """Of 3 labels, 2 patterns and 2 pooled layers of 32."""
@@ -94,6 +101,7 @@ def test_head_only_module_has_no_adapter_files(head_only: TrainedModule, tmp_pat
         "README.md",
         "golden.json",
         "head.safetensors",
+        "profile.json",
     }
 
 

@@ -91,6 +91,9 @@ def train(  # noqa: PLR0913 (a command's options)
         Literal["auto", "head", "tail", "head+tail", "windows"] | None,
         typer.Option(help="What of a text that is too long; auto (preset strong) chooses. Default: as the task says."),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile/--no-profile", help="Let the module carry counts of its texts, for drift.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Train a module on labelled texts."""
@@ -131,6 +134,7 @@ def train(  # noqa: PLR0913 (a command's options)
         ),
         held_out=None if test is None else HeldOut(test, test_name or test.stem),
         unlabelled=unlabelled,
+        with_profile=profile,
         device=device,
     )
     with progress("training") as on_step:
