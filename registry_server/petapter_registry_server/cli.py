@@ -9,7 +9,7 @@ import typer
 
 from petapter_registry_server.commands import upkeep
 from petapter_registry_server.commands.audit import audit_app
-from petapter_registry_server.commands.opened import Blobs, Data, DatabaseUrl, Directory, opened_database
+from petapter_registry_server.commands.opened import Blobs, Config, Data, DatabaseUrl, opened_database
 from petapter_registry_server.commands.people import org_app, user_app
 from petapter_registry_server.commands.tokens import token_app
 from petapter_registry_server.data_directory import DataDirectory
@@ -17,7 +17,7 @@ from petapter_registry_server.db.opening import open_existing
 from petapter_registry_server.logs import configure_logging
 from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.serving import serve_directory
-from petapter_registry_server.settings import read_settings
+from petapter_registry_server.settings import read_place, read_settings
 from petapter_registry_server.storage.opening import open_store
 from petapter_schemas.errors import PetapterError
 
@@ -41,29 +41,27 @@ def main() -> None:
 
 
 @app.command()
-def serve(
-    data: Directory,
+def serve(  # noqa: PLR0913, PLR0917 (the options of a command)
+    data: Data = None,
     url: DatabaseUrl = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.  [default: 8470]")] = None,
     port_file: Annotated[Path | None, typer.Option(help="File to write the port to, once it is open.")] = None,
-    blobs: Annotated[
-        str | None, typer.Option(help="Object store: s3://bucket[/prefix].  [default: the data directory]")
-    ] = None,
+    blobs: Blobs = None,
+    config: Config = None,
 ) -> None:
     """Serve a data directory; the first start makes it and prints the admin token, once."""
     configure_logging()
-    options = (("database", url), ("host", host), ("port", port), ("blobs", blobs))
-    given = {name: value for name, value in options if value is not None}
-    serve_directory(read_settings({"data": data, **given}), port_file)
+    given = {"data": data, "database": url, "host": host, "port": port, "blobs": blobs, "config": config}
+    serve_directory(read_settings(given), port_file)
 
 
 @app.command()
-def reindex(data: Directory, url: DatabaseUrl = None, blobs: Blobs = None) -> None:
+def reindex(data: Data = None, url: DatabaseUrl = None, blobs: Blobs = None, config: Config = None) -> None:
     """Derive the search index again from commits, versions and files; the servers must be stopped."""
-    with opened_database(data, url) as database, DataDirectory(data).locked():
-        store = open_store(data, blobs or read_settings({"data": data}).blobs)
-        found = Indexing(database, store).rebuild()
+    settings = read_settings({"data": data, "database": url, "blobs": blobs, "config": config})
+    with opened_database(data, url, config) as database, DataDirectory(settings.data).locked():
+        found = Indexing(database, open_store(settings.data, settings.blobs)).rebuild()
     typer.echo(f"search finds {found} modules")
 
 
@@ -73,9 +71,10 @@ def migrate(
     url: DatabaseUrl = None,
     *,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 when work is due.")] = False,
+    config: Config = None,
 ) -> None:
     """Bring the tables to this version, as 'serve' does when it starts."""
-    with closing(open_existing(data, url)) as opened:
+    with closing(open_existing(read_place({"data": data, "database": url, "config": config}))) as opened:
         if check:
             opened.check()
         else:

@@ -1,24 +1,57 @@
-"""Every setting of the registry, read from the environment (`PETAPTER_REGISTRY_…`) or given by the command line."""
+"""Every setting of the registry: the command line, then the environment (`PETAPTER_REGISTRY_…`), then a TOML file."""
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from petapter_registry_server.settings_file import SettingsFile
 from petapter_schemas.errors import InputError
 from petapter_schemas.messages import first_problem
 
 MIB = 1 << 20
+_PREFIX = "PETAPTER_REGISTRY_"
 
 
-class Settings(BaseSettings):
-    """How one registry process runs.
+class Place(BaseSettings):
+    """Where one registry is: what commands beside the server need to know.
 
     Attributes:
-        data: The data directory; it is made when missing.
+        config: A TOML file that holds settings by their names here; it cannot name another one.
+        data: The data directory; `serve` makes it when it is missing.
         database: URL of a PostgreSQL database, which may hold a password. Unset, a SQLite file in the data directory.
+        blobs: Where the bytes of files lie: `s3://bucket` or `s3://bucket/prefix`; unset, in the data directory.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+
+    config: Path | None = None
+    data: Path | None = None
+    database: SecretStr | None = None
+    blobs: str | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, then the environment, then the file; the other two are of no use here."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, SettingsFile(settings_cls, Settings.model_fields.keys() - {"config"})
+
+
+class Settings(Place):
+    """How one registry process runs: its place, and
+
+    Attributes:
         database_connections: The most connections that this process opens to PostgreSQL.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
@@ -34,17 +67,13 @@ class Settings(BaseSettings):
         quota_bytes: Bytes that a namespace may hold, each content once, unless it has a quota of its own.
         quota_repositories: Repositories that a namespace may hold, likewise.
         oidc_loopback: Whether issuers of trusted publishers may be on this machine, by plain http.
-        blobs: Where the bytes of files lie: `s3://bucket` or `s3://bucket/prefix`; unset, in the data directory.
         redirect_above_bytes: Downloads of larger files are sent to a presigned address of the object store; unset,
             all bytes pass through the registry.
         gc_interval_s: Seconds between two garbage collections; 0 is never.
         gc_grace_s: How long a blob must have been there before it may be condemned, and stays when it is condemned.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PETAPTER_REGISTRY_", frozen=True)
-
     data: Path
-    database: SecretStr | None = None
     database_connections: int = Field(default=20, ge=2)
     host: str = "127.0.0.1"
     port: int = Field(default=8470, ge=0, le=65535)
@@ -59,7 +88,6 @@ class Settings(BaseSettings):
     quota_bytes: int | None = Field(default=None, ge=0)
     quota_repositories: int | None = Field(default=None, ge=0)
     oidc_loopback: bool = False
-    blobs: str | None = None
     redirect_above_bytes: int | None = Field(default=None, ge=0)
     gc_interval_s: float = Field(default=3600, ge=0)
     gc_grace_s: float = Field(default=86400, ge=0)
@@ -89,16 +117,42 @@ class Settings(BaseSettings):
         return not _is_loopback(self.host) if self.rate_limits is None else self.rate_limits
 
 
+Read = TypeVar("Read", bound=Place)
+
+
 def read_settings(given: Mapping[str, object]) -> Settings:
-    """What the command line gives, then the environment, then the defaults.
+    """What the command line gives, then the environment, then the settings file, then the defaults.
 
     Raises:
-        InputError: A value is none that the setting can have.
+        InputError: A value is none that the setting can have, the file cannot be used, or there is no data directory.
     """
+    return _read(Settings, given)
+
+
+def read_place(given: Mapping[str, object]) -> Place:
+    """As `read_settings`, where commands need the place alone. Raises: InputError."""
+    return _read(Place, given)
+
+
+def _read(kind: type[Read], given: Mapping[str, object]) -> Read:
+    """Options that were not given are None, and leave the word to the next source."""
+    said = {name: value for name, value in given.items() if value is not None}
     try:
-        return Settings.model_validate(given)
+        return kind.model_validate(said)
     except ValidationError as error:
-        raise InputError(f"setting {first_problem(error)}") from error
+        problem = error.errors(include_url=False, include_context=False)[0]
+        name = str(problem["loc"][0])
+        if problem["type"] == "missing":
+            raise InputError(f"which data directory? Give --data DIR, {_PREFIX}DATA, or 'data' in --config") from error
+        raise InputError(f"setting {first_problem(error)}{_source(name, said)}") from error
+
+
+def _source(name: str, given: Mapping[str, object]) -> str:
+    """Where a wrong value stands, when that is not the command line."""
+    if name in given:
+        return ""
+    variable = f"{_PREFIX}{name.upper()}"
+    return f" ({variable})" if variable in os.environ else " (in the settings file)"
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_registry_server.commands.opened import Data, DatabaseUrl, opened_database
+from petapter_registry_server.commands.opened import Config, Data, DatabaseUrl, opened_database
 from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.audit_log import AuditEnd, AuditLog
 
@@ -17,9 +17,9 @@ _END = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 
 
 @audit_app.command("export")
-def export_audit(data: Data = None, url: DatabaseUrl = None) -> None:
+def export_audit(data: Data = None, url: DatabaseUrl = None, config: Config = None) -> None:
     """Print every row as a line of JSON, oldest first."""
-    with opened_database(data, url) as database:
+    with opened_database(data, url, config) as database:
         for line in AuditLog(database).lines():
             typer.echo(json.dumps(asdict(line)))
 
@@ -29,9 +29,10 @@ def verify_audit(
     contains: Annotated[str | None, typer.Option(help="An end ID:SHA256 that an earlier verify printed.")] = None,
     data: Data = None,
     url: DatabaseUrl = None,
+    config: Config = None,
 ) -> None:
     """Compute the chain again and print its end; keep that elsewhere to prove later that nothing changed."""
-    with opened_database(data, url) as database:
+    with opened_database(data, url, config) as database:
         end = AuditLog(database).verify(_read_end(contains) if contains else None)
     typer.echo(f"{end.id}:{end.sha256}")
 

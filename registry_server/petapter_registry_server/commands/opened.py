@@ -11,10 +11,28 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.opening import open_existing
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.organisations import Organisations
+from petapter_registry_server.settings import read_place
 
-Directory = Annotated[Path, typer.Option("--data", help="The data directory.", file_okay=False)]
-Blobs = Annotated[str | None, typer.Option(help="The object store that the server runs with: s3://bucket[/prefix].")]
-Data = Annotated[Path | None, typer.Option("--data", help="The data directory.", file_okay=False)]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="PETAPTER_REGISTRY_DATA", help="The data directory.", file_okay=False),
+]
+Blobs = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PETAPTER_REGISTRY_BLOBS",
+        help="Object store that holds the bytes: s3://bucket[/prefix].  [default: the data directory]",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        envvar="PETAPTER_REGISTRY_CONFIG",
+        help="TOML file with settings; options and the environment win.",
+        dir_okay=False,
+    ),
+]
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(
@@ -27,20 +45,20 @@ DatabaseUrl = Annotated[
 
 
 @contextmanager
-def opened_database(data: Path | None, url: str | None) -> Iterator[Database]:
+def opened_database(data: Path | None, url: str | None, config: Path | None) -> Iterator[Database]:
     """The database of a registry, with the tables of this version.
 
     Raises:
-        InputError: Neither is given, or the URL names no PostgreSQL database.
+        InputError: Nothing says which, or the URL names no PostgreSQL database.
         DataDirectoryError: There is no registry, or its database cannot be used.
     """
-    with closing(open_existing(data, url)) as database:
+    with closing(open_existing(read_place({"data": data, "database": url, "config": config}))) as database:
         database.migrate()
         yield database
 
 
 @contextmanager
-def opened_organisations(data: Path | None, url: str | None) -> Iterator[Organisations]:
+def opened_organisations(data: Path | None, url: str | None, config: Path | None) -> Iterator[Organisations]:
     """The organisations of a registry. Raises: as `opened_database`."""
-    with opened_database(data, url) as database:
+    with opened_database(data, url, config) as database:
         yield Organisations(database, Access(database, anonymous_may_read=True))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_registry_server.commands.opened import Data, DatabaseUrl, opened_database, opened_organisations
+from petapter_registry_server.commands.opened import Config, Data, DatabaseUrl, opened_database, opened_organisations
 from petapter_registry_server.db.quotas import NO_QUOTA, Quota
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.callers import CONSOLE
@@ -21,34 +21,34 @@ Organisation = Annotated[str, typer.Argument(help="The organisation's name.")]
 
 
 @user_app.command("create")
-def create_user(user: User, data: Data = None, url: DatabaseUrl = None) -> None:
+def create_user(user: User, data: Data = None, url: DatabaseUrl = None, config: Config = None) -> None:
     """Register a user, with the namespace of the same name."""
-    with opened_database(data, url) as database:
+    with opened_database(data, url, config) as database:
         Accounts(database).create_user(user)
     typer.echo(f"created user {user}: 'petapter-registry token create --user {user}' makes a token")
 
 
 @user_app.command("list")
-def list_users(data: Data = None, url: DatabaseUrl = None) -> None:
+def list_users(data: Data = None, url: DatabaseUrl = None, config: Config = None) -> None:
     """List users, oldest first."""
-    with opened_database(data, url) as database:
+    with opened_database(data, url, config) as database:
         for line in Accounts(database).list_users():
             state = f"disabled {line.disabled}" if line.disabled else "enabled"
             typer.echo(f"{line.name}\t{line.created}\t{state}")
 
 
 @user_app.command("disable")
-def disable_user(user: User, data: Data = None, url: DatabaseUrl = None) -> None:
+def disable_user(user: User, data: Data = None, url: DatabaseUrl = None, config: Config = None) -> None:
     """Shut a user out and revoke every token; what the user published stays."""
-    with opened_database(data, url) as database:
+    with opened_database(data, url, config) as database:
         Accounts(database).disable_user(user)
     typer.echo(f"disabled user {user}")
 
 
 @user_app.command("enable")
-def enable_user(user: User, data: Data = None, url: DatabaseUrl = None) -> None:
+def enable_user(user: User, data: Data = None, url: DatabaseUrl = None, config: Config = None) -> None:
     """Let a disabled user in again, with new tokens."""
-    with opened_database(data, url) as database:
+    with opened_database(data, url, config) as database:
         Accounts(database).enable_user(user)
     typer.echo(f"enabled user {user}")
 
@@ -59,17 +59,18 @@ def create_organisation(
     admin: Annotated[str, typer.Option(help="The user who is its first admin.")],
     data: Data = None,
     url: DatabaseUrl = None,
+    config: Config = None,
 ) -> None:
     """Make an organisation."""
-    with opened_organisations(data, url) as organisations:
+    with opened_organisations(data, url, config) as organisations:
         organisations.create(CONSOLE, organisation, admin=admin)
     typer.echo(f"created organisation {organisation}")
 
 
 @org_app.command("list")
-def list_organisations(data: Data = None, url: DatabaseUrl = None) -> None:
+def list_organisations(data: Data = None, url: DatabaseUrl = None, config: Config = None) -> None:
     """List organisations by name."""
-    with opened_organisations(data, url) as organisations:
+    with opened_organisations(data, url, config) as organisations:
         for name, _ in organisations.list_for(CONSOLE):
             typer.echo(name)
 
@@ -81,9 +82,10 @@ def set_quota(
     repositories: Annotated[int | None, typer.Option(min=0, help="Repositories it may hold.  [default: any]")] = None,
     data: Data = None,
     url: DatabaseUrl = None,
+    config: Config = None,
 ) -> None:
     """Say what a namespace may hold, whatever the others may."""
-    with opened_database(data, url) as database:
+    with opened_database(data, url, config) as database:
         Quotas(database, NO_QUOTA).set_quota(namespace, Quota(max_bytes, repositories))
     typer.echo(f"{namespace} may hold {_amount(max_bytes)} bytes and {_amount(repositories)} repositories")
 
@@ -99,24 +101,27 @@ def add_member(
     role: Annotated[Role, typer.Option(help="What the member may do.")] = "write",
     data: Data = None,
     url: DatabaseUrl = None,
+    config: Config = None,
 ) -> None:
     """Give a user a role in an organisation, or another one."""
-    with opened_organisations(data, url) as organisations:
+    with opened_organisations(data, url, config) as organisations:
         organisations.set_member(CONSOLE, organisation, user, role)
     typer.echo(f"{user} has the role {role} in {organisation}")
 
 
 @member_app.command("remove")
-def remove_member(organisation: Organisation, user: User, data: Data = None, url: DatabaseUrl = None) -> None:
+def remove_member(
+    organisation: Organisation, user: User, data: Data = None, url: DatabaseUrl = None, config: Config = None
+) -> None:
     """Take a user out of an organisation, with every role on its modules."""
-    with opened_organisations(data, url) as organisations:
+    with opened_organisations(data, url, config) as organisations:
         organisations.remove_member(CONSOLE, organisation, user)
     typer.echo(f"{user} does not belong to {organisation} any more")
 
 
 @member_app.command("list")
-def list_members(organisation: Organisation, data: Data = None, url: DatabaseUrl = None) -> None:
+def list_members(organisation: Organisation, data: Data = None, url: DatabaseUrl = None, config: Config = None) -> None:
     """List the members of an organisation with their roles."""
-    with opened_organisations(data, url) as organisations:
+    with opened_organisations(data, url, config) as organisations:
         for line in organisations.members(CONSOLE, organisation):
             typer.echo(f"{line.user}\t{line.role}\t{'disabled' if line.is_disabled else 'enabled'}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from petapter_registry_server.clock import now_ms
-from petapter_registry_server.commands.opened import Data, DatabaseUrl, opened_database
+from petapter_registry_server.commands.opened import Config, Data, DatabaseUrl, opened_database
 from petapter_registry_server.services.accounts import Accounts, TokenLimits, TokenLine
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.roles import Role, TokenRole
@@ -27,18 +27,19 @@ def create_token(  # noqa: PLR0913, PLR0917 (the options of a command)
     days: Annotated[int | None, typer.Option(min=1, max=3660, help="How long it is good.  [default: for ever]")] = None,
     data: Data = None,
     url: DatabaseUrl = None,
+    config: Config = None,
 ) -> None:
     """Make a token and print it, once."""
     expires_ms = None if days is None else now_ms() + days * _DAY_MS
-    with _accounts(data, url) as accounts:
+    with _accounts(data, url, config) as accounts:
         limits = TokenLimits(expires_ms=expires_ms, scope=scope, pattern=pattern)
         typer.echo(accounts.issue_token(user, role, limits).secret)
 
 
 @token_app.command("list")
-def list_tokens(data: Data = None, url: DatabaseUrl = None) -> None:
+def list_tokens(data: Data = None, url: DatabaseUrl = None, config: Config = None) -> None:
     """List tokens by id, without their secrets."""
-    with _accounts(data, url) as accounts:
+    with _accounts(data, url, config) as accounts:
         for line in accounts.list_tokens():
             typer.echo(f"{line.id}\t{line.user}\t{_rights(line)}\t{line.created}\t{_state(line)}")
 
@@ -49,9 +50,10 @@ def approve_login(
     code: Annotated[str, typer.Argument(help="The code that the program shows.")],
     data: Data = None,
     url: DatabaseUrl = None,
+    config: Config = None,
 ) -> None:
     """Let a program that waits in a login by browser have a token."""
-    with opened_database(data, url) as database:
+    with opened_database(data, url, config) as database:
         DeviceLogins(database).approve_for(user, code)
     typer.echo(f"approved {code} for {user}")
 
@@ -61,16 +63,17 @@ def revoke_token(
     token_id: Annotated[int, typer.Argument(min=1, max=(1 << 31) - 1, help="The id that 'token list' shows.")],
     data: Data = None,
     url: DatabaseUrl = None,
+    config: Config = None,
 ) -> None:
     """Make a token worthless."""
-    with _accounts(data, url) as accounts:
+    with _accounts(data, url, config) as accounts:
         accounts.revoke_token(token_id)
     typer.echo(f"revoked token {token_id}")
 
 
 @contextmanager
-def _accounts(data: Path | None, url: str | None) -> Iterator[Accounts]:
-    with opened_database(data, url) as database:
+def _accounts(data: Path | None, url: str | None, config: Path | None) -> Iterator[Accounts]:
+    with opened_database(data, url, config) as database:
         yield Accounts(database)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_registry_server.commands.opened import Blobs, DatabaseUrl, Directory, opened_database
+from petapter_registry_server.commands.opened import Blobs, Config, Data, DatabaseUrl, opened_database
 from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.errors import DataDirectoryError
@@ -28,14 +28,15 @@ _HOUR_MS = 3_600_000
 
 @app.command("gc")
 def collect_garbage(
-    data: Directory,
+    data: Data = None,
     url: DatabaseUrl = None,
     blobs: Blobs = None,
     grace: Annotated[float, typer.Option(min=0, help="Hours before a blob is condemned, and again deleted.")] = 24,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,  # noqa: FBT002 (a switch)
+    config: Config = None,
 ) -> None:
     """Delete the bytes that no repository refers to any more."""
-    with _opened(data, url, blobs) as kept:
+    with _opened(data, url, blobs, config) as kept:
         collection = GarbageCollection(kept.database, kept.store, grace_ms=round(grace * _HOUR_MS))
         found = collection.preview() if dry_run else collection.run()
     would = "would be " if dry_run else ""
@@ -47,16 +48,17 @@ def collect_garbage(
 
 @app.command()
 def scrub(
-    data: Directory,
+    data: Data = None,
     url: DatabaseUrl = None,
     blobs: Blobs = None,
     replica: Annotated[
         str | None, typer.Option(help="Where good copies may be: a backup, another data directory, or s3://….")
     ] = None,
+    config: Config = None,
 ) -> None:
     """Read and hash every blob; move damaged ones aside and heal them from a replica. Exit 1 when damage is left."""
-    with _opened(data, url, blobs) as kept:
-        copies = _open_replica(data, replica) if replica else None
+    with _opened(data, url, blobs, config) as kept:
+        copies = _open_replica(kept.data, replica) if replica else None
         done = Scrubbing(kept.database, kept.store, copies).run(lambda damage: typer.echo(_damage_line(damage)))
     typer.echo(f"{done.blobs} blobs ({done.bytes} bytes) checked, {done.damaged} damaged, {done.healed} of them healed")
     if done.damaged > done.healed:
@@ -65,33 +67,35 @@ def scrub(
 
 @app.command()
 def backup(
-    data: Directory,
     to: Annotated[Path, typer.Option("--to", help="Directory to make; local blobs are hard links where possible.")],
+    data: Data = None,
     blobs: Blobs = None,
+    config: Config = None,
 ) -> None:
     """Copy the registry to a new directory, also while it is serving."""
-    with _opened(data, None, blobs) as kept:
-        done = back_up(DataDirectory(data), kept.store, to)
+    with _opened(data, None, blobs, config) as kept:
+        done = back_up(DataDirectory(kept.data), kept.store, to)
     typer.echo(f"{to} holds the database and {done.blobs} blobs ({done.bytes} bytes)")
 
 
 @app.command("restore")
 def restore_backup(
     source: Annotated[Path, typer.Option("--from", help="The backup.", file_okay=False)],
-    data: Directory,
+    data: Data = None,
     blobs: Blobs = None,
+    config: Config = None,
 ) -> None:
     """Make a data directory from a backup; every blob is hashed on the way."""
-    done = restore(source, data, _place_of_blobs(data, blobs))
-    typer.echo(f"restored {done.blobs} blobs ({done.bytes} bytes): petapter-registry serve --data {data}")
+    settings = read_settings({"data": data, "blobs": blobs, "config": config})
+    done = restore(source, settings.data, settings.blobs)
+    typer.echo(f"restored {done.blobs} blobs ({done.bytes} bytes): petapter-registry serve --data {settings.data}")
 
 
 @app.command()
-def doctor(data: Directory, blobs: Blobs = None) -> None:
+def doctor(data: Data = None, blobs: Blobs = None, config: Config = None) -> None:
     """Check settings, data directory, database and blob store, one line each. Exit 1 when anything fails."""
-    settings = read_settings({"data": data, **({"blobs": blobs} if blobs else {})})
     states = set()
-    for finding in examine_installation(settings):
+    for finding in examine_installation(read_settings({"data": data, "blobs": blobs, "config": config})):
         typer.echo(f"{finding.state:8} {finding.subject}: {finding.text}")
         states.add(finding.state)
     if "failure" in states:
@@ -115,18 +119,15 @@ def _open_replica(data: Path, replica: str) -> BlobShelf:
 class _Kept:
     """What the registry keeps: rows and bytes."""
 
+    data: Path
     database: Database
     store: BlobShelf
 
 
 @contextmanager
-def _opened(data: Path, url: str | None, blobs: str | None) -> Iterator[_Kept]:
-    with opened_database(data, url) as database:
-        store = open_store(data, _place_of_blobs(data, blobs))
+def _opened(data: Path | None, url: str | None, blobs: str | None, config: Path | None) -> Iterator[_Kept]:
+    settings = read_settings({"data": data, "database": url, "blobs": blobs, "config": config})
+    with opened_database(data, url, config) as database:
+        store = open_store(settings.data, settings.blobs)
         check_belonging(database, store)
-        yield _Kept(database, store)
-
-
-def _place_of_blobs(data: Path, given: str | None) -> str | None:
-    """What the command line says, or else the environment."""
-    return given or read_settings({"data": data}).blobs
+        yield _Kept(settings.data, database, store)

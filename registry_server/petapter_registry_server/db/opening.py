@@ -1,12 +1,10 @@
 """Which database a process works on: the one that is named by a URL, or the SQLite file of its data directory."""
 
-from pathlib import Path
-
 from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.postgres import PostgreSQL
 from petapter_registry_server.errors import DataDirectoryError
-from petapter_registry_server.settings import Settings
+from petapter_registry_server.settings import Place, Settings
 from petapter_schemas.errors import InputError
 
 _CONNECTIONS_OF_A_COMMAND = 2
@@ -28,20 +26,22 @@ def open_database(settings: Settings) -> Database:
     return database
 
 
-def open_existing(data: Path | None, url: str | None) -> Database:
+def open_existing(place: Place) -> Database:
     """The database that a command works on beside the server.
 
     Raises:
-        InputError: Neither is given, or the URL names no PostgreSQL database.
+        InputError: Neither database nor data directory is given, or the URL names no PostgreSQL database.
         DataDirectoryError: The directory holds no registry.
     """
-    if url is not None:
-        return Database(PostgreSQL(url, connections=_CONNECTIONS_OF_A_COMMAND))
-    if data is None:
-        raise InputError("which registry? Give --data DIR, or --database URL for one on PostgreSQL")
-    file = DataDirectory(data).database
+    if place.database is not None:
+        return Database(PostgreSQL(place.database.get_secret_value(), connections=_CONNECTIONS_OF_A_COMMAND))
+    if place.data is None:
+        raise InputError("which registry? Give --data DIR, or --database URL for one on PostgreSQL, or --config FILE")
+    file = DataDirectory(place.data).database
     if not file.is_file():
-        raise DataDirectoryError(f"{data} is no data directory: start 'petapter-registry serve --data {data}' once")
+        raise DataDirectoryError(
+            f"{place.data} is no data directory: start 'petapter-registry serve --data {place.data}' once"
+        )
     return Database(file)
 
 
