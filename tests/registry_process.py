@@ -44,16 +44,25 @@ class Server:
         return printed
 
 
-def start(data: Path, programs: Path = BIN, *, database: str | None = None, replica: str = "", port: int = 0) -> Server:
+def start(
+    data: Path,
+    programs: Path = BIN,
+    *,
+    database: str | None = None,
+    blobs: str | None = None,
+    replica: str = "",
+    port: int = 0,
+) -> Server:
     """Start a server of an installation; the port file appears once requests are queued.
 
-    Replicas over one database share `data` and are told apart by `replica`.
+    Replicas over one database share `data` and are told apart by `replica`. The store of `blobs` is in the environment.
     """
     port_file = data.parent / f"{data.name}{replica}.port"
     port_file.unlink(missing_ok=True)
     log_file = data.with_name(f"{data.name}{replica}.log")
     options = ["--data", data, "--port", str(port), "--port-file", port_file]
     options += ["--database", database] if database else []
+    options += ["--blobs", blobs] if blobs else []
     command = [programs / "petapter-registry", "serve", *options]
     with log_file.open("a", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -67,9 +76,16 @@ def start(data: Path, programs: Path = BIN, *, database: str | None = None, repl
 
 
 @contextmanager
-def serving(data: Path, programs: Path = BIN, *, database: str | None = None, replica: str = "") -> Iterator[Server]:
+def serving(
+    data: Path,
+    programs: Path = BIN,
+    *,
+    database: str | None = None,
+    blobs: str | None = None,
+    replica: str = "",
+) -> Iterator[Server]:
     """A server that is gone at the end, whatever happens."""
-    server = start(data, programs, database=database, replica=replica)
+    server = start(data, programs, database=database, blobs=blobs, replica=replica)
     try:
         yield server
     finally:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
 import structlog
 from fastapi import FastAPI
@@ -20,9 +21,28 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.postgres import PostgreSQL
 from petapter_registry_server.services.roles import TokenRole
 from petapter_registry_server.settings import Settings
+from petapter_registry_server.storage.blobs import BlobShelf
+from petapter_registry_server.storage.digest_names import blob_name
+from petapter_registry_server.storage.objects import ObjectBlobStore
+from petapter_schemas.digests import sha256_bytes
 from tests.postgres_cluster import TEMPLATE, Cluster, find_programs, running_cluster
+from tests.registry_server.s3_server import S3Server, s3_server
 
-NewDatabase = Callable[[], AbstractContextManager[str | None]]
+
+@dataclass(frozen=True)
+class Backing:
+    """What a registry keeps its rows and its bytes in, as its settings name them; None is the data directory."""
+
+    database: str | None = None
+    blobs: str | None = None
+
+    def settings(self, data: Path, **others: Any) -> Settings:
+        """The settings of a registry over it."""
+        return Settings(data=data, database=self.database, blobs=self.blobs, **others)
+
+
+NewBacking = Callable[[], AbstractContextManager[Backing]]
+NewBlobs = Callable[[], str | None]
 
 
 def commit_body(
@@ -98,8 +118,34 @@ class Registry:
     @property
     def place(self) -> list[str]:
         """The options by which console commands find it."""
-        url = self.settings.database
-        return ["--data", str(self.data), *([] if url is None else ["--database", url.get_secret_value()])]
+        url, blobs = self.settings.database, self.settings.blobs
+        database = [] if url is None else ["--database", url.get_secret_value()]
+        return ["--data", str(self.data), *database, *([] if blobs is None else ["--blobs", blobs])]
+
+    @property
+    def store(self) -> BlobShelf:
+        """Its blob store."""
+        store: BlobShelf = self.app.state.services.garbage._store
+        return store
+
+    def stored(self, data: bytes) -> bytes | None:
+        """What the store holds under the digest of some bytes."""
+        try:
+            return b"".join(self.store.open(sha256_bytes(data)).chunks)
+        except FileNotFoundError:
+            return None
+
+    def damage(self, data: bytes, instead: bytes) -> None:
+        """Put other bytes in the place of stored ones, behind the registry's back."""
+        name = f"blobs/{blob_name(sha256_bytes(data))}"
+        if isinstance(self.store, ObjectBlobStore):
+            obstore.put(self.store._objects, name, instead)
+        else:
+            (self.data / name).write_bytes(instead)
+
+    def stored_digests(self) -> set[str]:
+        """The names of all stored blobs."""
+        return {blob.sha256 for blob in self.store.stored()}
 
     def change(self, *statements: str) -> None:
         """Change rows behind the registry's back, on either kind of database."""
@@ -176,46 +222,67 @@ def fresh_database(cluster: Cluster) -> Iterator[str]:
         cluster.drop(name)
 
 
-@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def new_database(request: pytest.FixtureRequest) -> NewDatabase:
-    """For each kind of database, what makes a fresh one: the address, or None for SQLite in the data directory."""
-    if request.param == "sqlite":
-        return nullcontext
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3 server, which the registries of this process find by their environment from now on."""
+    with s3_server() as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in server.env.items():
+            environment.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def new_blobs(request: pytest.FixtureRequest) -> NewBlobs:
+    """What makes a fresh place for the bytes beside PostgreSQL. Tests about files on disk let it give None."""
+    server: S3Server = request.getfixturevalue("s3")
+    bucket = server.new_bucket()
+    return lambda: f"s3://{bucket}/{next(_numbers)}"
+
+
+_SCALE = pytest.param("postgres+s3", marks=[pytest.mark.postgres, pytest.mark.s3])
+
+
+@pytest.fixture(scope="session", params=["sqlite+files", _SCALE])
+def new_backing(request: pytest.FixtureRequest) -> NewBacking:
+    """For each of the two ways to run a registry, what makes a fresh backing for one."""
+    if request.param == "sqlite+files":
+        return lambda: nullcontext(Backing())
     cluster: Cluster = request.getfixturevalue("cluster")
-    return lambda: fresh_database(cluster)
+    new_blobs: NewBlobs = request.getfixturevalue("new_blobs")
+
+    @contextmanager
+    def fresh() -> Iterator[Backing]:
+        with fresh_database(cluster) as url:
+            yield Backing(url, new_blobs())
+
+    return fresh
 
 
 @pytest.fixture
-def database_url(new_database: NewDatabase) -> Iterator[str | None]:
-    with new_database() as url:
-        yield url
+def backing(new_backing: NewBacking) -> Iterator[Backing]:
+    with new_backing() as fresh:
+        yield fresh
 
 
 @pytest.fixture
-def registry(tmp_path: Path, database_url: str | None) -> Iterator[Registry]:
-    with running(Settings(data=tmp_path / "data", database=database_url)) as opened:
+def registry(tmp_path: Path, backing: Backing) -> Iterator[Registry]:
+    with running(backing.settings(tmp_path / "data")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def shared_registry(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+def shared_registry(new_backing: NewBacking, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """One registry for the tests of a file that only read."""
     data = tmp_path_factory.mktemp("shared") / "data"
-    with new_database() as url, running(Settings(data=data, database=url)) as opened:
+    with new_backing() as fresh, running(fresh.settings(data)) as opened:
         yield opened
 
 
 @pytest.fixture
-def small_registry(tmp_path: Path, database_url: str | None) -> Iterator[Registry]:
+def small_registry(tmp_path: Path, backing: Backing) -> Iterator[Registry]:
     """A registry that takes files of up to 1,000 bytes, commits of 10,000, and four files."""
-    settings = Settings(
-        data=tmp_path / "small",
-        database=database_url,
-        max_file_bytes=1000,
-        max_commit_bytes=10_000,
-        max_tree_files=4,
-    )
-    with running(settings) as opened:
+    limits = {"max_file_bytes": 1000, "max_commit_bytes": 10_000, "max_tree_files": 4}
+    with running(backing.settings(tmp_path / "small", **limits)) as opened:
         yield opened
 
 

@@ -9,7 +9,7 @@ from petapter_registry_server.app import create_app
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_registry_server.settings import Settings
 from tests.registry_process import run
-from tests.registry_server.conftest import Caller, Registry, member_of_team, running
+from tests.registry_server.conftest import member_of_team, running
 
 
 def blobs(data: Path) -> list[str]:
@@ -29,13 +29,14 @@ def test_new_database_over_the_blobs_of_another_registry_is_refused(tmp_path: Pa
     assert (done.returncode, done.stderr.count("\n"), blobs(data)) == (1, 1, before)
 
 
-def test_blobs_that_nobody_claimed_are_claimed_by_the_first_server(registry: Registry, team: Caller) -> None:
-    team.published("team/tickets", {"a.txt": b"1"})
-    (registry.data / "blobs" / "owner").unlink()
+def test_blobs_that_nobody_claimed_are_claimed_by_the_first_server(tmp_path: Path) -> None:
+    with running(Settings(data=tmp_path / "data")) as registry:
+        member_of_team(registry).published("team/tickets", {"a.txt": b"1"})
+    (tmp_path / "data" / "blobs" / "owner").unlink()
     for _ in range(2):
         app = create_app(registry.settings)
         app.state.database.close()
-    assert "owner" in blobs(registry.data)
+    assert "owner" in blobs(tmp_path / "data")
 
 
 def test_moved_directory_is_the_same_registry(tmp_path: Path) -> None:

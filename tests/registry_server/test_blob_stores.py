@@ -22,7 +22,7 @@ from petapter_registry_server.storage.digest_names import blob_name, digest_of
 from petapter_registry_server.storage.local import LocalBlobStore
 from petapter_registry_server.storage.objects import ObjectBlobStore
 from petapter_schemas.digests import sha256_bytes
-from tests.registry_server.s3_server import S3Server, s3_server
+from tests.registry_server.s3_server import S3Server
 
 DATA = bytes(range(256)) * 5000
 DIGEST = sha256_bytes(DATA)
@@ -45,12 +45,6 @@ class Kept:
 
     def bytes_of(self, digest: str, begin: int = 0, end: int | None = None) -> bytes:
         return b"".join(self.store.open(digest, begin, end).chunks)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture(params=KINDS)

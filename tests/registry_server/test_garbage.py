@@ -50,7 +50,7 @@ def garbage(registry: Registry, clock: Clock) -> GarbageCollection:
 
 
 def stored(registry: Registry) -> set[str]:
-    return {path.name for path in (registry.data / "blobs" / "sha256").rglob("*") if path.is_file()}
+    return registry.stored_digests()
 
 
 def digests(files: dict[str, bytes]) -> set[str]:

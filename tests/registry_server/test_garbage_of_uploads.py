@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from petapter_registry_server.services.garbage import GarbageCollection
-from petapter_registry_server.settings import Settings
-from tests.registry_server.conftest import Caller, Registry, commit_body, member_of_team, running
+from tests.registry_server.conftest import Backing, Caller, Registry, commit_body, member_of_team, running
 from tests.registry_server.module_bytes import safetensors
 from tests.registry_server.test_garbage import GRACE_MS, Clock, collect_all, stored
 
@@ -18,8 +17,8 @@ HOURS_MS = 3_600_000
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with running(Settings(data=tmp_path / "data", max_inline_bytes=1000, gc_interval_s=0)) as opened:
+def registry(tmp_path: Path, backing: Backing) -> Iterator[Registry]:
+    with running(backing.settings(tmp_path / "data", max_inline_bytes=1000, gc_interval_s=0)) as opened:
         yield opened
 
 
@@ -91,7 +90,7 @@ def test_bytes_that_vanish_between_check_and_commit_are_stored_again(registry: R
 
     def lose(place: str) -> None:
         if place == "examined":
-            next((registry.data / "blobs").rglob(OID)).unlink()
+            registry.store.delete(OID)
         reached(place)
 
     registry.app.state.services.publishing._reached = lose

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.registry_process import Hub, new_token, serving
+from tests.registry_server.conftest import NewBacking
 from tests.registry_server.module_bytes import module_files
 
 IMPORTS = """
@@ -24,10 +25,10 @@ def raises(error, call, *args, **options):
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def hub(new_backing: NewBacking, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     home = tmp_path_factory.mktemp("hub")
-    with serving(home / "data") as server:
-        yield Hub(server, home, new_token(home / "data"))
+    with new_backing() as fresh, serving(home / "data", database=fresh.database, blobs=fresh.blobs) as server:
+        yield Hub(server, home, new_token(home / "data", database_url=fresh.database))
 
 
 @pytest.fixture

@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 
 from petapter_registry_server.services.uploads import PART_BYTES
-from petapter_registry_server.settings import Settings
 from tests.registry_process import Hub, new_token, serving
-from tests.registry_server.conftest import Caller, Registry, commit_body, member_of_team, running
+from tests.registry_server.conftest import Backing, Caller, Registry, commit_body, member_of_team, running
 from tests.registry_server.module_bytes import safetensors
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
+def registry(tmp_path: Path, backing: Backing) -> Iterator[Registry]:
     """Files above 1,000 bytes travel apart."""
-    with running(Settings(data=tmp_path / "data", max_inline_bytes=1000, max_file_bytes=40 << 20)) as opened:
+    with running(backing.settings(tmp_path / "data", max_inline_bytes=1000, max_file_bytes=40 << 20)) as opened:
         yield opened
 
 

@@ -5,17 +5,16 @@ import pytest
 from typer.testing import CliRunner
 
 from petapter_registry_server.cli import app
-from petapter_registry_server.settings import Settings
-from tests.registry_server.conftest import Caller, Registry, member_of_team, running
+from tests.registry_server.conftest import Backing, Caller, Registry, member_of_team, running
 
 FIRST = len(b"*.safetensors binary\n*.png binary\n")
 """Bytes of the .gitattributes that every repository begins with; a namespace holds them once."""
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
+def registry(tmp_path: Path, backing: Backing) -> Iterator[Registry]:
     """Namespaces hold two repositories and 1,000 bytes beside .gitattributes."""
-    with running(Settings(data=tmp_path / "data", quota_bytes=FIRST + 1000, quota_repositories=2)) as opened:
+    with running(backing.settings(tmp_path / "data", quota_bytes=FIRST + 1000, quota_repositories=2)) as opened:
         yield opened
 
 

@@ -10,21 +10,13 @@ from petapter_registry_server.settings import Settings
 from petapter_schemas.digests import git_blob_sha1
 from tests.registry_server.conftest import Registry, member_of_team, running
 from tests.registry_server.module_bytes import module_files
-from tests.registry_server.s3_server import S3Server, s3_server
+from tests.registry_server.s3_server import S3Server
 
 pytestmark = pytest.mark.s3
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
-
-
 @pytest.fixture
-def registry(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    for name, value in s3.env.items():
-        monkeypatch.setenv(name, value)
+def registry(s3: S3Server, tmp_path: Path) -> Iterator[Registry]:
     settings = Settings(data=tmp_path / "data", blobs=f"s3://{s3.new_bucket()}/lab", redirect_above_bytes=100)
     with running(settings) as opened:
         yield opened

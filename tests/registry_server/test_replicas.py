@@ -1,4 +1,4 @@
-"""Several server processes over one PostgreSQL database and one directory of blobs; and races on both databases."""
+"""Several server processes over one PostgreSQL database and one bucket; and races, also on SQLite and local files."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ import pytest
 from tests import registry_races as races
 from tests.postgres_cluster import Cluster
 from tests.registry_process import Server, new_token, run, serving, start
-from tests.registry_server.conftest import commit_body, fresh_database
+from tests.registry_server.conftest import Backing, NewBacking, NewBlobs, commit_body, fresh_database
 from tests.registry_server.module_bytes import module_files
 
 CLIENTS = 8
@@ -36,24 +36,22 @@ class Replicas:
         return httpx.Client(base_url=self.urls[number], headers=headers, timeout=60)
 
 
-def start_replicas(stack: ExitStack, data: Path, database: str | None, count: int) -> Replicas:
+def start_replicas(stack: ExitStack, data: Path, backing: Backing, count: int) -> Replicas:
+    database, blobs = backing.database, backing.blobs
     servers = [
-        stack.enter_context(serving(data, database=database, replica=f"-{number}" if database else ""))
+        stack.enter_context(serving(data, database=database, blobs=blobs, replica=f"-{number}" if database else ""))
         for number in range(count)
     ]
     return Replicas(servers, new_token(data, database_url=database), database)
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def replicas(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
-    """Three servers over PostgreSQL, or the one that SQLite allows."""
+@pytest.fixture(scope="module")
+def replicas(new_backing: NewBacking, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    """Three servers over PostgreSQL and a bucket, or the one that SQLite allows."""
     data = tmp_path_factory.mktemp("replicas") / "data"
     with ExitStack() as stack:
-        if request.param == "sqlite":
-            yield start_replicas(stack, data, None, 1)
-        else:
-            url = stack.enter_context(fresh_database(request.getfixturevalue("cluster")))
-            yield start_replicas(stack, data, url, REPLICAS)
+        backing = stack.enter_context(new_backing())
+        yield start_replicas(stack, data, backing, REPLICAS if backing.database else 1)
 
 
 @pytest.fixture
@@ -78,9 +76,14 @@ def test_compare_and_swap_loses_no_update(racers: races.Racers) -> None:
 
 
 @pytest.mark.postgres
-def test_what_one_replica_takes_the_others_give(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.s3
+@pytest.mark.parametrize("shared", ["bucket", "directory"])
+def test_what_one_replica_takes_the_others_give(
+    cluster: Cluster, new_blobs: NewBlobs, tmp_path: Path, shared: str
+) -> None:
     with fresh_database(cluster) as url, ExitStack() as stack:
-        replicas = start_replicas(stack, tmp_path / "data", url, 2)
+        backing = Backing(url, new_blobs() if shared == "bucket" else None)
+        replicas = start_replicas(stack, tmp_path / "data", backing, 2)
         with replicas.client(0) as first, replicas.client(1) as second:
             first.post("/api/repos/create", json={"name": "tickets", "organization": "team"}).raise_for_status()
             files = module_files()

@@ -13,11 +13,17 @@ from petapter_registry_server.storage.digest_names import blob_name
 from petapter_registry_server.storage.local import LocalBlobStore
 from petapter_schemas.digests import sha256_bytes
 from tests.registry_process import run
-from tests.registry_server.conftest import Caller, Registry
+from tests.registry_server.conftest import Caller, NewBlobs, Registry
 
 FILE = "/team/tickets/resolve/main/a.txt"
 DATA = b"0123456789" * 100
 Harm = Callable[[Path], object]
+
+
+@pytest.fixture(scope="session")
+def new_blobs() -> NewBlobs:
+    """These tests do harm to files on disk."""
+    return lambda: None
 
 
 def flip(file: Path) -> None:

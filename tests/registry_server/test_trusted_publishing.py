@@ -18,8 +18,7 @@ from joserfc.jwk import ECKey, OctKey
 from petapter_registry_server.errors import OutboundError
 from petapter_registry_server.services import outbound
 from petapter_registry_server.services.outbound import Outbound, is_public
-from petapter_registry_server.settings import Settings
-from tests.registry_server.conftest import Caller, Registry, running
+from tests.registry_server.conftest import Backing, Caller, Registry, running
 
 PUBLISHERS = "/api/petapter/v1/publishers"
 AUDIENCE = "http://registry.test"
@@ -76,8 +75,8 @@ def issuer() -> Iterator[Issuer]:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with running(Settings(data=tmp_path / "data", oidc_loopback=True)) as opened:
+def registry(tmp_path: Path, backing: Backing) -> Iterator[Registry]:
+    with running(backing.settings(tmp_path / "data", oidc_loopback=True)) as opened:
         yield opened
 
 
