@@ -58,7 +58,7 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
         StoreError: The object store cannot be used.
     """
     data = DataDirectory(settings.data)
-    data.create()
+    data.create() if settings.database else data.create_for_sqlite()
     own_scratch = None if settings.database is None else claim_scratch(data.scratch)
     scratch = own_scratch.directory if own_scratch else None
     blobs = open_checked_store(settings.data, settings.blobs, reached, scratch=scratch)

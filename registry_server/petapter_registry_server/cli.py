@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_registry_server.commands import upkeep
+from petapter_registry_server.commands import copies, upkeep
 from petapter_registry_server.commands.audit import audit_app
 from petapter_registry_server.commands.opened import Blobs, Config, Data, DatabaseUrl, opened_database
 from petapter_registry_server.commands.people import org_app, user_app
@@ -29,6 +29,7 @@ app.add_typer(user_app, name="user")
 app.add_typer(org_app, name="org")
 app.add_typer(audit_app, name="audit")
 app.add_typer(upkeep.app)
+app.add_typer(copies.app)
 
 
 def main() -> None:

@@ -36,12 +36,20 @@ class DataDirectory:
         """Make the directory, readable by its owner alone, when it is missing.
 
         Raises:
-            DataDirectoryError: It cannot be made, or is on a network file system, where SQLite loses data.
+            DataDirectoryError: It cannot be made.
         """
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise DataDirectoryError(f"cannot make the data directory {self.root}: {error.strerror}") from error
+
+    def create_for_sqlite(self) -> None:
+        """As `create`.
+
+        Raises:
+            DataDirectoryError: It cannot be made, or is on a network file system, where SQLite loses data.
+        """
+        self.create()
         kind = kind_of(self.root)
         if is_network(kind):
             raise DataDirectoryError(f"{self.root} is on {kind}, where SQLite loses data: choose a local disk")

@@ -24,7 +24,7 @@ def serve_directory(settings: Settings, port_file: Path | None, reached: Reached
         DataDirectoryError: The directory is in use, damaged or too new, or the address cannot be listened on.
     """
     directory = DataDirectory(settings.data)
-    directory.create()
+    directory.create() if settings.database else directory.create_for_sqlite()
     held = directory.locked() if settings.database is None else directory.shared()
     with held, _listen(settings) as listener:
         app = create_app(settings, reached)

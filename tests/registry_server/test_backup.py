@@ -1,34 +1,33 @@
 """A backup that is taken while the registry serves comes back byte for byte, or is refused as a whole."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
-from petapter_registry_server.data_directory import DataDirectory
+from petapter_registry_server.db.all_tables import METADATA
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.postgres import PostgreSQL
+from petapter_registry_server.db.row_copy import copy_rows, is_unused
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_registry_server.services.backup import back_up, restore
 from petapter_registry_server.services.scrubbing import Scrubbing
 from petapter_registry_server.settings import Settings
 from petapter_registry_server.storage.digest_names import blob_name
-from petapter_registry_server.storage.objects import ObjectBlobStore
 from petapter_schemas.digests import sha256_bytes
+from tests.postgres_cluster import Cluster
 from tests.registry_process import run
-from tests.registry_server.conftest import Caller, NewDatabase, Registry, running
+from tests.registry_server.conftest import Caller, NewBlobs, Registry, fresh_database, running
 from tests.registry_server.module_bytes import module_files
-from tests.registry_server.s3_server import S3Server, s3_server
-
-
-@pytest.fixture(scope="session")
-def new_database() -> NewDatabase:
-    """These commands are for a registry in one directory."""
-    return nullcontext
+from tests.registry_server.test_migrations import fill_empty_tables
 
 
 def backed_up(registry: Registry, target: Path) -> Path:
-    back_up(DataDirectory(registry.data), registry.app.state.services.garbage._store, target)
+    back_up(registry.app.state.database, registry.store, target)
     return target
 
 
@@ -85,7 +84,7 @@ def test_backup_is_not_touched_by_what_happens_to_the_registry(
 ) -> None:
     team.published("team/tickets", {"a.txt": b"kept"})
     backup = backed_up(registry, tmp_path / "backup")
-    blob(registry.data, b"kept").unlink()
+    registry.store.delete(sha256_bytes(b"kept"))
     team.published("team/tickets", {"b.txt": b"kept"})
     assert blob(backup, b"kept").read_bytes() == b"kept"
 
@@ -93,8 +92,8 @@ def test_backup_is_not_touched_by_what_happens_to_the_registry(
 def test_backup_works_as_a_replica(registry: Registry, team: Caller, tmp_path: Path) -> None:
     team.published("team/tickets", {"a.txt": b"kept"})
     backed_up(registry, tmp_path / "backup")
-    blob(registry.data, b"kept").unlink()
-    done = run("petapter-registry", "scrub", "--data", registry.data, "--replica", tmp_path / "backup")
+    registry.store.delete(sha256_bytes(b"kept"))
+    done = run("petapter-registry", "scrub", *registry.place, "--replica", tmp_path / "backup")
     assert done.returncode == 0, done.stdout
     assert team.get("/team/tickets/resolve/main/a.txt").content == b"kept"
 
@@ -117,7 +116,7 @@ def test_registry_that_lacks_a_blob_is_not_backed_up_in_silence(
     registry: Registry, team: Caller, tmp_path: Path
 ) -> None:
     team.published("team/tickets", {"a.txt": b"kept"})
-    blob(registry.data, b"kept").unlink()
+    registry.store.delete(sha256_bytes(b"kept"))
     with pytest.raises(DataDirectoryError, match="petapter-registry scrub"):
         backed_up(registry, tmp_path / "place" / "backup")
     assert list((tmp_path / "place").iterdir()) == []
@@ -133,7 +132,7 @@ def test_directories_that_are_there_already_are_left_alone(registry: Registry, t
 
 def test_commands_say_what_they_did(registry: Registry, team: Caller, tmp_path: Path) -> None:
     team.published("team/tickets", {"a.txt": b"kept"})
-    done = run("petapter-registry", "backup", "--data", registry.data, "--to", tmp_path / "backup")
+    done = run("petapter-registry", "backup", *registry.place, "--to", tmp_path / "backup")
     assert done.stdout == f"{tmp_path / 'backup'} holds the database and 2 blobs (38 bytes)\n"
     done = run("petapter-registry", "restore", "--from", tmp_path / "backup", "--data", tmp_path / "restored")
     assert done.stdout.startswith("restored 2 blobs (38 bytes)")
@@ -146,23 +145,72 @@ def test_restoring_from_nothing_is_one_line(tmp_path: Path) -> None:
     assert "is no backup" in done.stderr
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
-
-
 @pytest.mark.s3
-def test_blobs_move_between_local_files_and_a_bucket(
-    registry: Registry, team: Caller, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.postgres
+def test_registry_moves_to_postgresql_and_a_bucket_and_goes_on_there(
+    registry: Registry, team: Caller, cluster: Cluster, new_blobs: NewBlobs, tmp_path: Path
 ) -> None:
-    for name, value in s3.env.items():
-        monkeypatch.setenv(name, value)
-    bucket = s3.new_bucket()
+    """In whatever the first is kept: rows that refer to each other, numbers that go on, tokens, versions, and bytes."""
+    for fill in (0.1, 0.2):
+        oid = team.published("team/tickets", module_files(fill=fill))
+    assert team.call("POST", f"/api/models/team/tickets/tag/{oid}", json={"tag": "v1.0.0"}).status_code == 200
+    backup, moved = backed_up(registry, tmp_path / "backup"), tmp_path / "moved"
+    with fresh_database(cluster) as url:
+        place = ["--data", str(moved), "--database", url, "--blobs", new_blobs() or ""]
+        done = run("petapter-registry", "restore", "--from", backup, *place)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert not (moved / "registry.sqlite").exists()
+        again = run("petapter-registry", "restore", "--from", backup, *place[:1], tmp_path / "again", *place[2:])
+        assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+        assert "holds a registry already" in again.stderr
+        with running(Settings(data=moved, database=url, blobs=place[-1])) as restored:
+            reader = Caller(restored.client, team.token)
+            for path, data in module_files(fill=0.2).items():
+                assert reader.get(f"/team/tickets/resolve/v1.0.0/{path}").content == data
+            assert reader.head("team/tickets") == oid
+            assert len(reader.get("/api/models/team/tickets/commits/main").json()) == 3
+            reader.published("team/tickets", module_files(version="1.1.0"))
+            restored.caller("newcomer").create("newcomer/first")
+            assert restored.app.state.services.audit.verify().id > registry.app.state.services.audit.verify().id
+
+
+def contents(session: Session) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table."""
+    return {
+        table.name: sorted((tuple(row) for row in session.execute(table.select())), key=repr)
+        for table in METADATA.sorted_tables
+    }
+
+
+@pytest.mark.postgres
+def test_every_table_is_copied_there_and_back(cluster: Cluster, tmp_path: Path) -> None:
+    first, third = Database(tmp_path / "first.sqlite"), Database(tmp_path / "third.sqlite")
+    with fresh_database(cluster) as url, closing(first), closing(third):
+        second = Database(PostgreSQL(url, connections=2))
+        for database in (first, third):
+            database.migrate()
+        with first.write() as session:
+            fill_empty_tables(session.connection())
+        for source, target in ((first, second), (second, third)):
+            with source.read() as read, target.write() as write:
+                assert copy_rows(read, write) > 0
+        with first.read() as one, second.read() as two, third.read() as three:
+            assert all(contents(one).values())
+            assert contents(one) == contents(two) == contents(three)
+        second.close()
+
+
+@pytest.mark.postgres
+def test_database_that_fails_leaves_neither_rows_nor_a_directory(
+    registry: Registry, team: Caller, cluster: Cluster, tmp_path: Path
+) -> None:
     team.published("team/tickets", {"a.txt": b"kept"})
-    restore(backed_up(registry, tmp_path / "backup"), tmp_path / "moved", f"s3://{bucket}")
-    with running(Settings(data=tmp_path / "moved", blobs=f"s3://{bucket}")) as moved:
-        assert Caller(moved.client, team.token).get("/team/tickets/resolve/main/a.txt").content == b"kept"
-    store = ObjectBlobStore(s3.open(bucket), tmp_path / "scratch")
-    back_up(DataDirectory(tmp_path / "moved"), store, tmp_path / "again")
-    assert blob(tmp_path / "again", b"kept").read_bytes() == b"kept"
+    backup = backed_up(registry, tmp_path / "backup")
+    with fresh_database(cluster) as url, closing(Database(PostgreSQL(url, connections=2))) as target:
+        with target.write() as session:
+            session.execute(text("alter table refs add constraint never check (name <> 'main')"))
+        with pytest.raises(DBAPIError, match="never"):
+            restore(backup, tmp_path / "place" / "restored", None, target)
+        with target.read() as session:
+            assert is_unused(session)
+    assert list((tmp_path / "place").iterdir()) == []

@@ -1,22 +1,28 @@
 """The doctor finds what is wrong, names the remedy, and leaves what is right alone."""
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
 
 from petapter_registry_server import data_directory
 from petapter_registry_server.data_directory import DataDirectory
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.postgres import PostgreSQL
 from petapter_registry_server.db.schema_version import has_log_reset_bug
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_registry_server.file_systems import is_network, mounted_kind
 from petapter_registry_server.services import doctor
 from petapter_registry_server.services.doctor import Finding, examine_installation
 from petapter_registry_server.settings import Settings
+from tests.postgres_cluster import Cluster
 from tests.registry_process import run
-from tests.registry_server.conftest import NewDatabase, Registry
+from tests.registry_server.conftest import Backing, NewBacking, NewBlobs, Registry, fresh_database, running
 
 MOUNTS = """/dev/vda / ext4 rw 0 0
 server:/export /mnt/team\\040share nfs4 rw 0 0
@@ -25,9 +31,9 @@ server:/export /mnt/team\\040share nfs4 rw 0 0
 
 
 @pytest.fixture(scope="session")
-def new_database() -> NewDatabase:
-    """These commands are for a registry in one directory."""
-    return nullcontext
+def new_backing() -> NewBacking:
+    """A registry in one directory."""
+    return lambda: nullcontext(Backing())
 
 
 class Usage(NamedTuple):
@@ -44,7 +50,7 @@ def findings(settings: Settings) -> dict[str, Finding]:
 
 def test_healthy_directory_has_no_failure(registry: Registry) -> None:
     found = findings(registry.settings)
-    assert set(found) == {"reach", "permissions", "file system", "space", "sqlite", "database", "blobs"}
+    assert set(found) == {"reach", "permissions", "file system", "space", "sqlite", "database", "blobs", "belonging"}
     assert "failure" not in {finding.state for finding in found.values()}
 
 
@@ -100,7 +106,8 @@ def test_file_system_is_that_of_the_deepest_mount(path: str, kind: str, network:
 def test_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_directory, "kind_of", lambda _path: "nfs4")
     with pytest.raises(DataDirectoryError, match="nfs4"):
-        DataDirectory(tmp_path / "data").create()
+        DataDirectory(tmp_path / "data").create_for_sqlite()
+    DataDirectory(tmp_path / "data").create()
 
 
 @pytest.mark.parametrize(
@@ -110,9 +117,80 @@ def test_versions_of_sqlite_with_the_bug(version: tuple[int, int, int], bad: boo
     assert has_log_reset_bug(version) is bad
 
 
+def test_redirects_without_a_bucket_are_a_warning(registry: Registry) -> None:
+    assert findings(registry.settings.model_copy(update={"redirect_above_bytes": 1}))["blobs"].state == "warning"
+
+
+def test_blobs_of_another_registry_are_a_failure_and_stay_unclaimed(registry: Registry) -> None:
+    owner = registry.data / "blobs" / "owner"
+    owner.write_text("another\n")
+    assert findings(registry.settings)["belonging"].state == "failure"
+    owner.unlink()
+    assert findings(registry.settings)["belonging"].state == "ok"
+    assert not owner.exists()
+
+
+@pytest.fixture
+def scaled(cluster: Cluster, new_blobs: NewBlobs, tmp_path: Path) -> Iterator[Settings]:
+    """A registry on PostgreSQL and a bucket."""
+    with fresh_database(cluster) as url:
+        settings = Settings(data=tmp_path / "scaled", database=url, blobs=new_blobs())
+        with running(settings):
+            yield settings
+
+
+@pytest.mark.postgres
+@pytest.mark.s3
+def test_registry_on_postgresql_and_a_bucket_is_examined(scaled: Settings) -> None:
+    """The server of these tests runs without what makes it durable, which the doctor must say."""
+    found = findings(scaled)
+    assert {name: finding.state for name, finding in found.items()} == {
+        "reach": "ok",
+        "permissions": "ok",
+        "file system": "ok",
+        "space": "ok",
+        "database": "ok",
+        "writes": "failure",
+        "connections": "ok",
+        "clock": "ok",
+        "blobs": "ok",
+        "belonging": "ok",
+    }
+    assert found["writes"].text.startswith("fsync, full_page_writes, synchronous_commit off: ")
+
+
+@pytest.mark.postgres
+@pytest.mark.s3
+def test_unfit_postgresql_is_named(scaled: Settings, tmp_path: Path) -> None:
+    assert scaled.database is not None
+    url = scaled.database.get_secret_value()
+    read_only = scaled.model_copy(update={"database": SecretStr(f"{url}&options=-c default_transaction_read_only=on")})
+    assert "standby or read-only" in findings(read_only)["writes"].text
+    greedy = findings(scaled.model_copy(update={"database_connections": 1000}))["connections"]
+    assert (greedy.state, "raise max_connections" in greedy.text) == ("failure", True)
+    gone = findings(scaled.model_copy(update={"database": SecretStr("postgresql://ada:secret@127.0.0.1:1/name")}))
+    assert gone["database"].state == "failure"
+    assert not [finding for finding in gone.values() if "secret" in finding.text or "\n" in finding.text]
+    assert findings(scaled.model_copy(update={"data": tmp_path / "none"}))["data"].state == "warning"
+
+
+@pytest.mark.postgres
+@pytest.mark.s3
+@pytest.mark.parametrize(("version", "state"), [("0001", "warning"), ("9999", "failure")])
+def test_other_version_of_the_tables_in_postgresql_is_named(scaled: Settings, version: str, state: str) -> None:
+    assert scaled.database is not None
+    with (
+        closing(Database(PostgreSQL(scaled.database.get_secret_value(), connections=1))) as database,
+        database.write() as session,
+    ):
+        session.execute(text("update alembic_version set version_num = :version"), {"version": version})
+    found = findings(scaled)
+    assert (found["database"].state, "belonging" in found) == (state, False)
+
+
 def test_command_exits_with_1_on_a_failure(registry: Registry, tmp_path: Path) -> None:
     healthy = run("petapter-registry", "doctor", "--data", registry.data)
-    assert (healthy.returncode, len(healthy.stdout.splitlines())) == (0, 7)
+    assert (healthy.returncode, len(healthy.stdout.splitlines())) == (0, 8)
     failing = run("petapter-registry", "doctor", "--data", tmp_path / "none")
     assert failing.returncode == 1
     assert "failure  data:" in failing.stdout

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from petapter_registry_server.api import PARTS
 from petapter_registry_server.cli import app
-from petapter_registry_server.commands.upkeep import app as upkeep
+from petapter_registry_server.commands import copies, upkeep
 from petapter_registry_server.settings import Settings
 
 README = Path("registry_server/README.md").read_text(encoding="utf-8")
@@ -45,10 +45,16 @@ def test_command_is_documented(command: str) -> None:
     assert f"{command} " in README
 
 
-@pytest.mark.parametrize("name", sorted(typer.main.get_command(upkeep).commands))  # type: ignore[attr-defined]
+UPKEEP = {
+    name: command
+    for part in (copies, upkeep)
+    for name, command in typer.main.get_command(part.app).commands.items()  # type: ignore[attr-defined]
+}
+
+
+@pytest.mark.parametrize("name", sorted(UPKEEP))
 def test_command_for_upkeep_is_documented_with_its_options(name: str) -> None:
     usage = [line for line in README.splitlines() if line.startswith(f"    petapter-registry {name} ")]
     assert usage
-    command = typer.main.get_command(upkeep).commands[name]  # type: ignore[attr-defined]
-    options = {option for parameter in command.params for option in parameter.opts} - {"--help", "--config"}  # of all
+    options = {option for parameter in UPKEEP[name].params for option in parameter.opts} - {"--help", "--config"}
     assert {option for option in options if option not in "".join(usage)} == set()

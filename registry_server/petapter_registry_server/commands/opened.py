@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,11 @@ import typer
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.opening import open_existing
 from petapter_registry_server.services.access import Access
+from petapter_registry_server.services.belonging import check_belonging
 from petapter_registry_server.services.organisations import Organisations
-from petapter_registry_server.settings import read_place
+from petapter_registry_server.settings import read_place, read_settings
+from petapter_registry_server.storage.blobs import BlobShelf
+from petapter_registry_server.storage.opening import open_store
 
 Data = Annotated[
     Path | None,
@@ -62,3 +66,28 @@ def opened_organisations(data: Path | None, url: str | None, config: Path | None
     """The organisations of a registry. Raises: as `opened_database`."""
     with opened_database(data, url, config) as database:
         yield Organisations(database, Access(database, anonymous_may_read=True))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a registry keeps: rows and bytes, and the data directory."""
+
+    data: Path
+    database: Database
+    store: BlobShelf
+
+
+@contextmanager
+def opened_registry(data: Path | None, url: str | None, blobs: str | None, config: Path | None) -> Iterator[Kept]:
+    """A registry, with the tables of this version, whose database and blobs belong together.
+
+    Raises:
+        InputError: As `opened_database`, or nothing says which data directory.
+        DataDirectoryError: There is no registry, or its database cannot be used, or the blobs are another's.
+        StoreError: The blob store cannot be used.
+    """
+    settings = read_settings({"data": data, "database": url, "blobs": blobs, "config": config})
+    with opened_database(data, url, config) as database:
+        store = open_store(settings.data, settings.blobs)
+        check_belonging(database, store)
+        yield Kept(settings.data, database, store)

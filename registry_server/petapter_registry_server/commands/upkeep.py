@@ -1,19 +1,12 @@
 """The commands that keep a data directory in order: they work beside a running server, and by themselves."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from petapter_registry_server.commands.opened import Blobs, Config, Data, DatabaseUrl, opened_database
-from petapter_registry_server.data_directory import DataDirectory
-from petapter_registry_server.db.engine import Database
+from petapter_registry_server.commands.opened import Blobs, Config, Data, DatabaseUrl, opened_registry
 from petapter_registry_server.errors import DataDirectoryError
-from petapter_registry_server.services.backup import back_up, restore
-from petapter_registry_server.services.belonging import check_belonging
 from petapter_registry_server.services.doctor import examine_installation
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.scrubbing import Damage, Scrubbing
@@ -36,7 +29,7 @@ def collect_garbage(
     config: Config = None,
 ) -> None:
     """Delete the bytes that no repository refers to any more."""
-    with _opened(data, url, blobs, config) as kept:
+    with opened_registry(data, url, blobs, config) as kept:
         collection = GarbageCollection(kept.database, kept.store, grace_ms=round(grace * _HOUR_MS))
         found = collection.preview() if dry_run else collection.run()
     would = "would be " if dry_run else ""
@@ -57,7 +50,7 @@ def scrub(
     config: Config = None,
 ) -> None:
     """Read and hash every blob; move damaged ones aside and heal them from a replica. Exit 1 when damage is left."""
-    with _opened(data, url, blobs, config) as kept:
+    with opened_registry(data, url, blobs, config) as kept:
         copies = _open_replica(kept.data, replica) if replica else None
         done = Scrubbing(kept.database, kept.store, copies).run(lambda damage: typer.echo(_damage_line(damage)))
     typer.echo(f"{done.blobs} blobs ({done.bytes} bytes) checked, {done.damaged} damaged, {done.healed} of them healed")
@@ -66,36 +59,11 @@ def scrub(
 
 
 @app.command()
-def backup(
-    to: Annotated[Path, typer.Option("--to", help="Directory to make; local blobs are hard links where possible.")],
-    data: Data = None,
-    blobs: Blobs = None,
-    config: Config = None,
-) -> None:
-    """Copy the registry to a new directory, also while it is serving."""
-    with _opened(data, None, blobs, config) as kept:
-        done = back_up(DataDirectory(kept.data), kept.store, to)
-    typer.echo(f"{to} holds the database and {done.blobs} blobs ({done.bytes} bytes)")
-
-
-@app.command("restore")
-def restore_backup(
-    source: Annotated[Path, typer.Option("--from", help="The backup.", file_okay=False)],
-    data: Data = None,
-    blobs: Blobs = None,
-    config: Config = None,
-) -> None:
-    """Make a data directory from a backup; every blob is hashed on the way."""
-    settings = read_settings({"data": data, "blobs": blobs, "config": config})
-    done = restore(source, settings.data, settings.blobs)
-    typer.echo(f"restored {done.blobs} blobs ({done.bytes} bytes): petapter-registry serve --data {settings.data}")
-
-
-@app.command()
-def doctor(data: Data = None, blobs: Blobs = None, config: Config = None) -> None:
+def doctor(data: Data = None, url: DatabaseUrl = None, blobs: Blobs = None, config: Config = None) -> None:
     """Check settings, data directory, database and blob store, one line each. Exit 1 when anything fails."""
     states = set()
-    for finding in examine_installation(read_settings({"data": data, "blobs": blobs, "config": config})):
+    settings = read_settings({"data": data, "database": url, "blobs": blobs, "config": config})
+    for finding in examine_installation(settings):
         typer.echo(f"{finding.state:8} {finding.subject}: {finding.text}")
         states.add(finding.state)
     if "failure" in states:
@@ -113,21 +81,3 @@ def _open_replica(data: Path, replica: str) -> BlobShelf:
     if not (Path(replica) / "blobs").is_dir():
         raise DataDirectoryError(f"{replica} holds no blobs: give a backup, another data directory, or s3://…")
     return open_store(Path(replica), None)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What the registry keeps: rows and bytes."""
-
-    data: Path
-    database: Database
-    store: BlobShelf
-
-
-@contextmanager
-def _opened(data: Path | None, url: str | None, blobs: str | None, config: Path | None) -> Iterator[_Kept]:
-    settings = read_settings({"data": data, "database": url, "blobs": blobs, "config": config})
-    with opened_database(data, url, config) as database:
-        store = open_store(settings.data, settings.blobs)
-        check_belonging(database, store)
-        yield _Kept(settings.data, database, store)

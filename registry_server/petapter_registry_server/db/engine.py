@@ -21,9 +21,15 @@ Purpose = Literal["read", "write", "migration"]
 
 
 class Backend(Protocol):
-    """What one kind of database does in its own way. `name` is how messages call it."""
+    """What one kind of database does in its own way."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file of a SQLite database."""
 
     def open(self) -> Engine:
         """An engine; what its transactions are for is said by `options`."""
@@ -52,6 +58,11 @@ class Database:
         return self._backend.name
 
     @property
+    def file(self) -> Path | None:
+        """The file of a SQLite database."""
+        return self._backend.file
+
+    @property
     def engine(self) -> Engine:
         """The engine, for what asks about connections and versions rather than rows."""
         return self._engine
@@ -71,11 +82,7 @@ class Database:
         Raises:
             DataDirectoryError: It cannot be used as it is.
         """
-        try:
-            found = self._examine()
-        except DBAPIError as error:
-            raise DataDirectoryError(f"{self.name} cannot be used: {one_line(error.orig)}") from error
-        if found == "behind":
+        if self.examine() == "behind":
             raise DataDirectoryError(f"{self.name} has tables of an older version: run 'petapter-registry migrate'")
 
     def migrate(self) -> None:
@@ -84,17 +91,25 @@ class Database:
         Raises:
             DataDirectoryError: It cannot be reached, is damaged, or was written by a newer version.
         """
-        try:
-            if self._examine() == "behind":
+        if self.examine() == "behind":
+            try:
                 with self._turn, self._for("migration").begin() as connection:
                     schema.upgrade(connection)
+            except DBAPIError as error:
+                raise DataDirectoryError(f"{self.name} cannot be used: {one_line(error.orig)}") from error
+
+    def examine(self) -> schema.Standing:
+        """Look whether a registry can be in this database, and whether its tables are those of this version or older.
+
+        Raises:
+            DataDirectoryError: It cannot be reached, is damaged or unfit, or was written by a newer version.
+        """
+        try:
+            with self._engine.connect() as connection:
+                self._backend.check(connection)
+                found = schema.standing(connection)
         except DBAPIError as error:
             raise DataDirectoryError(f"{self.name} cannot be used: {one_line(error.orig)}") from error
-
-    def _examine(self) -> schema.Standing:
-        with self._engine.connect() as connection:
-            self._backend.check(connection)
-            found = schema.standing(connection)
         if found == "newer":
             raise DataDirectoryError(f"{self.name} was written by a newer petapter-registry: upgrade it")
         return found

@@ -16,6 +16,12 @@ class OwnValue(Table):
     value: Mapped[str]
 
 
+def known_value(session: Session, purpose: str) -> str | None:
+    """The value for a purpose, if it was made already."""
+    found = session.get(OwnValue, purpose)
+    return found.value if found else None
+
+
 def own_value(session: Session, purpose: str) -> str:
     """The value for a purpose, 32 random bytes in hex, made when it is first asked for."""
     found = session.get(OwnValue, purpose)

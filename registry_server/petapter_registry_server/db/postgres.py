@@ -48,6 +48,7 @@ class PostgreSQL:
         self._url = _read_address(address)
         self._connections = connections
         self.name = f"the PostgreSQL database {self._url.database!r}"
+        self.file = None
 
     def open(self) -> Engine:
         """An engine; what its transactions are for is said by `options`.

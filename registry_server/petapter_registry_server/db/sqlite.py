@@ -17,6 +17,7 @@ class SQLite:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
+        self.file = path
         self._url = URL.create("sqlite", database=str(path))
 
     def open(self) -> Engine:

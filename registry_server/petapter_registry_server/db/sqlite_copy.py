@@ -11,7 +11,7 @@ from petapter_registry_server.errors import DataDirectoryError
 _PAGES = 1000  # a writer waits for at most so many pages at a time
 
 
-def copy_database(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     """Copy a database with SQLite's online backup.
 
     Raises:

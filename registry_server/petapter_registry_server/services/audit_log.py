@@ -45,12 +45,12 @@ class AuditLog:
     def page(self, after: int, *, limit: int) -> Sequence[AuditLine]:
         """The rows that follow a row, oldest first; 0 begins at the first."""
         with self._database.read() as session:
-            return [_line(row) for row in audit.read_after(session, after, limit=limit)]
+            return [audit_line(row) for row in audit.read_after(session, after, limit=limit)]
 
     def lines(self) -> Iterator[AuditLine]:
         """All rows, oldest first."""
         with self._database.read() as session:
-            yield from (_line(row) for row in _rows(session))
+            yield from (audit_line(row) for row in _rows(session))
 
     def verify(self, known: AuditEnd | None = None) -> AuditEnd:
         """Compute the whole chain again, and return its end.
@@ -81,5 +81,6 @@ def _rows(session: Session) -> Iterator[AuditRow]:
         after = rows[-1].id
 
 
-def _line(row: AuditRow) -> AuditLine:
+def audit_line(row: AuditRow) -> AuditLine:
+    """A row as readers meet it."""
     return AuditLine(row.id, hub_date(row.at_ms), row.at_ms, row.actor, row.action, row.subject, row.detail, row.sha256)

@@ -1,7 +1,7 @@
 """Whether database and blobs belong together: over the wrong ones garbage collection would delete what others need."""
 
 from petapter_registry_server.db.engine import Database
-from petapter_registry_server.db.own_values import own_value
+from petapter_registry_server.db.own_values import known_value, own_value
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_registry_server.storage.blobs import BlobShelf
 
@@ -18,7 +18,20 @@ def check_belonging(database: Database, store: BlobShelf) -> None:
     with database.write() as session:
         identity = own_value(session, _PURPOSE)
     if store.claim(identity) != identity:
-        raise DataDirectoryError(
-            f"{database.name} and these blobs belong to two registries: give the database and the blobs that belong "
-            "together, or restore a backup to a new place"
-        )
+        raise DataDirectoryError(_stranger(database))
+
+
+def look_at_belonging(database: Database, store: BlobShelf) -> None:
+    """As `check_belonging`, of a database with the tables of this version, and nothing is claimed. Raises: as there."""
+    with database.read() as session:
+        identity = known_value(session, _PURPOSE)
+    owner = store.owner()
+    if owner is not None and owner != identity:
+        raise DataDirectoryError(_stranger(database))
+
+
+def _stranger(database: Database) -> str:
+    return (
+        f"{database.name} and these blobs belong to two registries: give the database and the blobs that belong "
+        "together, or restore a backup to a new place"
+    )

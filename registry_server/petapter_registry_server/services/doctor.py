@@ -4,48 +4,83 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from petapter_registry_server.data_directory import DataDirectory
+from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.opening import open_existing
 from petapter_registry_server.db.schema import revisions
 from petapter_registry_server.db.schema_version import has_log_reset_bug, version_of
 from petapter_registry_server.errors import DataDirectoryError, StoreError
 from petapter_registry_server.file_systems import is_network, kind_of
+from petapter_registry_server.services.belonging import look_at_belonging
+from petapter_registry_server.services.doctor_of_postgres import examine_postgres
+from petapter_registry_server.services.finding import Finding
 from petapter_registry_server.settings import Settings
-from petapter_registry_server.storage.opening import open_checked_store
+from petapter_registry_server.storage.opening import open_checked_store, open_store
+from petapter_schemas.errors import InputError
 
 _OTHERS = 0o077
 _SCARCE_BYTES = 1 << 30
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one check found."""
-
-    state: Literal["ok", "warning", "failure"]
-    subject: str
-    text: str
-
-
 def examine_installation(settings: Settings) -> Iterator[Finding]:
     """Check everything; nothing is changed but one probe key, which is removed, in an object store."""
-    directory = DataDirectory(settings.data)
     yield _reach(settings)
-    if not settings.data.is_dir():
-        yield Finding(
-            "failure",
-            "data",
-            f"{settings.data} is missing: start 'petapter-registry serve --data {settings.data}' once",
-        )
-        return
-    yield _permissions(settings.data)
-    yield _file_system(settings.data)
-    yield _space(settings)
-    yield _sqlite()
-    yield _schema(directory.database)
+    if settings.data.is_dir():
+        yield _permissions(settings.data)
+        yield _file_system(settings)
+        yield _space(settings)
+    else:
+        yield _no_directory(settings)
+    if settings.database is not None or settings.data.is_dir():
+        yield from _examine_rows_and_bytes(settings)
+
+
+def _examine_rows_and_bytes(settings: Settings) -> Iterator[Finding]:
+    database = None
+    try:
+        database = open_existing(settings)
+    except (InputError, DataDirectoryError) as error:
+        yield Finding("failure", "database", str(error))
+    else:
+        yield from _examine_database(database, settings)
     yield _store(settings)
+    if database is not None:
+        yield from _belonging(database, settings)
+        database.close()
+
+
+def _examine_database(database: Database, settings: Settings) -> Iterator[Finding]:
+    if database.file is None:
+        yield from examine_postgres(database, settings)
+    else:
+        yield _sqlite()
+        yield _schema(database.file)
+
+
+def _belonging(database: Database, settings: Settings) -> Iterator[Finding]:
+    """Nothing where another finding says already why it cannot be known."""
+    try:
+        database.check()
+        store = open_store(settings.data, settings.blobs)
+    except (DataDirectoryError, StoreError):
+        return
+    try:
+        look_at_belonging(database, store)
+    except (DataDirectoryError, StoreError) as error:
+        yield Finding("failure", "belonging", str(error))
+    else:
+        yield Finding("ok", "belonging", "database and blobs are of one registry")
+
+
+def _no_directory(settings: Settings) -> Finding:
+    if settings.database is not None:
+        return Finding("warning", "data", f"{settings.data} is missing: the next start makes it, without blobs")
+    return Finding(
+        "failure",
+        "data",
+        f"{settings.data} is missing: start 'petapter-registry serve --data {settings.data}' once",
+    )
 
 
 def _reach(settings: Settings) -> Finding:
@@ -65,9 +100,9 @@ def _permissions(data: Path) -> Finding:
     return Finding("ok", "permissions", f"{data} is its owner's alone")
 
 
-def _file_system(data: Path) -> Finding:
-    kind = kind_of(data)
-    if is_network(kind):
+def _file_system(settings: Settings) -> Finding:
+    data, kind = settings.data, kind_of(settings.data)
+    if is_network(kind) and settings.database is None:
         return Finding("failure", "file system", f"{data} is on {kind}, where SQLite loses data: use a local disk")
     return Finding("ok", "file system", kind or "unknown on this system")
 
@@ -94,8 +129,6 @@ def _sqlite() -> Finding:
 
 
 def _schema(database: Path) -> Finding:
-    if not database.is_file():
-        return Finding("failure", "database", f"{database} is missing: restore it from a backup")
     try:
         found = version_of(database)
     except DataDirectoryError as error:
@@ -113,4 +146,6 @@ def _store(settings: Settings) -> Finding:
         open_checked_store(settings.data, settings.blobs)
     except StoreError as error:
         return Finding("failure", "blobs", str(error))
+    if settings.redirect_above_bytes is not None and settings.blobs is None:
+        return Finding("warning", "blobs", "redirect_above_bytes does nothing: blobs in a directory have no addresses")
     return Finding("ok", "blobs", settings.blobs or "in the data directory")

@@ -59,6 +59,12 @@ class BlobShelf(BlobStore, Protocol):
     def claim(self, owner: str) -> str:
         """Note whose blobs these are, unless that is noted already, and return whose they are."""
 
+    def owner(self) -> str | None:
+        """Whose blobs these are, as `claim` noted it."""
+
+    def link(self, sha256: str, target: Path) -> bool:
+        """Give a blob a second name on this machine, where the store can. Raises: FileNotFoundError."""
+
     def stored(self) -> Iterator[StoredBlob]:
         """All blobs, in no order."""
 

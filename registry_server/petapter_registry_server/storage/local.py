@@ -1,5 +1,6 @@
 """The blob store in a local directory: scratch, fsync, rename to `blobs/sha256/ab/cd/<hex>`, fsync the directories."""
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -53,7 +54,14 @@ class LocalBlobStore:
             if not note.exists():
                 link_unless_taken(ours, note)
         sync_directory(self._blobs)
-        return note.read_text(encoding="ascii").strip()
+        return self.owner() or ""
+
+    def owner(self) -> str | None:
+        """Whose blobs these are, as `claim` noted it."""
+        try:
+            return (self._blobs / "owner").read_text(encoding="ascii", errors="replace").strip()
+        except FileNotFoundError:
+            return None
 
     def scratch(self) -> AbstractContextManager[Path]:
         """A new empty directory for the files of one request, removed with its content at the end."""
@@ -79,6 +87,16 @@ class LocalBlobStore:
         if not path.is_file():
             raise FileNotFoundError(f"blob {sha256} is missing from {self._blobs}")
         return path
+
+    def link(self, sha256: str, target: Path) -> bool:
+        """Give a blob a second name, unless that lies on another file system."""
+        try:
+            os.link(self._path(sha256), target)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return False
+        return True
 
     def open(self, sha256: str, begin: int = 0, end: int | None = None) -> Content:
         """Open a part of a blob; the file is closed when its chunks are read or dropped."""

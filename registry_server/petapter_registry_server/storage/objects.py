@@ -45,8 +45,21 @@ class ObjectBlobStore:
             try:
                 obstore.put(self._objects, _OWNER, f"{owner}\n".encode("ascii"), mode="create", use_multipart=False)
             except AlreadyExistsError:
-                return bytes(obstore.get(self._objects, _OWNER).bytes()).decode("ascii", "replace").strip()
+                return self.owner() or ""
         return owner
+
+    def owner(self) -> str | None:
+        """Whose blobs these are, as `claim` noted it."""
+        with _translated("say whose blobs these are"):
+            try:
+                return bytes(obstore.get(self._objects, _OWNER).bytes()).decode("ascii", "replace").strip()
+            except FileNotFoundError:
+                return None
+
+    def link(self, sha256: str, target: Path) -> bool:
+        """Objects have no names on this machine."""
+        del sha256, target
+        return False
 
     def scratch(self) -> AbstractContextManager[Path]:
         """A new empty directory for the files of one request, removed with its content at the end."""

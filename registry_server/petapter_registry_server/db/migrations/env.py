@@ -2,22 +2,8 @@
 
 from alembic import context
 
-from petapter_registry_server.db import (  # noqa: F401 (their tables join the metadata)
-    device_tables,
-    downloads,
-    former_names,
-    gates,
-    module_tables,
-    own_values,
-    people_tables,
-    publisher_tables,
-    storage_tables,
-    uploads,
-)
-from petapter_registry_server.db.tables import Table
+from petapter_registry_server.db.all_tables import METADATA
 
-context.configure(
-    connection=context.config.attributes["connection"], target_metadata=Table.metadata, render_as_batch=True
-)
+context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA, render_as_batch=True)
 with context.begin_transaction():
     context.run_migrations()

@@ -1,0 +1,17 @@
+"""All tables of the registry: importing this file makes SQLAlchemy know the tables of every file in this folder."""
+
+from petapter_registry_server.db import (  # noqa: F401 (their tables join the metadata)
+    device_tables,
+    downloads,
+    former_names,
+    gates,
+    module_tables,
+    own_values,
+    people_tables,
+    publisher_tables,
+    storage_tables,
+    uploads,
+)
+from petapter_registry_server.db.tables import Table
+
+METADATA = Table.metadata
