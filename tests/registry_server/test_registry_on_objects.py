@@ -11,6 +11,7 @@ from petapter_schemas.digests import git_blob_sha1
 from tests.registry_server.conftest import Registry, member_of_team, running
 from tests.registry_server.module_bytes import module_files
 from tests.registry_server.s3_server import S3Server
+from tests.registry_server.test_downloads import downloads
 
 pytestmark = pytest.mark.s3
 
@@ -51,6 +52,14 @@ def test_large_file_is_redirected_with_what_clients_read_of_it(registry: Registr
     assert answer.headers["Cache-Control"] == "no-store"
     part = httpx.get(answer.headers["Location"], headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, b"0123456789")
+
+
+def test_redirect_to_the_first_file_is_a_download(registry: Registry) -> None:
+    team = member_of_team(registry)
+    team.published("team/tickets", module_files())
+    answer = team.get("/team/tickets/resolve/main/petapter.json", follow_redirects=False)
+    assert answer.status_code == 302
+    assert downloads(registry) == 1
 
 
 def test_small_file_and_head_are_answered_by_the_registry(registry: Registry) -> None:

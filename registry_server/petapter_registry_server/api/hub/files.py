@@ -38,15 +38,15 @@ def download_file(
     """The bytes of a file, or a part of them, or the address in the object store where they are."""
     found = services.reading.file(caller, at, path)
     headers = _headers(found)
-    if address := services.reading.address(found.file):
-        return RedirectResponse(address, status_code=302, headers=_redirect_headers(found))
     part = requested_range(request.headers, size=found.file.size, etag=headers["ETag"])
     chosen = part or ByteRange(0, found.file.size)
+    if found.is_first and chosen.begin == 0:
+        services.downloads.count(found.repository_id)
+    if address := services.reading.address(found.file):
+        return RedirectResponse(address, status_code=302, headers=_redirect_headers(found))
     headers["Content-Length"] = str(chosen.length)
     if part is not None:
         headers["Content-Range"] = f"bytes {part.begin}-{part.end - 1}/{found.file.size}"
-    if found.is_first and chosen.begin == 0:
-        services.downloads.count(found.repository_id)
     chunks = services.reading.open(found.file, chosen.begin, chosen.end)
     return StreamingResponse(chunks, status_code=206 if part else 200, headers=headers)
 
