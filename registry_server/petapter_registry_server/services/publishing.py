@@ -22,6 +22,13 @@ from petapter_registry_server.services.deriving import derive_facts
 from petapter_registry_server.services.examination import Examined, Locate, examine, manifest_row
 from petapter_registry_server.services.file_kinds import check_file_bytes
 from petapter_registry_server.services.holding import hold_bytes
+from petapter_registry_server.services.ignoring import (
+    IGNORE_BYTES,
+    IGNORE_FILE,
+    Ignored,
+    nothing_is_ignored,
+    read_ignore_rules,
+)
 from petapter_registry_server.services.indexing import refresh_index
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.quotas import Quotas
@@ -47,12 +54,14 @@ class Announced:
 class Plan:
     """How a client is to send a file, inside the commit or apart, and the id of what lies at its path already.
 
-    The id is git's for files inside commits and the sha256 for others, as clients compare them.
+    The id is git's for files inside commits and the sha256 for others, as clients compare them. An ignored file is to
+    stay at home.
     """
 
     path: str
     apart: bool
     oid: str | None
+    ignored: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,12 +114,18 @@ class Publishing:
         """Refuse a body above the limit. Raises: TooLargeError."""
         self._limits.check_commit(size)
 
-    def announce(self, caller: Caller, at: At, files: Sequence[Announced]) -> list[Plan]:
+    def announce(
+        self, caller: Caller, at: At, files: Sequence[Announced], ignore_rules: str | None = None
+    ) -> list[Plan]:
         """How each file that a client is about to send is to come, and what lies at its path now.
 
-        Clients leave out what is there already, so a file whose stored bytes are damaged is not there.
+        Clients leave out what is there already, so a file whose stored bytes are damaged is not there. They leave out
+        too what is ignored by `ignore_rules`, the .gitignore of the commit to come, or else by the one that is there.
+        As with git, a file that is there already is never ignored.
 
         Raises:
+            InvalidRequestError: The .gitignore cannot be read as one.
+            BlobUnavailableError: Its bytes are missing.
             RepositoryNotFoundError: There is none for this caller.
             RevisionNotFoundError: There is no such branch.
             PermissionDeniedError: The caller may not write there.
@@ -121,10 +136,23 @@ class Publishing:
             tree = commits.read_tree(session, find_branch(session, repository, at.revision).commit_oid)
             there = [tree[file.path] for file in files if file.path in tree]
             damaged = blobs.damaged_among(session, [file.sha256 for file in there])
-        for file in files:
+        is_ignored = self._ignored(files, tree, ignore_rules)
+        sent = [file for file in files if file.path in tree or not is_ignored(file.path)]
+        for file in sent:
             self._limits.check_file(file.path, file.size)
         good = {f.path: f for f in there if f.sha256 not in damaged and self._store.size(f.sha256) == f.size}
-        return [self._plan(file, good.get(file.path)) for file in files]
+        plans = {file.path: self._plan(file, good.get(file.path)) for file in sent}
+        return [plans.get(file.path, Plan(file.path, apart=False, oid=None, ignored=True)) for file in files]
+
+    def _ignored(self, files: Sequence[Announced], tree: Tree, rules: str | None) -> Ignored:
+        """Whether a path is ignored; what the client says of its .gitignore counts before the one that is there."""
+        kept = tree.get(IGNORE_FILE)
+        if rules is None and files and kept is not None:
+            try:
+                rules = b"".join(self._store.open(kept.sha256, 0, IGNORE_BYTES + 1).chunks).decode("utf-8", "replace")
+            except FileNotFoundError as error:
+                raise BlobUnavailableError(kept.path) from error
+        return nothing_is_ignored if rules is None else read_ignore_rules(rules)
 
     def _plan(self, file: Announced, there: TreeFile | None) -> Plan:
         apart = file.size > self._limits.inline_bytes

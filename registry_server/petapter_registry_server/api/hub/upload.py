@@ -38,6 +38,7 @@ class Announcement(Body):
     """The files that a client is about to send."""
 
     files: list[AnnouncedFile] = Field(max_length=_MAX_ANNOUNCED)
+    ignore_rules: str | None = Field(default=None, alias="gitIgnore")
 
 
 def _refuse_pull_request(create_pr: Annotated[bool, Query()] = False) -> None:  # noqa: FBT002 (a query parameter)
@@ -64,13 +65,14 @@ def preupload(
     services: AllServices,
 ) -> dict[str, list[dict[str, Any]]]:
     """How to send each file, and what lies there now, so that unchanged files stay at home."""
-    plans = services.publishing.announce(caller, at, [Announced(file.path, file.size) for file in announced.files])
+    files = [Announced(file.path, file.size) for file in announced.files]
+    plans = services.publishing.announce(caller, at, files, announced.ignore_rules)
     return {
         "files": [
             {
                 "path": plan.path,
                 "uploadMode": "lfs" if plan.apart else "regular",
-                "shouldIgnore": False,
+                "shouldIgnore": plan.ignored,
                 **({"oid": plan.oid} if plan.oid else {}),
             }
             for plan in plans
