@@ -41,6 +41,7 @@ from petapter_registry_server.services.signed_addresses import SignedAddresses
 from petapter_registry_server.services.tokens import Tokens
 from petapter_registry_server.services.trusted_publishing import TrustedPublishing
 from petapter_registry_server.services.uploads import Uploads
+from petapter_registry_server.services.upstream import Upstream
 from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.wired import Services
 from petapter_registry_server.services.xet import Xet
@@ -123,4 +124,5 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
         module_search=ModuleSearch(database, access),
         readiness=Readiness(database, blobs),
         garbage=GarbageCollection(database, blobs, grace_ms=round(settings.gc_grace_s * 1000)),
+        upstream=None if settings.upstream is None else Upstream(settings.upstream),
     )

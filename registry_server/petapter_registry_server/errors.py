@@ -3,7 +3,8 @@
 RegistryError
  |- RepositoryNotFoundError      no such repository, or none that this caller may see
  |   |- RepositoryNotFoundAnonymouslyError   the same, for a caller without a token
- |   '- RepositoryMovedError     it has another name by now
+ |   |- RepositoryMovedError     it has another name by now
+ |   '- ElsewhereError           its namespace is unknown here, and may be known upstream
  |- GatedError                   a gated repository whose files the caller was not let in to
  |   '- GatedAnonymouslyError    the same, for a caller without a token
  |- RevisionNotFoundError        no such branch, tag or commit
@@ -24,6 +25,7 @@ RegistryError
  |- StaleParentError             the branch moved since the caller looked
  |- OAuthError                   a token that OAuth's endpoint does not give, with the code of RFC 6749
  |- OutboundError                an address outside that may not be asked, or does not answer as it should
+ |- UpstreamError                the Hub behind the read-through proxy does not answer as a Hub
  |- TooManyRequestsError         more requests than one user or address may send
  |- QuotaExceededError           a namespace that would hold more than it may
  |- TooLargeError                a body or file above its limit
@@ -180,6 +182,18 @@ class OAuthError(RegistryError):
 
 class OutboundError(RegistryError):
     """An address outside may not be asked, or does not answer as it should."""
+
+
+class UpstreamError(RegistryError):
+    """The Hub behind the read-through proxy does not answer as a Hub."""
+
+
+class ElsewhereError(RepositoryNotFoundError):
+    """A repository of a namespace that is unknown here; a proxy may look for `repo_id` at its upstream."""
+
+    def __init__(self, repo_id: str) -> None:
+        super().__init__(repo_id)
+        self.repo_id = repo_id
 
 
 class TooManyRequestsError(RegistryError):

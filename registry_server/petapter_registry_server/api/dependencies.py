@@ -7,8 +7,14 @@ from typing import Annotated, TypeVar, cast
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from petapter_registry_server.api.route_policy import need_of
-from petapter_registry_server.errors import InvalidRequestError, InvalidTokenError, TooLargeError
+from petapter_registry_server.api.route_policy import is_mirrored, need_of
+from petapter_registry_server.errors import (
+    ElsewhereError,
+    InvalidRequestError,
+    InvalidTokenError,
+    RepositoryNotFoundError,
+    TooLargeError,
+)
 from petapter_registry_server.services.callers import ANONYMOUS, Caller
 from petapter_registry_server.services.wired import Services
 from petapter_schemas.messages import first_problem
@@ -44,7 +50,13 @@ def admitted(request: Request, services: AllServices) -> Caller:
         if request.url.path not in _UNCOUNTED:
             services.rate_limits.count_address(_address(request))
         return ANONYMOUS
-    return services.access.admit(_counted(request, services), need)
+    caller = _counted(request, services)
+    try:
+        return services.access.admit(caller, need)
+    except RepositoryNotFoundError:
+        if services.upstream and is_mirrored(request) and services.access.may_be_elsewhere(caller, need.name or ""):
+            raise ElsewhereError(need.name or "") from None
+        raise
 
 
 def _counted(request: Request, services: Services) -> Caller:

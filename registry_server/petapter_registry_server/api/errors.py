@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from petapter_registry_server import errors
 from petapter_registry_server.api.addresses import address_of
+from petapter_registry_server.api.passing import pass_through
 from petapter_registry_server.api.problems import native_or_hub
 from petapter_schemas.errors import InputError, ModuleError, PetapterError
 
@@ -38,6 +39,7 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.TooManyRequestsError: (429, None),
     errors.QuotaExceededError: (403, None),
     errors.BlobUnavailableError: (500, None),
+    errors.UpstreamError: (502, None),
     errors.NotOfferedError: (501, None),
     errors.DatabaseUnavailableError: (503, None),
     errors.StoreError: (503, None),
@@ -51,6 +53,7 @@ _MAX_HEADER = 500
 def add_error_answers(app: FastAPI) -> None:
     """Let every error of the services, and every one of the framework, answer in the Hub's form."""
     app.add_exception_handler(errors.RepositoryMovedError, _lead_on)
+    app.add_exception_handler(errors.ElsewhereError, _look_elsewhere)
     app.add_exception_handler(PetapterError, native_or_hub(_answer_ours))
     app.add_exception_handler(RequestValidationError, native_or_hub(_answer_bad_parameters))
     app.add_exception_handler(HTTPException, native_or_hub(_answer_framework))
@@ -97,6 +100,14 @@ def _lead_on(request: Request, error: Exception) -> Response:
     path = request.scope["path"].replace("/{}/{}".format(*named), f"/{error.full_name}", 1)
     query = f"?{request.url.query}" if request.url.query else ""
     return Response(status_code=307, headers={"Location": f"{path}{query}"})
+
+
+async def _look_elsewhere(request: Request, error: Exception) -> Response:
+    """What the upstream of the read-through proxy answers, or else that there is no such repository."""
+    try:
+        return await pass_through(request, cast("errors.ElsewhereError", error).repo_id)
+    except errors.RegistryError as refusal:
+        return _answer_ours(request, refusal)
 
 
 def _rate_limit_headers(error: errors.TooManyRequestsError) -> dict[str, str]:

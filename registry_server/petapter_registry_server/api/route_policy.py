@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from petapter_registry_server.api.raw_path import unescape
 from petapter_registry_server.services.access import Need
+from petapter_registry_server.services.upstream import Kind
 
 _READ = Need("repository", "read")
 _WRITE = Need("repository", "write")
@@ -110,6 +111,18 @@ POLICY: Mapping[str, Need] = {
 }
 """By method and path. A repository or organisation is the one in the path, else the one that the body names."""
 
+_FILE = "/{namespace}/{name}/resolve/{revision}/{path:path}"
+MIRRORED: Mapping[str, Kind] = {
+    f"HEAD {_FILE}": "file",
+    f"GET {_FILE}": "file",
+    f"GET {_MODEL}": "json",
+    f"GET {_MODEL}/revision/{{revision}}": "json",
+    f"GET {_MODEL}/tree/{{revision}}": "json",
+    f"GET {_MODEL}/tree/{{revision}}/{{folder:path}}": "json",
+    f"POST {_MODEL}/paths-info/{{revision}}": "json",
+}
+"""The routes that the read-through proxy asks its upstream for, and what they answer with."""
+
 QUESTIONS = frozenset(
     {
         "POST /api/validate-yaml",
@@ -158,6 +171,11 @@ def need_of(request: Request) -> Need:
     if declared.resource == "organisation":
         return Need("organisation", declared.action, unescape(parts["organisation"]))
     return declared
+
+
+def is_mirrored(request: Request) -> bool:
+    """Whether the read-through proxy knows the route of a request."""
+    return f"{request.method} {request.scope['route'].path}" in MIRRORED
 
 
 def _check(method: str, path: str) -> None:

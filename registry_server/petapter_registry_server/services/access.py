@@ -99,6 +99,21 @@ class Access:
             require_token(caller, need.action)
         return caller
 
+    def may_be_elsewhere(self, caller: Caller, repo_id: str) -> bool:
+        """Whether a caller who may see what is public may have meant another Hub's repository.
+
+        A namespace that exists here, or looks like one that does, hides all of that name: who founds `acme` here must
+        not get what somebody else put under `acme` there.
+        """
+        try:
+            namespace, _ = split_repo_id(repo_id)
+        except InvalidNameError:
+            return False
+        if not self.viewer(caller).sees_public:
+            return False
+        with self._database.read() as session:
+            return accounts.find_namespace(session, name_key(namespace)) is None
+
     def viewer(self, caller: Caller) -> Viewer:
         """What the caller may see in lists."""
         sees_public = self._anonymous_may_read or not caller.is_anonymous

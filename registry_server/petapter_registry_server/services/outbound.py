@@ -1,10 +1,11 @@
-"""Reading JSON from addresses that others name: https only, never from inside the network, few bytes, soon or not."""
+"""Asking addresses that others name: https only, never inside the network, and no longer than is good for us."""
 
 import ipaddress
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -15,12 +16,55 @@ from petapter_registry_server.errors import OutboundError
 _TIMEOUT_S = 5
 _DEADLINE_S = 10
 _MAX_BYTES = 256 << 10
+_READ_TIMEOUT_S = 30
+_CHUNK_BYTES = 1 << 16
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+class Answer:
+    """An answer whose body is still on its way; it must be read, or closed. Names of headers are in small letters."""
+
+    def __init__(self, response: httpx.Response, closing: ExitStack) -> None:
+        self.status = response.status_code
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self._response = response
+        self._closing = closing
+
+    def close(self) -> None:
+        """Leave the rest of the body."""
+        self._closing.close()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it arrives; the connection is closed when its chunks are read or dropped."""
+        chunks = self._chunks()
+        next(chunks)  # to where the connection is closed however the chunks are dropped
+        return chunks
+
+    def read(self, limit: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            OutboundError: It is longer than `limit` bytes, or breaks off.
+        """
+        body = bytearray()
+        for chunk in self.chunks():
+            body += chunk
+            if len(body) > limit:
+                raise OutboundError(f"an answer is longer than {limit} bytes")
+        return bytes(body)
+
+    def _chunks(self) -> Iterator[bytes]:
+        with self._closing:
+            yield b""
+            try:
+                yield from self._response.iter_raw(_CHUNK_BYTES)
+            except httpx.HTTPError as error:
+                raise OutboundError(f"an answer broke off: {type(error).__name__}") from error
+
+
 class Outbound:
-    """Fetches JSON. The name is resolved once, its address judged, and that address connected to, so that a name that
+    """Asks over HTTP. The name is resolved once, its address judged, and that address connected to, so that a name that
     changes its address in between changes nothing; redirects are not followed.
     """
 
@@ -35,7 +79,7 @@ class Outbound:
         """
         parts = urlsplit(url)
         host = parts.hostname or ""
-        plain = parts.scheme == "http" and self._loopback and _is_loopback(host)
+        plain = parts.scheme == "http" and self._loopback and is_loopback(host)
         if not (parts.scheme == "https" or plain) or not host or parts.username is not None or parts.fragment:
             raise OutboundError(f"{url!r} cannot be asked: it must be an https address without a user")
         return parts
@@ -46,18 +90,50 @@ class Outbound:
         Raises:
             OutboundError: The address may not be asked, does not answer, or answers something else.
         """
-        parts = self.check_url(url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        address = self._resolve(host, port)
-        shown = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004
-        pinned = parts._replace(netloc=f"{shown}:{port}").geturl()
+        parts, pinned = self._pinned(url)
         try:
-            document = json.loads(_read(pinned, host=parts.netloc, name=host))
+            document = json.loads(_read(pinned, host=parts.netloc, name=parts.hostname or ""))
         except (httpx.HTTPError, ValueError, RecursionError) as error:
             raise OutboundError(f"{url} did not answer with JSON: {type(error).__name__}") from error
         if not isinstance(document, dict):
             raise OutboundError(f"{url} answered with something else than an object")
         return document
+
+    def ask(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes) -> Answer:
+        """The answer to a request that bears these headers and none of anybody's secrets; its body comes as it is sent.
+
+        Raises:
+            OutboundError: The address may not be asked, does not answer, or packs its answer although asked not to.
+        """
+        parts, pinned = self._pinned(url)
+        own = {"Host": parts.netloc, "Accept-Encoding": "identity", "User-Agent": "petapter-registry"}
+        with ExitStack() as stack:
+            try:
+                timeout = httpx.Timeout(_TIMEOUT_S, read=_READ_TIMEOUT_S)
+                client = stack.enter_context(httpx.Client(timeout=timeout, follow_redirects=False, trust_env=False))
+                client.headers.clear()
+                response = stack.enter_context(
+                    client.stream(
+                        method,
+                        pinned,
+                        headers={**headers, **own},
+                        content=body or None,
+                        extensions={"sni_hostname": parts.hostname or ""},
+                    )
+                )
+            except httpx.HTTPError as error:
+                raise OutboundError(f"{parts.hostname} did not answer: {type(error).__name__}") from error
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise OutboundError(f"{parts.hostname} packed its answer although asked not to")
+            return Answer(response, stack.pop_all())
+
+    def _pinned(self, url: str) -> tuple[SplitResult, str]:
+        """The parts of an address, and the same address with the number that was judged in the place of the name."""
+        parts = self.check_url(url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        address = self._resolve(host, port)
+        shown = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004
+        return parts, parts._replace(netloc=f"{shown}:{port}").geturl()
 
     def _resolve(self, host: str, port: int) -> _Address:
         try:
@@ -80,7 +156,8 @@ def is_public(address: _Address) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine, as it is written."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -23,6 +23,7 @@ from petapter_registry_server.services.signed_addresses import SignedAddresses
 from petapter_registry_server.services.tokens import Tokens
 from petapter_registry_server.services.trusted_publishing import TrustedPublishing
 from petapter_registry_server.services.uploads import Uploads
+from petapter_registry_server.services.upstream import Upstream
 from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.xet import Xet
 
@@ -54,3 +55,4 @@ class Services:
     module_search: ModuleSearch
     readiness: Readiness
     garbage: GarbageCollection
+    upstream: Upstream | None
