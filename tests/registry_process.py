@@ -89,8 +89,7 @@ def serving(
     try:
         yield server
     finally:
-        server.process.kill()
-        server.process.communicate()
+        server.kill()
 
 
 def new_token(data: Path, user: str = "ada", *, database_url: str | None = None) -> str:

@@ -84,7 +84,7 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     app.state.services = services
     app.state.database = database
     app.state.metrics = Metrics(database)
-    app.include_router(api.routes())
+    api.add_routes(app)
     add_error_answers(app)
     app.add_middleware(RequestMetrics, metrics=app.state.metrics)
     app.add_middleware(RawPathRouting)

@@ -108,7 +108,7 @@ class Kills:
         self.tally.acknowledged += 1
 
     def _check(self, api: httpx.Client, oids: list[str]) -> None:
-        history = {commit["id"]: commit["title"] for commit in api.get(f"/api/models/{REPO}/commits/main").json()}
+        history = _history(api)
         self.tally.lost += len([oid for oid in self.acknowledged if oid not in history])
         newest = list(history)[:2]  # the head may be a version whose push was cut off after its transaction
         for oid in {*oids, *newest} & history.keys():
@@ -152,6 +152,17 @@ def run_kills(data: Path, kills: int, seed: int) -> Tally:
             rounds.kill_at(place, chance.randint(1, FILES) if place in {"synced", "renamed"} else 1)
     rounds.check_everything()
     return rounds.tally
+
+
+def _history(api: httpx.Client) -> dict[str, str]:
+    """The titles of all commits by id, newest first, from every page."""
+    found: dict[str, str] = {}
+    page = api.get(f"/api/models/{REPO}/commits/main")
+    found.update((commit["id"], commit["title"]) for commit in page.json())
+    while "next" in page.links:
+        page = api.get(page.links["next"]["url"])
+        found.update((commit["id"], commit["title"]) for commit in page.json())
+    return found
 
 
 def _serve(data: Path, port_file: Path, reached: Reached) -> None:

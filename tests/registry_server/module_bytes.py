@@ -10,10 +10,15 @@ from petapter_schemas.manifest import Manifest, manifest_bytes
 
 HIDDEN = 4
 RANK = 2
-ADAPTER_TENSORS = {
-    "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight": (RANK, HIDDEN),
-    "base_model.model.bert.encoder.layer.0.attention.self.query.lora_B.weight": (HIDDEN, RANK),
-}
+
+
+def adapter_tensors(rank: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of a LoRA adapter of one layer, with their shapes."""
+    query = "base_model.model.bert.encoder.layer.0.attention.self.query"
+    return {f"{query}.lora_A.weight": (rank, HIDDEN), f"{query}.lora_B.weight": (HIDDEN, rank)}
+
+
+ADAPTER_TENSORS = adapter_tensors(RANK)
 CARD = """---
 library_name: peft
 pipeline_tag: text-classification
@@ -49,22 +54,22 @@ def _golden(labels: int) -> bytes:
 
 
 def module_files(
-    *, name: str = "tickets", version: str = "1.0.0", fill: float = 0.5, card: str = CARD
+    *, name: str = "tickets", version: str = "1.0.0", fill: float = 0.5, card: str = CARD, rank: int = RANK
 ) -> dict[str, bytes]:
-    """The files of a module with two labels and a LoRA adapter; `fill` makes different weights."""
+    """The files of a module with two labels and a LoRA adapter; `fill` makes different weights, `rank` more of them."""
     files = {
         "head.safetensors": safetensors({"rows.weight": (2, HIDDEN), "rows.bias": (2,)}, fill),
-        "adapter_model.safetensors": safetensors(ADAPTER_TENSORS, fill),
+        "adapter_model.safetensors": safetensors(adapter_tensors(rank), fill),
         "adapter_config.json": json.dumps(
-            {"peft_type": "LORA", "r": RANK, "lora_alpha": 4, "target_modules": ["query"]}
+            {"peft_type": "LORA", "r": rank, "lora_alpha": 4, "target_modules": ["query"]}
         ).encode(),
         "golden.json": _golden(2),
         "README.md": card.encode(),
     }
-    return {**files, "petapter.json": manifest_bytes(manifest_for(files, name=name, version=version))}
+    return {**files, "petapter.json": manifest_bytes(manifest_for(files, name=name, version=version, rank=rank))}
 
 
-def manifest_for(files: dict[str, bytes], *, name: str, version: str) -> Manifest:
+def manifest_for(files: dict[str, bytes], *, name: str, version: str, rank: int = RANK) -> Manifest:
     """The manifest that lists the files."""
     listed = [{"path": path, "size": len(data), "sha256": sha256_bytes(data)} for path, data in files.items()]
     labels = [{"name": "very good", "words": ["great"]}, {"name": "poor", "words": ["bad"]}]
@@ -91,10 +96,10 @@ def manifest_for(files: dict[str, bytes], *, name: str, version: str) -> Manifes
             },
             "adapter": {
                 "kind": "lora",
-                "rank": RANK,
+                "rank": rank,
                 "alpha": 4,
                 "targets": ("query",),
-                "parameters": 2 * RANK * HIDDEN,
+                "parameters": 2 * rank * HIDDEN,
             },
             "head": {"parts": ("rows", "bias"), "activation": "gelu", "parameters": 2 * HIDDEN + 2},
             "training": {

@@ -1,6 +1,6 @@
 """HTTP: thin routes over the services."""
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends, FastAPI
 
 from petapter_registry_server.api import health, metrics, modules
 from petapter_registry_server.api.dependencies import admitted
@@ -22,21 +22,21 @@ from petapter_registry_server.api.people import audit, devices, grants, oauth, o
 from petapter_registry_server.api.route_policy import check_declared
 
 _PEOPLE = (organisations, grants, tokens, publishers, oauth, devices, audit)
-_HUB = (identity, repositories, models, tree, history, references, upload, lfs, xet, gating, files)
-PARTS = (health, metrics, *modules.PARTS, *_PEOPLE, *_HUB)
-"""The files with routes that do something."""
+_HUB = (models, identity, repositories, tree, history, references, upload, lfs, xet, gating, files)
+PARTS = (*_HUB, *modules.PARTS, *_PEOPLE, health, metrics)
+"""The files with routes that do something; what is asked for most comes first."""
 
 
-def routes() -> APIRouter:
-    """All routes of the registry, each behind the guard; the catch-alls of `not_offered` come last.
+def add_routes(app: FastAPI) -> None:
+    """Add all routes of the registry, each behind the guard; the catch-alls of `not_offered` come last.
+
+    They go to the application itself: FastAPI looks through the routes again at every level of routers in routers.
 
     Raises:
         LookupError: A route is not declared in route_policy.py.
     """
     parts = (*PARTS, not_offered)
     check_declared(part.router for part in parts)
-    router = APIRouter(dependencies=[Depends(admitted)])
     for part in parts:
         marks = [Depends(modules.mark)] if part in modules.PARTS else []
-        router.include_router(part.router, dependencies=marks)
-    return router
+        app.include_router(part.router, dependencies=[Depends(admitted), *marks])

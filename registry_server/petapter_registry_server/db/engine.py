@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from petapter_registry_server.db import audit, schema
+from petapter_registry_server.db.answers import Answers, State
 from petapter_registry_server.db.failures import one_line, translated
 from petapter_registry_server.db.sqlite import SQLite
 from petapter_registry_server.errors import DatabaseUnavailableError, DataDirectoryError
@@ -40,6 +41,12 @@ class Backend(Protocol):
     def check(self, connection: Connection) -> None:
         """Refuse a database that cannot hold a registry. Raises: DataDirectoryError."""
 
+    def state(self) -> State | None:
+        """A value that every commit of anybody changes; None where it cannot be told now."""
+
+    def close(self) -> None:
+        """Close what `state` keeps open."""
+
 
 class Database:
     """A SQLite file or a PostgreSQL database. Readers see a snapshot; writers, of all processes, take turns."""
@@ -51,6 +58,7 @@ class Database:
         self._write_sessions = sessionmaker(self._for("write"), expire_on_commit=False)
         audit.chain_at_commit(self._write_sessions)
         self._turn = threading.Lock()
+        self.answers = Answers()
 
     @property
     def name(self) -> str:
@@ -66,6 +74,10 @@ class Database:
     def engine(self) -> Engine:
         """The engine, for what asks about connections and versions rather than rows."""
         return self._engine
+
+    def state(self) -> State | None:
+        """What a read that begins now would see, as a value for `answers`; None where that cannot be told."""
+        return self._backend.state()
 
     def standing(self) -> schema.Standing:
         """Whether the tables are those of this version.
@@ -147,4 +159,5 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; the last one to a SQLite file folds the write-ahead log into it."""
+        self._backend.close()
         self._engine.dispose()

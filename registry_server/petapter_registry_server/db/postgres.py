@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 
+from petapter_registry_server.db.postgres_watch import Watch
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_schemas.errors import InputError
 
@@ -49,6 +50,7 @@ class PostgreSQL:
         self._connections = connections
         self.name = f"the PostgreSQL database {self._url.database!r}"
         self.file = None
+        self._watch: Watch | None = None
 
     def open(self) -> Engine:
         """An engine; what its transactions are for is said by `options`.
@@ -56,20 +58,22 @@ class PostgreSQL:
         Raises:
             InputError: The driver is not installed.
         """
+        arguments = _connect_arguments(self._url)
         try:
             engine = create_engine(
                 self._url,
-                pool_size=self._connections,
+                pool_size=max(self._connections - 1, 1),  # one is the watch's
                 max_overflow=0,
                 pool_timeout=_POOL_TIMEOUT_S,
                 pool_pre_ping=True,  # after a fail-over a request finds out here, and takes a fresh connection
-                connect_args=_connect_arguments(self._url),
+                connect_args=arguments,
                 hide_parameters=True,
             )
         except ModuleNotFoundError as error:
             raise InputError("PostgreSQL needs a driver: pip install 'petapter[scale]'") from error
         event.listen(engine, "begin", _begin)
         event.listen(engine, "handle_error", _drop_connections_to_a_former_primary)
+        self._watch = Watch(engine, arguments)
         return engine
 
     def options(self, purpose: str) -> Mapping[str, str | bool]:
@@ -96,6 +100,15 @@ class PostgreSQL:
                 f"{self.name} {found}: make one with"
                 " CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
             )
+
+    def state(self) -> str | None:
+        """Which transactions a read that begins now would see."""
+        return None if self._watch is None else self._watch.state()
+
+    def close(self) -> None:
+        """Close the connection that watches."""
+        if self._watch is not None:
+            self._watch.close()
 
 
 def _read_address(address: str) -> URL:

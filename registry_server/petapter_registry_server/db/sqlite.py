@@ -1,5 +1,7 @@
 """The SQLite file: how its connections are configured, and how it is checked before it is used."""
 
+import sqlite3
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
@@ -19,6 +21,9 @@ class SQLite:
         self.name = str(path)
         self.file = path
         self._url = URL.create("sqlite", database=str(path))
+        self._watching: SQLiteConnection | None = None
+        self._watches = 0
+        self._one_asks = threading.Lock()
 
     def open(self) -> Engine:
         """An engine; what its transactions are for is said by `options`."""
@@ -40,6 +45,28 @@ class SQLite:
         verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if verdict != "ok":
             raise DataDirectoryError(f"{self.name} is damaged ({verdict}): restore it from a backup")
+
+    def state(self) -> str | None:
+        """The number of the last commit by anybody but this connection, which makes none.
+
+        https://www.sqlite.org/pragma.html#pragma_data_version
+        """
+        try:
+            with self._one_asks:
+                if self._watching is None:
+                    self._watching = sqlite3.connect(self.file, isolation_level=None, check_same_thread=False)
+                    self._watches += 1
+                ((number,),) = self._watching.execute("PRAGMA data_version").fetchall()
+        except sqlite3.Error:
+            return None
+        return f"{self._watches}.{number}"  # each connection counts for itself
+
+    def close(self) -> None:
+        """Close the connection that watches."""
+        with self._one_asks:
+            if self._watching is not None:
+                self._watching.close()
+                self._watching = None
 
 
 def _configure(connection: SQLiteConnection, _record: object) -> None:

@@ -66,17 +66,25 @@ class Access:
             InvalidTokenError: The header holds no token of this registry, or one that is revoked or has expired.
         """
         if authorization is None:
-            return ANONYMOUS
+            return replace(ANONYMOUS, state=self._database.state())
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise InvalidTokenError
         now = now_ms()
-        with self._database.read() as session:
-            holder = accounts.find_holder(session, token_sha256(token.strip()), at_ms=now)
-        if holder is None:
+        digest = token_sha256(token.strip())
+        state = self._database.state()
+        holder = self._database.answers.recall(state, ("token", digest), lambda: self._holder(digest, now))
+        if holder.expires_ms is not None and holder.expires_ms <= now:
             raise InvalidTokenError
         self._note_use(holder, now)
-        return _caller(holder)
+        return replace(_caller(holder), state=state)
+
+    def _holder(self, sha256: str, now: int) -> TokenHolder:
+        with self._database.read() as session:
+            holder = accounts.find_holder(session, sha256, at_ms=now)
+        if holder is None:
+            raise InvalidTokenError
+        return holder
 
     def admit(self, caller: Caller, need: Need) -> Caller:
         """The caller of a route, refused unless the route's need is met, and held to it.
@@ -92,9 +100,7 @@ class Access:
             require_token(caller, need.action)
             raise PermissionDeniedError("only an admin of this registry may do that: use an admin's token")
         if need.resource in {"repository", "organisation"} and need.name is not None:
-            with self._database.read() as session:
-                find = self.require if need.resource == "repository" else self.organisation
-                find(session, caller, need.name, need.action)
+            self._database.answers.recall(caller.state, ("admit", caller, need), lambda: self._find(caller, need))
         elif need.resource not in {"public", "registry"}:
             require_token(caller, need.action)
         return caller
@@ -113,6 +119,11 @@ class Access:
             return False
         with self._database.read() as session:
             return accounts.find_namespace(session, name_key(namespace)) is None
+
+    def _find(self, caller: Caller, need: Need) -> None:
+        with self._database.read() as session:
+            find = self.require if need.resource == "repository" else self.organisation
+            find(session, caller, need.name or "", need.action)
 
     def viewer(self, caller: Caller) -> Viewer:
         """What the caller may see in lists."""

@@ -1,7 +1,8 @@
 """Who is behind a request, and the most that the request may do."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from petapter_registry_server.db.answers import State
 from petapter_registry_server.services.patterns import covers
 from petapter_registry_server.services.roles import Role, lesser
 
@@ -15,6 +16,8 @@ class Caller:
         scope: The most that the token lets through of what its user may do.
         pattern: The repositories that the token is for; None is all.
         ceiling: The most that the route asks for, whoever calls: a route that reads cannot write.
+        state: What the database held when the request was let in (`Database.state`); what was read since it held that
+            may be answered again. None reads anew.
     """
 
     user_id: int | None
@@ -27,6 +30,7 @@ class Caller:
     token_name: str | None = None
     expires_ms: int | None = None
     ceiling: Role = "admin"
+    state: State | None = field(default=None, compare=False)
 
     @property
     def is_anonymous(self) -> bool:

@@ -115,12 +115,25 @@ class Reading:
             RepositoryNotFoundError: There is none for this caller.
             RevisionNotFoundError: The revision names no commit.
         """
+        return self._database.answers.recall(
+            caller.state,
+            ("model", caller, at),
+            lambda: self._model(caller, at),
+            weigh=lambda model: 4 + len(model.tree),
+        )
+
+    def _model(self, caller: Caller, at: At) -> Model:
         with self._commit(caller, at) as (session, repository, commit):
             listed = Listed(repository, commit, commits.read_card_row(session, commit.oid))
             return _models(session, [listed], with_trees=True)[0]
 
     def stored_bytes(self, caller: Caller, repo_id: str) -> int:
         """Bytes that all versions of a repository hold, each content once."""
+        return self._database.answers.recall(
+            caller.state, ("stored", caller, repo_id), lambda: self._stored_bytes(caller, repo_id)
+        )
+
+    def _stored_bytes(self, caller: Caller, repo_id: str) -> int:
         with self._database.read() as session:
             return commits.stored_bytes(session, self._access.readable(session, caller, repo_id).id)
 
@@ -173,6 +186,11 @@ class Reading:
             GatedError: The caller was not let in.
             BlobUnavailableError: A scrub found its bytes damaged.
         """
+        return self._database.answers.recall(
+            caller.state, ("file", caller, at, path), lambda: self._file(caller, at, path)
+        )
+
+    def _file(self, caller: Caller, at: At, path: str) -> FoundFile:
         with self._commit(caller, at) as (session, repository, commit):
             self._gates.check(session, caller, repository)
             file = commits.find_file(session, commit.oid, path)
@@ -265,6 +283,10 @@ def _models(session: Session, rows: Sequence[Listed], *, with_trees: bool) -> li
         )
         for row in rows
     ]
+
+
+def _weight(model: Model) -> int:
+    return 4 + len(model.tree)  # 4: what a model has besides its files
 
 
 def _line(commit: Commit) -> CommitLine:

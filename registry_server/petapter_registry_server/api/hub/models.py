@@ -2,7 +2,9 @@
 
 import base64
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -34,18 +36,25 @@ _ORDERS: dict[str, Order] = {
 }
 
 
+@dataclass(frozen=True)
 class InfoQuery:
-    """What a client wants to see of a model; `expand[]` is how JavaScript clients write it."""
+    """What a client wants to see of a model."""
 
-    def __init__(
-        self,
-        expand: Annotated[list[str] | None, Query()] = None,
-        expand_js: Annotated[list[str] | None, Query(alias="expand[]")] = None,
-        *,
-        blobs: Annotated[bool, Query()] = False,
-    ) -> None:
-        self.expand = check_expand([*(expand or []), *(expand_js or [])])
-        self.blobs = blobs
+    expand: Sequence[str] | None
+    blobs: bool
+
+
+async def _info_query(
+    expand: Annotated[list[str] | None, Query()] = None,
+    expand_js: Annotated[list[str] | None, Query(alias="expand[]")] = None,
+    *,
+    blobs: Annotated[bool, Query()] = False,
+) -> InfoQuery:
+    """`expand[]` is how JavaScript clients write it."""
+    return InfoQuery(check_expand([*(expand or []), *(expand_js or [])]), blobs)
+
+
+AskedInfo = Annotated[InfoQuery, Depends(_info_query)]
 
 
 class SearchQuery:
@@ -85,7 +94,7 @@ class ListShape:
 
     def __init__(
         self,
-        info: Annotated[InfoQuery, Depends()],
+        info: AskedInfo,
         *,
         full: Annotated[bool, Query()] = False,
         card: Annotated[bool, Query(alias="cardData")] = False,
@@ -112,25 +121,23 @@ def list_models(
 def model_info(
     namespace: Segment,
     name: Segment,
-    info: Annotated[InfoQuery, Depends()],
+    info: AskedInfo,
     caller: CurrentCaller,
     services: AllServices,
-) -> dict[str, Any]:
+) -> Response:
     """A model at the head of main."""
-    return _info(At(f"{namespace}/{name}", MAIN), info, caller, services)
+    return _info(At(f"{namespace}/{name}", MAIN), info, caller, services, {})
 
 
 @router.get("/api/models/{namespace}/{name}/revision/{revision}")
 def model_info_at(
     at: Annotated[At, Depends(revision_of)],
-    info: Annotated[InfoQuery, Depends()],
+    info: AskedInfo,
     caller: CurrentCaller,
     services: AllServices,
-    response: Response,
-) -> dict[str, Any]:
+) -> Response:
     """A model at a revision."""
-    response.headers.update(warning_header(services.reading.notice(caller, at)))
-    return _info(at, info, caller, services)
+    return _info(at, info, caller, services, warning_header(services.reading.notice(caller, at)))
 
 
 @router.get("/api/models/{name}")
@@ -140,10 +147,11 @@ def model_without_namespace(name: Segment, caller: CurrentCaller) -> None:
     raise RepositoryNotFoundError(name)
 
 
-def _info(at: At, info: InfoQuery, caller: Caller, services: Services) -> dict[str, Any]:
+def _info(at: At, info: InfoQuery, caller: Caller, services: Services, headers: Mapping[str, str]) -> Response:
     model = services.reading.model(caller, at)
     shape = Shape(expand=info.expand, siblings=True, blobs=info.blobs, card=True)
-    return model_shape(model, shape, stored_bytes=services.reading.stored_bytes(caller, at.repo_id))
+    stored = services.reading.stored_bytes(caller, at.repo_id)
+    return JSONResponse(model_shape(model, shape, stored_bytes=stored), headers=headers)
 
 
 def _write_cursor(position: Position) -> str:

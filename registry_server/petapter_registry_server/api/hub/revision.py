@@ -4,6 +4,6 @@ from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.services.revisions import At
 
 
-def revision_of(namespace: Segment, name: Segment, revision: Segment) -> At:
+async def revision_of(namespace: Segment, name: Segment, revision: Segment) -> At:
     """The repository and revision of a route `/{namespace}/{name}/…/{revision}`."""
     return At(f"{namespace}/{name}", revision)

@@ -9,6 +9,6 @@ PARTS = (*openapi.DESCRIBED, openapi)
 """The files with routes: those that the description describes, and the description."""
 
 
-def mark(response: Response) -> None:
+async def mark(response: Response) -> None:
     """Say that the answer is one of this API, by which clients know a registry from the Hub."""
     response.headers[API_HEADER] = "1"

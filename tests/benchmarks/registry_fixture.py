@@ -1,0 +1,107 @@
+"""What the registry's benchmarks share: a server over each database, filled, and the seconds of its processor."""
+
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx
+
+from tests.postgres_cluster import Cluster, cluster_directory, find_programs, init
+from tests.postgres_cluster import start as start_cluster
+from tests.registry_process import Server, new_token, serving
+from tests.registry_server.conftest import commit_body
+from tests.registry_server.module_bytes import module_files
+
+DATABASES = ("sqlite", "postgres")
+NAMESPACE = "bench"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A running server, a token that may write, and where its data lie."""
+
+    kind: str
+    server: Server
+    token: str
+    database: str | None
+
+    def client(self) -> httpx.Client:
+        """A client with the token."""
+        headers = {"authorization": f"Bearer {self.token}"}
+        return httpx.Client(base_url=self.server.url, headers=headers, timeout=120, trust_env=False)
+
+
+@contextmanager
+def registry(kind: str) -> Iterator[Place]:
+    """An empty registry with its server; PostgreSQL keeps its promises here, with `fsync`."""
+    with ExitStack() as stack:
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="petapter-bench-"))) / "data"
+        url = stack.enter_context(durable_cluster()).create("bench") if kind == "postgres" else None
+        server = stack.enter_context(serving(data, database=url))
+        yield Place(kind, server, new_token(data, database_url=url), url)
+
+
+@contextmanager
+def durable_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server as it is used, with `fsync`."""
+    programs = find_programs()
+    if programs is None:
+        sys.exit("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
+    with cluster_directory() as directory:
+        init(programs, directory / "data")
+        cluster = start_cluster(programs, directory)
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+def make_modules(place: Place, count: int) -> list[str]:
+    """Repositories with a small module each; their names."""
+    names = [f"{NAMESPACE}/m{number}" for number in range(count)]
+    with place.client() as client:
+        for number, name in enumerate(names):
+            make_repository(client, name)
+            body = commit_body(module_files(fill=float(number)))
+            client.post(f"/api/models/{name}/commit/main", content=body).raise_for_status()
+    return names
+
+
+def make_repository(client: httpx.Client, repo_id: str) -> None:
+    """An empty repository."""
+    namespace, _, name = repo_id.partition("/")
+    client.post("/api/repos/create", json={"name": name, "organization": namespace}).raise_for_status()
+
+
+def processor_ms(pid: int) -> float:
+    """Milliseconds that the threads of a process have run (Linux)."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def about() -> str:
+    """What the figures belong to: machine and versions, in a line."""
+    names = ("fastapi", "uvicorn", "sqlalchemy", "huggingface_hub", "httpx")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    return (
+        f"{os.cpu_count()} cores ({platform.machine()}), load average {os.getloadavg()[0]:.1f} at the start; "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {_postgres()}, {versions}."
+    )
+
+
+def _postgres() -> str:
+    programs = find_programs()
+    return f"PostgreSQL {programs.parent.name}" if programs else "no PostgreSQL"
