@@ -28,7 +28,7 @@ def read_yaml(path: Path) -> object:
     """Read a YAML file, every scalar as the text it is.
 
     Raises:
-        TaskError: The file cannot be read, is no YAML or repeats a key.
+        TaskError: The file cannot be read, is no YAML, repeats a key or is nested too deeply.
     """
     try:
         document: object = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=TextLoader)  # noqa: S506 (a SafeLoader)
@@ -36,6 +36,8 @@ def read_yaml(path: Path) -> object:
         raise TaskError(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TaskError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise TaskError(f"{path} is no readable YAML: it is nested too deeply") from error
     return document
 
 

@@ -209,6 +209,7 @@ def test_commit_to_a_revision_that_is_no_branch_is_not_found(team: Caller) -> No
         b'{"key":"header","value":{"summary":"x"}}\n{"key":"other","value":{}}\n',
         b'{"key":"header","value":{"summary":"\\ud800"}}\n{"key":"file","value":{"path":"a.txt","content":"eA==","encoding":"base64"}}\n',
         b'{"key":"header","value":{"summary":"x"}}\n{"key":"file","value":{"path":"a.txt","content":"@@","encoding":"base64"}}\n',
+        b'{"key":"header","value":{"summary":"x"}}\n{"key":"file","value":{"path":"a.txt","content":"\xc3\xa4==","encoding":"base64"}}\n',
         b'{"key":"file","value":{"path":"a.txt","content":"eA==","encoding":"base64"}}\n',
     ],
 )

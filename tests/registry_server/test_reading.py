@@ -92,6 +92,7 @@ def test_missing_revision_is_named(stocked: Caller) -> None:
     [
         ("%E2%9C%93%0Ax.txt", "Entry not found: ? x.txt"),
         ("%00", "Entry not found:"),
+        ("%C3%A4.txt", "Entry not found: ?.txt"),
         ("x" * 900, f"Entry not found: {'x' * 483}"),
     ],
 )

@@ -23,6 +23,8 @@ _UNCOUNTED = frozenset({"/health", "/metrics", "/readyz"})
 MAX_BODY_BYTES = 4 << 20
 """Limit of every body but a commit's. 256 announced files with samples of 512 bytes are a quarter of a megabyte."""
 
+_BODY_OF = "body_of"
+
 Value = TypeVar("Value", bound=BaseModel)
 
 
@@ -101,7 +103,14 @@ def json_body(model: type[Value]) -> Callable[[Request], Awaitable[Value]]:
         except ValidationError as error:
             raise InvalidRequestError(f"the body breaks the protocol: {first_problem(error)}") from error
 
+    setattr(read, _BODY_OF, model)
     return read
+
+
+def body_of(dependency: object) -> type[BaseModel] | None:
+    """What a dependency made by `json_body` reads; None for all others."""
+    model: type[BaseModel] | None = getattr(dependency, _BODY_OF, None)
+    return model
 
 
 def json_object(body: bytes) -> dict[str, object]:

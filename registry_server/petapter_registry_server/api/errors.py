@@ -68,9 +68,12 @@ def error_answer(status: int, message: str, *, headers: Mapping[str, str], body:
 
 
 def header_text(message: str) -> str:
-    """A message as a header can carry it: one line of printable Latin-1 without spaces at its ends."""
+    """A message as every client can read a header: one line of printable ASCII without spaces at its ends.
+
+    Latin-1 would be allowed, and some clients take it for UTF-8 and fail; the body has the message as it is.
+    """
     visible = re.sub(r"[\x00-\x20\x7f-\xa0]+", " ", message.replace("…", "..."))
-    return visible.encode("latin-1", "replace").decode("latin-1")[:_MAX_HEADER].strip()
+    return visible.encode("ascii", "replace").decode("ascii")[:_MAX_HEADER].strip()
 
 
 def _answer_ours(request: Request, error: Exception) -> JSONResponse:

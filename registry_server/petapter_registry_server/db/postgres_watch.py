@@ -61,7 +61,7 @@ class Watch:
     def _connect(self) -> Any:  # noqa: ANN401 (psycopg may not be installed)
         dialect = self._engine.dialect
         positional, named = dialect.create_connect_args(self._engine.url)
-        return dialect.loaded_dbapi.connect(*positional, **(named | self._arguments), autocommit=True)
+        return dialect.loaded_dbapi.connect(*positional, **(dict(named) | self._arguments), autocommit=True)
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -1,7 +1,6 @@
 """The body of a commit, newline-delimited JSON: each file goes to scratch, is hashed there, and checked by its kind."""
 
 import base64
-import binascii
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -157,7 +156,7 @@ def _receive(line: _File, directory: Path, limits: Limits) -> tuple[Path, TreeFi
     check_file_name(line.path)
     try:
         data = base64.b64decode(line.content, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error is one, and a character beyond ASCII is another
         raise InvalidRequestError(f"{line.path} is not in base64: {error}") from error
     limits.check_inline(line.path, len(data))
     directory.mkdir()

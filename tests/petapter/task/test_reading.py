@@ -74,6 +74,7 @@ def test_pattern_may_name_several_fields_and_which_end_survives(tmp_path: Path) 
         (f"labels: {{pos: ' ', neg: bad}}\n{PATTERNS}", "labels.0.words"),
         (f"fields: [label]\nlabels: {{pos: great, neg: bad}}\n{PATTERNS}", "must not be called"),
         ("labels: [unclosed", "no readable YAML"),
+        pytest.param("[" * 20_000, "nested too deeply", id="deep"),
         ("labels: !!python/object/apply:os.getcwd []\n", "no readable YAML"),
         ("? [a, b]\n: c\n", "no readable YAML"),
         ("- just\n- a list\n", "is no task"),
