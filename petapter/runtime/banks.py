@@ -5,9 +5,10 @@ that occur are laid under each other once; each place then takes its own columns
 once, by grouped matrix products or by vectors looked up by token. What is loaded beside them costs nothing.
 """
 
+import itertools
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,7 +28,9 @@ Form = tuple[object, ...]
 """What modules of one bank have in common."""
 
 _LINE = 8
-"""Each tensor begins at a multiple of so many numbers, as grouped products want it."""
+"""What is multiplied at once begins at a multiple of so many numbers, as grouped products want it."""
+_PROJECTIONS = frozenset({"query", "key", "value", "q_lin", "k_lin", "v_lin", "query_proj", "key_proj", "value_proj"})
+"""Parts of one attention, which as a rule read the same hidden states: their LoRA goes down in one product."""
 
 
 def form_of(spec: AdapterSpec) -> Form:
@@ -45,10 +48,18 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Place:
-    """A module of the model that the bank adapts."""
+    """A module of the model that the bank adapts.
+
+    Attributes:
+        kind: Of the adapter.
+        columns: Its tensors; of LoRA the first is what all projections of an attention have there, one below the other.
+        part: Of LoRA, which numbers of the product with that are its own.
+        scales_input: Whether it acts on what the module reads.
+    """
 
     kind: str
     columns: tuple[_Column, ...]
+    part: slice
     scales_input: bool
 
 
@@ -79,10 +90,13 @@ class Bank:
         self._rows: dict[int, Tensor] = {}
         self._width = 0
         self._laid: tuple[tuple[int, ...], Tensor] | None = None
-        for name, module in adapted_modules(spec, model):
-            shapes = tensor_shapes(spec, name, module, model)
-            columns = tuple(self._column(f"{name}.{suffix}", shape) for suffix, shape in shapes.items())
-            self.places[name] = _Place(spec.kind, columns, scales_input(spec, name))
+        found = {name: tensor_shapes(spec, name, module, model) for name, module in adapted_modules(spec, model)}
+        for names in _reading_alike(found) if spec.kind == "lora" else [[name] for name in found]:
+            first = [(f"{name}.{suffix}", shape) for name in names for suffix, shape in [*found[name].items()][:1]]
+            shared, part_of = self._under_each_other(first)
+            for name, part in zip(names, part_of, strict=True):
+                rest = [self._column(f"{name}.{suffix}", shape) for suffix, shape in [*found[name].items()][1:]]
+                self.places[name] = _Place(spec.kind, (shared, *rest), part, scales_input(spec, name))
 
     @property
     def lowest(self) -> int:
@@ -128,12 +142,36 @@ class Bank:
         return Active(self, self._laid[1], tokens, groups)
 
     def _column(self, key: str, shape: tuple[int, ...]) -> _Column:
-        self._columns[key] = column = _Column(self._width, shape)
-        self._width += -(-math.prod(shape) // _LINE) * _LINE
-        return column
+        return self._under_each_other([(key, shape)])[0]
+
+    def _under_each_other(self, tensors: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[_Column, list[slice]]:
+        """Give room to tensors [N, ...] that are alike but for N, as one [sum of N, ...], and tell the rows of each."""
+        start = self._width
+        ends = list(itertools.accumulate(shape[0] for _, shape in tensors))
+        for key, shape in tensors:
+            self._columns[key] = _Column(self._width, shape)
+            self._width += math.prod(shape)
+        self._width = -(-self._width // _LINE) * _LINE
+        parts = [slice(end - shape[0], end) for end, (_, shape) in zip(ends, tensors, strict=True)]
+        return _Column(start, (ends[-1], *tensors[0][1][1:])), parts
 
 
-@dataclass(frozen=True)
+@dataclass
+class _Down:
+    """The last product of hidden states with all that the projections of an attention have for them.
+
+    Attributes:
+        source: The very tensor that was read; held, so that no other can be taken for it.
+        column: What it was multiplied by.
+        product: [T', sum of ranks].
+    """
+
+    source: Tensor
+    column: _Column
+    product: Tensor
+
+
+@dataclass
 class Active:
     """A bank in a pass.
 
@@ -148,6 +186,7 @@ class Active:
     rows: Tensor
     span: slice
     groups: Groups
+    _down: _Down | None = None
 
     def before(self, path: str, hidden: Tensor) -> Tensor:
         """What a module of the model is to read of hidden states [T, F]."""
@@ -158,24 +197,33 @@ class Active:
         hidden[self.span] *= self._by_token(place, 0)
         return hidden
 
-    def after(self, path: str, hidden: Tensor, result: Tensor, base: Base) -> Tensor:
-        """What a module with result [T, G] of hidden [T, F] should give; linear ones are changed in place."""
+    def after(self, path: str, read: "Source", result: Tensor, base: Base) -> Tensor:
+        """What a module with result [T, G] of what it read should give; linear ones are changed in place."""
         place = self.bank.places.get(path)
         if place is None or place.scales_input:
             return result
-        read, given = hidden[self.span], result[self.span]
+        given = result[self.span]
         match place.kind:
             case "lora":
-                self._add_product(given, self._product(read, place, 0), place, 1)
+                self._add_product(given, self._down_of(read, place)[:, place.part], place, 1)
             case "ia3":
                 given *= self._by_token(place, 0)
             case "bitfit":
                 given += self._by_token(place, 0)
             case _:
                 adapted = self._bottleneck(given, place)
-                changed = base(read + adapted) if base.is_norm else given + adapted  # see petapter.adapters.bottleneck
+                again = base.is_norm  # see petapter.adapters.bottleneck
+                changed = base(read.hidden[self.span] + adapted) if again else given + adapted
                 result = torch.cat([result[: self.span.start], changed, result[self.span.stop :]])
         return result
+
+    def _down_of(self, read: "Source", place: _Place) -> Tensor:
+        """The first product of a LoRA and of those beside it, which find it here if they read the same."""
+        column = place.columns[0]
+        if self._down is None or self._down.source is not read.tensor or self._down.column != column:
+            product = self._product(read.hidden[self.span], place, 0)
+            self._down = _Down(read.tensor, column, product)
+        return self._down.product
 
     def _bottleneck(self, given: Tensor, place: _Place) -> Tensor:
         down = self._product(given, place, 0).add_(self._by_token(place, 1)).relu_()
@@ -203,6 +251,19 @@ class Active:
         """Vectors of a place by token, [T', F]; of one module alone [F]."""
         vectors = self._tensor(place, index).flatten(1)
         return vectors[0] if len(vectors) == 1 else vectors.index_select(0, self.groups.row_of)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a module of the model read.
+
+    Attributes:
+        tensor: As it came, by which it is known again.
+        hidden: By token, [T, F].
+    """
+
+    tensor: Tensor
+    hidden: Tensor
 
 
 class Places:
@@ -236,14 +297,24 @@ def _adapted_forward(path: str, module: nn.Module, forward: Callable[[Tensor], T
     if now is None or not now.active:
         return forward(hidden)
     base = Base(module, forward)
-    read = hidden.flatten(0, -2)
+    flat = read = hidden.flatten(0, -2)
     for active in now.active:
         read = active.before(path, read)
     given = forward(read)  # what is no linear layer may give the very tensor it read: `after` leaves that as it is
+    source = Source(hidden if read is flat else read, read)
     for active in now.active:
-        given = active.after(path, read, given, base)
+        given = active.after(path, source, given, base)
     result: Tensor = given.unflatten(0, hidden.shape[:-1])
     return result
+
+
+def _reading_alike(names: Iterable[str]) -> list[list[str]]:
+    """Projections of one attention together, every other module by itself."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        parent, _, own = name.rpartition(".")
+        found.setdefault(parent if own in _PROJECTIONS else name, []).append(name)
+    return list(found.values())
 
 
 def _scale(spec: AdapterSpec, key: str) -> float:
