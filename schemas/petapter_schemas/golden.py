@@ -1,5 +1,6 @@
 """golden.json: probe texts and the label log-probabilities a module must reproduce on any machine."""
 
+from functools import lru_cache
 from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -32,8 +33,9 @@ class Golden(Frozen):
         return self
 
 
+@lru_cache(maxsize=8)  # as parse_manifest
 def parse_golden(data: bytes) -> Golden:
-    """Read golden.json.
+    """Read golden.json; of the same bytes it is the same value.
 
     Raises:
         ManifestError: The bytes break the format.

@@ -1,5 +1,6 @@
 """The manifest `petapter.json`, format version 1: everything about a module except its weights."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -293,8 +294,9 @@ class Manifest(Frozen):
         return tuple(sorted({token for ids in self.word_ids for token in ids}))
 
 
+@lru_cache(maxsize=8)  # a load reads one file up to five times, and each parse keeps other threads waiting
 def parse_manifest(data: bytes) -> Manifest:
-    """Read a manifest from the bytes of petapter.json.
+    """Read a manifest from the bytes of petapter.json; of the same bytes it is the same value.
 
     Raises:
         ManifestError: The bytes are no manifest of format version 1.
