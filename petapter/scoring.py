@@ -32,6 +32,14 @@ class Scores:
     lost_tokens: tuple[int, ...]
 
 
+def one_after_another(parts: Sequence[Scores]) -> Scores:
+    """What was said of some texts, then of the next ones."""
+    if len(parts) == 1:
+        return parts[0]
+    lost = tuple(tokens for part in parts for tokens in part.lost_tokens)
+    return Scores(torch.cat([part.log_probabilities for part in parts]), lost)
+
+
 @torch.inference_mode()
 def score(
     backbone: Backbone, head: PetHead, task: TaskSpec, texts: Sequence[Fields], calibration: CalibrationSpec | None

@@ -103,12 +103,11 @@ class Bank:
         """The lowest layer that it adapts, from 0; 0 also where a place is in none."""
         return min((layer_number(path) or 0 for path in self.places), default=0)
 
-    def add(self, module: int, spec: AdapterSpec, tensors: Mapping[str, Tensor], like: Tensor) -> int:
-        """Take a module in, and say how many bytes that takes; the cost does not depend on how many there are.
+    def row_of(self, spec: AdapterSpec, tensors: Mapping[str, Tensor], like: Tensor) -> Tensor:
+        """The row of an adapter, [P].
 
         Args:
-            module: Its number.
-            spec: What its adapter is.
+            spec: What it is.
             tensors: Its tensors.
             like: A weight of the backbone, of whose device and precision they are to be.
 
@@ -125,8 +124,11 @@ class Bank:
         for key, column in self._columns.items():
             stop = column.start + math.prod(column.shape)
             row[column.start : stop] = given[key].float().flatten() * _scale(spec, key)
-        self._rows[module] = row.to(like)
-        return self._rows[module].nbytes
+        return row.to(like)
+
+    def put(self, module: int, row: Tensor) -> None:
+        """Take a module in by its number and row; the cost does not depend on how many there are."""
+        self._rows[module] = row
 
     def remove(self, module: int) -> None:
         """Forget a module, if it is here."""

@@ -19,7 +19,8 @@ from typing import Generic, Self, TypeVar
 from petapter.backbone import Backbone
 from petapter.module import open_module
 from petapter.runtime.answers import Prediction
-from petapter.runtime.engine import Engine, EngineStats
+from petapter.runtime.engine import Engine
+from petapter.runtime.stats import EngineStats
 from petapter.runtime.waiting import Asked, BatchLimits, Job, take_batch
 from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule

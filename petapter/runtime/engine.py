@@ -12,12 +12,15 @@ from torch import Tensor
 from petapter.backbone import Backbone, Precision
 from petapter.golden import check_golden
 from petapter.module import open_module
+from petapter.runtime.ahead import made_ahead
 from petapter.runtime.answers import Prediction, Voice, measured, predictions
 from petapter.runtime.ensembles import Ensemble, Spread, joined
 from petapter.runtime.residency import Residency
 from petapter.runtime.runner import Runner, check_can_run
+from petapter.runtime.staging import Ready
+from petapter.runtime.stats import EngineStats
 from petapter.runtime.work import Formed, Work
-from petapter.scoring import Scores
+from petapter.scoring import Scores, one_after_another
 from petapter.task.encoding import Encoder, Fields
 from petapter.task.examples import Example
 from petapter.task.verbalizer import read_verbalizer
@@ -28,47 +31,12 @@ from petapter_schemas.manifest import EvaluationSpec
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A loaded module: its number, what it is, and how its patterns are read.
-
-    Without a limit of bytes its tensors are not kept beside those on the device.
-    """
+    """A loaded module: its number, what it is but for its tensors, and how its patterns are read."""
 
     number: int
     module: TrainedModule
     encoders: tuple[Encoder, ...]
     form: Formed
-
-
-@dataclass(frozen=True)
-class EngineStats:
-    """What an engine holds and has done.
-
-    Attributes:
-        modules: Loaded modules.
-        resident: Those whose weights are on the device.
-        resident_bytes: What these take there.
-        host_bytes: What modules take in host memory to come back from.
-        hits: How often a pass found a module on the device.
-        misses: How often it had to be brought.
-        encodings: Texts that were run, each pattern and window counted.
-        tokens: Their tokens.
-        seconds: What the passes took.
-    """
-
-    modules: int
-    resident: int
-    resident_bytes: int
-    host_bytes: int
-    hits: int
-    misses: int
-    encodings: int
-    tokens: int
-    seconds: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Tokens by seconds; 0 before anything ran."""
-        return self.tokens / self.seconds if self.seconds else 0.0
 
 
 class Engine:
@@ -103,7 +71,7 @@ class Engine:
         self._runner = Runner(backbone)
         self._modules: dict[str, _Loaded] = {}
         self._ensembles: dict[str, Ensemble] = {}
-        self._waiting: dict[int, TrainedModule] = {}
+        self._kept: dict[int, Ready] = {}
         self._residency = Residency(module_bytes, self._bring, self._runner.forget)
         self._numbers = 0
         self._encodings = self._tokens = 0
@@ -205,7 +173,7 @@ class Engine:
         number = self._named(alias).number
         del self._modules[alias]
         self._residency.drop(number)
-        self._waiting.pop(number, None)
+        self._kept.pop(number, None)
 
     def voice(self, alias: str) -> Voice:
         """By what a module or an ensemble makes answers of its scores.
@@ -236,16 +204,11 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """What the engine holds and has done."""
-        host = sum(
-            tensor.nbytes
-            for module in self._waiting.values()
-            for tensor in (*module.adapter_tensors.values(), *module.head_tensors.values())
-        )
         return EngineStats(
             modules=len(self._modules),
             resident=len(self._residency),
             resident_bytes=self._residency.bytes,
-            host_bytes=host,
+            host_bytes=sum(ready.nbytes for ready in self._kept.values()),
             hits=self._residency.hits,
             misses=self._residency.misses,
             encodings=self._encodings,
@@ -305,26 +268,21 @@ class Engine:
         return module
 
     def _admit(self, alias: str, opened: TrainedModule) -> None:
-        bank = self._runner.bank_of(opened)
+        ready = self._runner.ready(opened)
         number, self._numbers = self._numbers, self._numbers + 1
-        self._waiting[number] = opened
-        try:
-            self._residency.add(number)
-        except Exception:
-            del self._waiting[number]
-            raise
-        if self._residency.budget is None:
-            del self._waiting[number]
-            opened = replace(opened, adapter_tensors={}, head_tensors={})
+        if self._residency.budget is not None:
+            self._kept[number] = self._runner.staging.kept(ready)
+        self._residency.add(number, self._runner.put(number, ready))
         tokenization = opened.task.tokenization
         encoders = tuple(
             Encoder(self._backbone.tokenizer, pattern, self._backbone.max_tokens, tokenization)
             for pattern in opened.task.patterns
         )
-        self._modules[alias] = _Loaded(number, opened, encoders, Formed(bank, self._runner.lowest_of(bank)))
+        form = Formed(ready.bank, self._runner.lowest_of(ready.bank))
+        self._modules[alias] = _Loaded(number, replace(opened, adapter_tensors={}, head_tensors={}), encoders, form)
 
     def _bring(self, number: int) -> int:
-        return self._runner.bring(number, self._waiting[number])
+        return self._runner.put(number, self._runner.staging.sent(self._kept[number]))
 
     def _check(self, alias: str, module: TrainedModule) -> None:
         try:
@@ -350,19 +308,29 @@ class Engine:
     @torch.inference_mode()
     def _score_modules(self, requests: Sequence[tuple[str, Fields]]) -> dict[str, tuple[list[int], Scores]]:
         """By alias of a module, the numbers of its requests and what it says of their texts."""
+        size = self._runner.ways.ahead or len(requests)
+        parts = [range(len(requests))[start : start + size] for start in range(0, len(requests), size or 1)]
+        said: dict[str, tuple[list[int], list[Scores]]] = {}
+        for numbers_of, work in made_ahead(lambda part: self._encoded(requests, part), parts):
+            logits = self._run(work)
+            for alias, numbers in numbers_of.items():
+                loaded = self._named(alias)
+                known, scores = said.setdefault(alias, ([], []))
+                known += numbers
+                scores.append(work.scores(logits, loaded.number, loaded.module))
+        return {alias: (numbers, one_after_another(scores)) for alias, (numbers, scores) in said.items()}
+
+    def _encoded(self, requests: Sequence[tuple[str, Fields]], part: range) -> tuple[dict[str, list[int]], Work]:
+        """Some of the requests by alias, and their texts as what is to be run."""
         numbers_of: dict[str, list[int]] = {}
-        for number, (alias, _) in enumerate(requests):
-            numbers_of.setdefault(alias, []).append(number)
+        for number in part:
+            numbers_of.setdefault(requests[number][0], []).append(number)
         work = Work()
         for alias, numbers in numbers_of.items():
             loaded = self._named(alias)
             texts = [requests[number][1] for number in numbers]
             work.add(loaded.number, loaded.form, len(loaded.module.task.labels), loaded.encoders, texts)
-        logits = self._run(work)
-        return {
-            alias: (numbers, work.scores(logits, self._named(alias).number, self._named(alias).module))
-            for alias, numbers in numbers_of.items()
-        }
+        return numbers_of, work
 
     def _run(self, work: Work) -> Tensor:
         began = time.perf_counter()

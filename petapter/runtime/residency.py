@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 class Residency:
     """A cache of modules by number, of at most so many bytes.
 
-    Every module keeps its weights in host memory as they were loaded; what is on the device is made from these, so that
-    to make room is to forget.
+    What has to leave the device is kept elsewhere too, so that to make room is to forget.
 
     Attributes:
         budget: Bytes that modules may take on the device; None for no limit.
@@ -40,9 +39,9 @@ class Residency:
     def __len__(self) -> int:
         return len(self._size_of)
 
-    def add(self, module: int) -> None:
-        """Bring a module that is new; that is no miss."""
-        self._bring_in(module)
+    def add(self, module: int, size: int) -> None:
+        """Count a module of so many bytes that is new on the device; that is no miss."""
+        self._count_in(module, size)
         self._make_room({module})
 
     def use(self, modules: Iterable[int]) -> None:
@@ -54,7 +53,7 @@ class Residency:
                 self._size_of.move_to_end(module)
             else:
                 self.misses += 1
-                self._bring_in(module)
+                self._count_in(module, self._bring(module))
         self._make_room(wanted)
 
     def drop(self, module: int) -> None:
@@ -63,8 +62,7 @@ class Residency:
             self.bytes -= self._size_of.pop(module)
             self._forget(module)
 
-    def _bring_in(self, module: int) -> None:
-        size = self._bring(module)
+    def _count_in(self, module: int, size: int) -> None:
         self._size_of[module] = size
         self.bytes += size
 

@@ -17,6 +17,7 @@ from petapter.runtime.packed import Acting, Read, is_packable, prepare_pack, run
 from petapter.runtime.plan import Pack, Span, plan, spans_of
 from petapter.runtime.products import groups_of
 from petapter.runtime.scores import Ran, label_logits, plan_heads
+from petapter.runtime.staging import Ready, Staging
 from petapter.runtime.ways import ways_of
 from petapter.runtime.work import Work
 from petapter.trained import TrainedModule
@@ -32,7 +33,12 @@ logger = logging.getLogger(__name__)
 
 
 class Runner:
-    """Modules by number on the device of a backbone; owns its model until `close`."""
+    """Modules by number on the device of a backbone; owns its model until `close`.
+
+    Attributes:
+        ways: How passes run there.
+        staging: How modules come to the device.
+    """
 
     def __init__(self, backbone: Backbone) -> None:
         """Claim the model.
@@ -49,10 +55,11 @@ class Runner:
         self._heads: dict[int, LoadedHead] = {}
         self._own_features: Features | None = None
         self._like = torch.empty(0, dtype=backbone.dtype, device=backbone.device)
-        self._ways = ways_of(backbone.device, backbone.dtype, backbone.model)
+        self.ways = ways_of(backbone.device, backbone.dtype, backbone.model)
+        self.staging = Staging(backbone.device)
 
-    def bring(self, number: int, module: TrainedModule) -> int:
-        """Put a module's weights on the device; how many bytes they take there.
+    def ready(self, module: TrainedModule) -> Ready:
+        """A module as it runs, on the device.
 
         Raises:
             BackboneError: Its head or adapter cannot be had on this backbone.
@@ -61,11 +68,17 @@ class Runner:
         self._claim.renew()
         head = self._load_head(module)
         bank = self.bank_of(module)
-        size = 0
+        row = None
         if bank is not None:
-            size = self._banks[bank].add(number, module.adapter, module.adapter_tensors, self._like)
-        self._heads[number] = head
-        return size + head.nbytes(self._own_features)
+            row = self._banks[bank].row_of(module.adapter, module.adapter_tensors, self._like)
+        return Ready(bank, row, head, self._own_features)
+
+    def put(self, number: int, ready: Ready) -> int:
+        """Let a module that is on the device, or on its way there, run by a number; how many bytes it takes."""
+        if ready.bank is not None and ready.row is not None:
+            self._banks[ready.bank].put(number, ready.row)
+        self._heads[number] = ready.head
+        return ready.nbytes
 
     def forget(self, number: int) -> None:
         """Take a module's weights from the device."""
@@ -113,11 +126,12 @@ class Runner:
         self._claim.renew()
         apart = not is_packable(self._backbone)
         logits = torch.full((len(work.items), work.labels), -torch.inf, device=self._backbone.device)
-        most = self._ways.tokens
+        most = self.ways.tokens
         packs = [(pack, most) for pack in reversed(plan(work.items, most, apart=apart))]
         while packs:
             pack, limit = packs.pop()
             before_pass({group.module for group in pack.groups})
+            self.staging.arrive()
             try:
                 self._run_pass(work, pack, logits)
             except torch.OutOfMemoryError as error:
@@ -131,13 +145,13 @@ class Runner:
 
     def _run_pass(self, work: Work, pack: Pack, logits: Tensor) -> None:
         """Write the label logits of a pass; all of it is laid out on the host, sent, and only then begun."""
-        arrays = Sent(self._backbone.device) if self._ways.sends else Here()
+        arrays = Sent(self._backbone.device) if self.ways.sends else Here()
         pooled = frozenset(layer for group in pack.groups for layer in self._heads[group.module].pool_layers)
         read = self._read(work, pack, arrays)
         active = self._active(pack.spans, arrays, whole=not is_packable(self._backbone))
-        prepared = prepare_pack(self._backbone, work.encoded, pack, Acting(active, read), arrays, self._ways)
+        prepared = prepare_pack(self._backbone, work.encoded, pack, Acting(active, read), arrays, self.ways)
         ran = Ran(pack, work.encoded, self._backbone.layers, read)
-        heads = plan_heads(self._heads, ran, work.labels, arrays, grouped=self._ways.grouped_heads)
+        heads = plan_heads(self._heads, ran, work.labels, arrays, grouped=self.ways.grouped_heads)
         items = arrays.put(pack.order)
         arrays.send()
         hidden = run_pack(self._backbone, prepared, pooled)
@@ -165,7 +179,7 @@ class Runner:
 
     def _active(self, spans: Iterable[Span], arrays: Arrays, *, whole: bool = False) -> tuple[Active, ...]:
         """Banks that act on spans or, of a single module, on whatever is read."""
-        grouped = self._ways.grouped
+        grouped = self.ways.grouped
         return tuple(
             self._banks[span.bank].activate(span, groups_of(span.counts, arrays, grouped=grouped), whole=whole)
             for span in spans

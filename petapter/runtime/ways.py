@@ -27,6 +27,8 @@ class Ways:
 
     Attributes:
         tokens: Of a pass, at most.
+        ahead: Texts that the host encodes while the device runs as many before them; None where it is one processor
+            that does both.
         sends: Whether arrays have to be sent to the device.
         grouped: Whether `grouped_mm` takes the groups of adapters as they are; else they are cut into blocks.
         grouped_heads: Likewise those of heads, which have single precision.
@@ -34,6 +36,7 @@ class Ways:
     """
 
     tokens: int
+    ahead: int | None
     sends: bool
     grouped: bool
     grouped_heads: bool
@@ -44,13 +47,16 @@ _HOST_TOKENS = 4096
 """Enough to fill two cores, small enough for a laptop's memory."""
 _DEVICE_TOKENS = 16384
 """What keeps a large GPU busy while the host prepares the next pass; halved where memory does not do."""
+_AHEAD = 1024
+"""Enough for some passes, few enough that the first ones do not wait long."""
 
 
 def ways_of(device: torch.device, dtype: torch.dtype, model: PreTrainedModel) -> Ways:
     """The ways of a model of a precision on a device."""
     if device.type != "cuda":
         is_host = device.type == "cpu"
-        return Ways(_HOST_TOKENS, sends=not is_host, grouped=is_host, grouped_heads=is_host, varlen=None)
+        ahead = None if is_host else _AHEAD
+        return Ways(_HOST_TOKENS, ahead, sends=not is_host, grouped=is_host, grouped_heads=is_host, varlen=None)
     capability = torch.cuda.get_device_capability(device)
     can_flash = torch.backends.cuda.is_flash_attention_available()
     return cuda_ways(capability, dtype, head_width(model), varlen_attention() if can_flash else None)
@@ -67,6 +73,7 @@ def cuda_ways(capability: tuple[int, int], dtype: torch.dtype, head: int, varlen
     """
     return Ways(
         _DEVICE_TOKENS,
+        _AHEAD,
         sends=True,
         grouped=groups(capability, dtype),
         grouped_heads=groups(capability, torch.float32),

@@ -4,7 +4,7 @@ import pytest
 
 from petapter import Backbone, Engine, Example, TrainedModule, TrainingOptions, train
 from petapter.merging import Recipe, Together, compare, merge, thresholds_on
-from petapter.runtime.engine import EngineStats
+from petapter.runtime.stats import EngineStats
 from petapter_schemas.errors import DataError, InputError
 from petapter_schemas.task import TaskSpec
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS

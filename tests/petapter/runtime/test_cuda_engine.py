@@ -68,6 +68,36 @@ def test_modules_that_come_and_go_answer_the_same(directories: dict[str, Path], 
     )
 
 
+def test_modules_come_back_beside_the_passes_and_the_host_goes_on(directories: dict[str, Path], bert: Backbone) -> None:
+    modules = modules_for(bert)
+    cuda = Backbone.load(directories["bert"], device="cuda")
+    expected = answers(cuda, modules)
+    with Engine(cuda, module_bytes=0) as engine:
+        for alias, module in modules.items():
+            engine.load(module, alias)
+        for ready in engine._kept.values():
+            assert ready.row is None or ready.row.is_pinned()
+        bring = engine._residency._bring
+
+        def watched(number: int) -> int:
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                return bring(number)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+
+        engine._residency._bring = watched
+        for _ in range(3):  # what one forgets, the next gets the memory of
+            torch.cuda._sleep(50_000_000)  # the device is behind: nothing of the copies is there when a pass is begun
+            said = [
+                list(answer.probabilities.values())
+                for alias, module in modules.items()
+                for answer in engine.predict([(alias, text) for text in texts_for(module.task, 5, 2)])
+            ]
+            found = torch.tensor([[*each, *[0.0] * (expected.shape[1] - len(each))] for each in said])
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 def test_pass_without_memory_is_halved(
     directories: dict[str, Path], bert: Backbone, little_memory: None, caplog: pytest.LogCaptureFixture
 ) -> None:

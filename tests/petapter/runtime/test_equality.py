@@ -137,7 +137,7 @@ def test_answers_do_not_depend_on_how_passes_are_cut(bert: Backbone, monkeypatch
             engine.load(module, alias)
         whole = engine.predict(asked)
         for tokens in (1, 100, 700):
-            monkeypatch.setattr(engine._runner, "_ways", replace(engine._runner._ways, tokens=tokens))
+            monkeypatch.setattr(engine._runner, "ways", replace(engine._runner.ways, tokens=tokens))
             for here, there in zip(engine.predict(asked), whole, strict=True):
                 assert here.probabilities == pytest.approx(there.probabilities, abs=1e-5)
 

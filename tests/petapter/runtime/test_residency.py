@@ -45,7 +45,7 @@ def test_without_a_budget_nothing_goes() -> None:
     device = Device()
     cache = Residency(None, device.bring, device.forget)
     for module in SIZES:
-        cache.add(module)
+        cache.add(module, device.bring(module))
     assert device.there == set(SIZES)
     assert (cache.hits, cache.misses) == (0, 0)
 
@@ -53,7 +53,7 @@ def test_without_a_budget_nothing_goes() -> None:
 def test_dropped_module_makes_room_and_may_be_dropped_twice() -> None:
     device = Device()
     cache = Residency(10, device.bring, device.forget)
-    cache.add(2)
+    cache.add(2, device.bring(2))
     cache.drop(2)
     cache.drop(2)
     assert (cache.bytes, len(cache), 2 in cache) == (0, 0, False)

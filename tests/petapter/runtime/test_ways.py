@@ -34,7 +34,7 @@ def test_answers_are_those_of_the_cpu(
     backbone = backbone_of(family)
     modules = modules_for(backbone) if which == "every kind" or family == "albert" else upper_only(backbone)
     expected = answers(backbone, modules)
-    ways = Ways(tokens=300, sends=True, grouped=False, grouped_heads=False, varlen=varlen_by_segments)
+    ways = Ways(tokens=300, ahead=7, sends=True, grouped=False, grouped_heads=False, varlen=varlen_by_segments)
     monkeypatch.setattr(runner, "ways_of", lambda *_: ways)
     torch.testing.assert_close(answers(backbone, modules), expected, rtol=0, atol=1e-5)
 
