@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from petapter.runtime.answers import Prediction
@@ -82,11 +82,11 @@ class Layout:
 
     def csv_header(self) -> bytes:
         """The first line of a CSV file."""
-        return _csv_line(self.columns())
+        return _csv_line(map(_quoted, self.columns()))
 
     def csv_line(self, answered: Answered) -> bytes:
         """A row as a line of CSV."""
-        return _csv_line([_csv_cell(value) for value in self.values(answered)])
+        return _csv_line(map(_csv_cell, self.values(answered)))
 
     def json_line(self, answered: Answered) -> bytes:
         """A row as a line of JSON: `row`, `columns` if any are kept, and `answers` by alias."""
@@ -140,8 +140,8 @@ def _json_line(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _csv_line(cells: Sequence[str] | Mapping[str, object]) -> bytes:
-    return ",".join(map(_quoted, cells)).encode() + b"\n"
+def _csv_line(cells: Iterable[str]) -> bytes:
+    return ",".join(cells).encode() + b"\n"
 
 
 def _quoted(cell: str) -> str:
@@ -155,10 +155,12 @@ def _csv_cell(value: object) -> str:
             return ""
         case float():
             return repr(_rounded(value))
-        case list():
-            return join_labels(value)
-        case _:
+        case int():
             return str(value)
+        case list():
+            return _quoted(join_labels(value))
+        case _:
+            return _quoted(str(value))
 
 
 def _as_text(value: object) -> str | None:
