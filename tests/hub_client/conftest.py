@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -81,11 +82,26 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         yield Registry(server.url, new_token(server.data, "admin"), server.data)
 
 
+@pytest.fixture(scope="session")
+def logged_in(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of configuration with the registry as the default remote `lab` and a token for it; to be copied."""
+    folder = tmp_path_factory.mktemp("logged-in")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PETAPTER_CONFIG_DIR", str(folder))
+        for arguments in (
+            ("remote", "add", "lab", registry.url, "--default"),
+            ("login", "lab", "--token", registry.token),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                main(list(arguments))
+            assert not ended.value.code
+    return folder
+
+
 @pytest.fixture
-def lab(petapter: Petapter, registry: Registry) -> Petapter:
+def lab(petapter: Petapter, logged_in: Path, tmp_path: Path) -> Petapter:
     """The command line, logged in to the registry, which is the default remote `lab`."""
-    assert petapter("remote", "add", "lab", registry.url, "--default").code == 0
-    assert petapter("login", "lab", "--token", registry.token).code == 0
+    shutil.copytree(logged_in, tmp_path / "config", dirs_exist_ok=True)
     return petapter
 
 

@@ -1,5 +1,6 @@
 """A stack of two published modules and one directory on a tiny backbone, with real weights and a real registry."""
 
+import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -47,6 +48,19 @@ def publish(lab: Petapter, reviews: Path, tmp_path: Path) -> Publish:
     return push
 
 
+@pytest.fixture(scope="session")
+def published_once(logged_in: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The module on the registry at one version, for tests that publish nothing further and delete nothing."""
+    from petapter_hub_client.publishing import PushOptions, push
+
+    folder = tmp_path_factory.mktemp("published")
+    shutil.copytree(reviews, folder / "reviews")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PETAPTER_CONFIG_DIR", str(logged_in))
+        push(folder / "reviews", "lab:team/reviews-of-all", options=PushOptions(version="1.0.0"))
+    return "team/reviews-of-all"
+
+
 @dataclass(frozen=True)
 class StackFolder:
     """A directory with stack.yaml."""
@@ -80,11 +94,18 @@ class StackFolder:
 
 
 @pytest.fixture
-def stack(lab: Petapter, publish: Publish, repo_id: str, reviews: Path, backbone: Path, tmp_path: Path) -> StackFolder:
+def published(request: pytest.FixtureRequest, published_once: str) -> str:
+    """A module at one version: its own for a test that publishes further ones or deletes it."""
+    if {"publish", "delete"} & set(inspect.signature(request.function).parameters):
+        return str(request.getfixturevalue("publish")(request.getfixturevalue("repo_id")))
+    return published_once
+
+
+@pytest.fixture
+def stack(lab: Petapter, published: str, reviews: Path, backbone: Path, tmp_path: Path) -> StackFolder:
     """One module at a version, the newest of it in one pattern, and a directory."""
     folder = tmp_path / "served"
     folder.mkdir()
-    publish(repo_id)
     shutil.copytree(reviews, folder / "own")
     shutil.copytree(backbone, folder / "backbone")
     (folder / "stack.yaml").write_text(
@@ -92,14 +113,14 @@ def stack(lab: Petapter, publish: Publish, repo_id: str, reviews: Path, backbone
 # who answers
 backbone: ./backbone
 modules:
-  pinned: lab:{repo_id}@v1.0.0
+  pinned: lab:{published}@v1.0.0
   newest:
-    module: {repo_id}
+    module: {published}
     patterns: [2, 0]
   own: ./own
 """
     )
-    return StackFolder(folder, repo_id, lab)
+    return StackFolder(folder, published, lab)
 
 
 @pytest.fixture
