@@ -32,6 +32,7 @@ from petapter_schemas.references import Reference
 
 router = APIRouter()
 
+PREDICT = "/v1/predict"
 Alias = Annotated[str, InPath(max_length=512)]
 
 _CREATED = 201
@@ -51,7 +52,7 @@ def _body_schema() -> dict[str, object]:
     return {"requestBody": {"required": True, "content": {_JSON: {"schema": schema}}}}
 
 
-@router.post("/v1/predict", response_model=PredictResponse, openapi_extra=_body_schema(), tags=["answers"])
+@router.post(PREDICT, response_model=PredictResponse, openapi_extra=_body_schema(), tags=["answers"])
 async def predict(request: Request) -> Response:
     """Answer texts, in order. Texts of all callers and modules run together."""
     # What FastAPI would do of itself, token, body and answer, at a third of its time: this route is the busy one.
