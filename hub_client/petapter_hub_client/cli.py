@@ -1,7 +1,7 @@
 # ruff: noqa: PLC0415 (what a command needs is imported when it runs, so that --help stays fast)
 """`petapter`: the commands under one name, and the one place that turns errors into a line and an exit code.
 
-Exit codes: 0 done, 1 refused with one line, 2 wrong usage, 130 interrupted. A bug keeps its traceback.
+A bug keeps its traceback.
 """
 
 import logging
@@ -17,8 +17,9 @@ from petapter_hub_client.commands.adapt import adapt
 from petapter_hub_client.commands.benchmark import benchmark
 from petapter_hub_client.commands.drift import drift
 from petapter_hub_client.commands.evaluate import evaluate
+from petapter_hub_client.commands.habits import habitual, make_habitual
 from petapter_hub_client.commands.info import info
-from petapter_hub_client.commands.login import login, whoami
+from petapter_hub_client.commands.login import login, logout, whoami
 from petapter_hub_client.commands.merge import merge
 from petapter_hub_client.commands.predict import predict
 from petapter_hub_client.commands.pull import pull
@@ -27,7 +28,8 @@ from petapter_hub_client.commands.search import search
 from petapter_hub_client.commands.serve import serve
 from petapter_hub_client.commands.train import train
 from petapter_hub_client.commands.yank import unyank, yank
-from petapter_hub_client.output import plain, warn
+from petapter_hub_client.exit_codes import ExitCode, exit_code
+from petapter_hub_client.output import be_quiet, note, say_error, warn
 from petapter_schemas.errors import PetapterError
 
 app = typer.Typer(
@@ -39,19 +41,7 @@ app = typer.Typer(
     help="Train, share, find and run few-shot text classification modules on one frozen backbone.",
 )
 
-for _command in (train, evaluate, predict, merge, serve, adapt, benchmark, push, pull, search, info, login, whoami):
-    app.command()(_command)
-app.command()(drift)
-app.command()(yank)
-app.command()(unyank)
-app.add_typer(channel.app, name="channel")
-app.add_typer(remote.app, name="remote")
-app.add_typer(stack.app, name="stack")
 
-_REFUSED = 1
-
-
-@app.command()
 def demo(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new directory for the demo's files.")] = Path(
         "petapter-demo"
@@ -65,6 +55,16 @@ def demo(
     run_demo(directory)
 
 
+for _command in (
+    train, evaluate, predict, drift, merge, serve, adapt, benchmark, push, pull, search, info, login, logout, whoami, yank,
+    unyank, demo,
+):  # fmt: skip
+    app.command()(habitual(_command))
+for _group, _name in ((channel.app, "channel"), (remote.app, "remote"), (stack.app, "stack")):
+    make_habitual(_group)
+    app.add_typer(_group, name=_name)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; always ends in SystemExit, except for a bug.
 
@@ -72,14 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Without the program's name; those of this process by default.
     """
     _show_warnings()
+    be_quiet(quiet=False)
     try:
         app(args=None if arguments is None else list(arguments), prog_name="petapter")
     except PetapterError as error:
-        _refuse(str(error))
+        _refuse(str(error), exit_code(error))
     except OSError as error:
         if error.filename is None:  # not about a file of the user's
             raise
-        _refuse(f"{error.filename}: {error.strerror}")
+        _refuse(f"{error.filename}: {error.strerror}", ExitCode.REFUSED)
+    except SystemExit as end:
+        if end.code == ExitCode.INTERRUPTED:
+            note("interrupted: run the same command again to go on")
+        raise
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 (typer calls it so)
@@ -100,9 +105,9 @@ def _program(
     pass
 
 
-def _refuse(message: str) -> None:
-    typer.secho(f"error: {' '.join(plain(message).split())}", err=True, fg="red")
-    sys.exit(_REFUSED)
+def _refuse(message: str, code: ExitCode) -> None:
+    say_error(message)
+    sys.exit(code)
 
 
 class _Warnings(logging.Handler):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from huggingface_hub import HfApi, get_session, is_offline_mode
@@ -21,9 +21,10 @@ from huggingface_hub.errors import (
 )
 
 from petapter_hub_client.remotes import Remote, find_remote
-from petapter_hub_client.tokens import find_token
+from petapter_hub_client.tokens import find_origin, find_token, login_remedy, warn_of_token_for_nobody
 from petapter_schemas.errors import (
     AuthenticationError,
+    OfflineError,
     PetapterError,
     RemoteError,
     RemoteNotFoundError,
@@ -46,12 +47,12 @@ class Hub:
     Attributes:
         remote: Its name and address.
         api: Sends the token of this remote, or none at all; never that of another one.
-        has_token: Whether there is one.
+        token: The same token.
     """
 
     remote: Remote
     api: HfApi
-    has_token: bool
+    token: str | None = field(repr=False)
 
 
 def open_hub(name: str | None) -> Hub:
@@ -62,8 +63,10 @@ def open_hub(name: str | None) -> Hub:
         RemoteUnreachableError: It does not answer within seconds, or HF_HUB_OFFLINE is set.
     """
     remote = find_remote(name)
+    warn_of_token_for_nobody()
+    refuse_offline(remote)
     token = find_token(remote)
-    return Hub(remote, connect(remote, token), has_token=token is not None)
+    return Hub(remote, connect(remote, token), token)
 
 
 def connect(remote: Remote, token: str | None) -> HfApi:
@@ -72,11 +75,23 @@ def connect(remote: Remote, token: str | None) -> HfApi:
     Raises:
         RemoteUnreachableError: The remote does not answer within seconds, or HF_HUB_OFFLINE is set.
     """
-    if is_offline_mode():
-        raise RemoteUnreachableError(f"HF_HUB_OFFLINE is set, so remote {remote.name!r} is not asked: unset it")
+    refuse_offline(remote)
     if (problem := probe(remote.url)) is not None:
         raise _unreachable(remote, problem)
     return HfApi(endpoint=remote.url, token=token or False, library_name="petapter")
+
+
+def refuse_offline(remote: Remote) -> None:
+    """Go on only where remotes may be asked.
+
+    Raises:
+        OfflineError: HF_HUB_OFFLINE is set, or --offline was given.
+    """
+    if is_offline_mode():
+        raise OfflineError(
+            f"remote {remote.name!r} is not asked, because of --offline or HF_HUB_OFFLINE: pull what is needed while "
+            "online"
+        )
 
 
 def probe(url: str, timeout_s: float = PROBE_TIMEOUT_S) -> str | None:
@@ -97,13 +112,23 @@ def require_token(hub: Hub) -> None:
     Raises:
         AuthenticationError: There is none for this remote.
     """
-    if not hub.has_token:
+    if hub.token is None:
         raise missing_token(hub.remote)
 
 
 def missing_token(remote: Remote) -> AuthenticationError:
     """The error of a remote that there is no token for."""
     return AuthenticationError(f"there is no token for remote {remote.name!r}: run 'petapter login {remote.name}'")
+
+
+def refused_token(remote: Remote, reason: str) -> AuthenticationError:
+    """The error of a remote that wants a token, or another one than it got."""
+    if find_origin(remote) is None:
+        return AuthenticationError(f"remote {remote.name!r} wants a token ({reason}): {login_remedy(remote)}")
+    return AuthenticationError(
+        f"remote {remote.name!r} refuses the token, which was revoked, has expired or was never one: "
+        f"{login_remedy(remote)}"
+    )
 
 
 @contextmanager
@@ -132,7 +157,7 @@ def _translated(error: Exception, remote: Remote, subject: str) -> PetapterError
     if isinstance(error, LocalEntryNotFoundError) and isinstance(cause, Exception):
         return _translated(cause, remote, subject)
     if isinstance(error, OfflineModeIsEnabled):
-        return RemoteUnreachableError(f"HF_HUB_OFFLINE is set, so remote {remote.name!r} is not asked: unset it")
+        return OfflineError(f"remote {remote.name!r} is not asked, because of --offline or HF_HUB_OFFLINE")
     if isinstance(error, HfHubHTTPError):
         return _refusal(error, remote, subject)
     if isinstance(error, json.JSONDecodeError | HfUriError):
@@ -150,7 +175,7 @@ def _refusal(error: HfHubHTTPError, remote: Remote, subject: str) -> PetapterErr
     if (missing := _missing(error, remote, subject)) is not None:
         return missing
     if status == HTTPStatus.UNAUTHORIZED:
-        return AuthenticationError(f"remote {remote.name!r} refuses the token: run 'petapter login {remote.name}'")
+        return refused_token(remote, reason)
     if status == HTTPStatus.FORBIDDEN:
         return AuthenticationError(
             f"remote {remote.name!r} does not allow that: {reason}; log in with a token that has the right "

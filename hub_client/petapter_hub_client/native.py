@@ -9,8 +9,7 @@ from typing import TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from petapter_hub_client.hub import Hub
-from petapter_hub_client.tokens import find_token
+from petapter_hub_client.hub import Hub, refused_token
 from petapter_schemas.errors import (
     AuthenticationError,
     PetapterError,
@@ -53,8 +52,7 @@ def _send(
 ) -> httpx.Response:
     if hub.remote.name == HUB_REMOTE:
         raise _no_native_api(hub)
-    token = find_token(hub.remote)
-    headers = {"authorization": f"Bearer {token}"} if token else {}
+    headers = {"authorization": f"Bearer {hub.token}"} if hub.token else {}
     try:
         return httpx.request(
             method, f"{hub.remote.url}{API}{path}", params=list(parameters), json=body, headers=headers,
@@ -92,7 +90,7 @@ def _refusal(hub: Hub, response: httpx.Response) -> PetapterError:
     except (ValueError, TypeError, KeyError):
         reason = response.reason_phrase
     if status == HTTPStatus.UNAUTHORIZED:
-        return AuthenticationError(f"remote {name!r} wants a token, or another one ({reason}): 'petapter login {name}'")
+        return refused_token(hub.remote, reason)
     if status == HTTPStatus.FORBIDDEN:
         return AuthenticationError(f"remote {name!r} does not allow that: {reason}")
     if status == HTTPStatus.NOT_FOUND:

@@ -3,8 +3,10 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 _KILO = 1000
 _PIPED_WIDTH = 160
 
+_QUIET = ContextVar("quiet", default=False)
+
 OnStep = Callable[[int, int, str], None]
 """Called with what is done, what is to do in all, and a few words."""
 
@@ -24,19 +28,46 @@ def plain(text: object) -> str:
     return "".join(character if character.isprintable() else " " for character in str(text))
 
 
+def be_quiet(quiet: bool) -> None:  # noqa: FBT001 (it is the state itself)
+    """Choose whether notes and progress are shown from here on."""
+    _QUIET.set(quiet)
+
+
+def is_quiet() -> bool:
+    """Whether only results, warnings and errors are wanted."""
+    return _QUIET.get()
+
+
 def say(text: str) -> None:
     """Write a line to standard output."""
     typer.echo(plain(text))
 
 
+def report(text: str) -> None:
+    """Write to standard output that something was done, unless that goes without saying."""
+    if not is_quiet():
+        say(text)
+
+
 def note(text: str) -> None:
     """Write a line for people to standard error."""
-    typer.echo(plain(text), err=True)
+    if not is_quiet():
+        typer.echo(plain(text), err=True)
 
 
 def warn(text: str) -> None:
     """Write a warning to standard error."""
-    typer.secho(f"warning: {plain(text)}", err=True, fg="yellow")
+    _say_in_colour(f"warning: {plain(text)}", "yellow")
+
+
+def say_error(text: str) -> None:
+    """Write the one line of an error to standard error."""
+    _say_in_colour(f"error: {' '.join(plain(text).split())}", "red")
+
+
+def _say_in_colour(text: str, colour: str) -> None:
+    """NO_COLOR (no-color.org) takes the colour away; typer takes it away where standard error is no terminal."""
+    typer.secho(text, err=True, fg=None if os.environ.get("NO_COLOR") else colour)
 
 
 def say_json(value: object) -> None:
@@ -89,7 +120,7 @@ def progress(what: str) -> Iterator[OnStep]:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
 
         def on_step(done: int, total: int, words: str) -> None:

@@ -1,5 +1,6 @@
 """Which remotes the user knows, by name and address: the only reader and writer of remotes.json."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pydantic import Field
 from petapter_hub_client.locks import CONFIG_TIMEOUT_S, locked
 from petapter_hub_client.places import config_directory
 from petapter_hub_client.settings_files import read_settings
+from petapter_hub_client.suggestions import did_you_mean
 from petapter_schemas.durable import write_file_durably
 from petapter_schemas.errors import InputError
 from petapter_schemas.frozen import Frozen
@@ -18,6 +20,8 @@ from petapter_schemas.references import HUB_REMOTE, check_remote_name
 
 HUB_URL = "https://huggingface.co"
 REMOTES_FILE = "remotes.json"
+REMOTE_VARIABLE = "PETAPTER_REMOTE"
+"""Names the default remote, whatever remotes.json says."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,12 @@ def list_remotes() -> tuple[Remote, ...]:
 
 
 def default_remote_name() -> str:
-    """The remote meant by a reference that names none.
+    """The remote meant by a reference that names none: that of PETAPTER_REMOTE, else the chosen one.
 
     Raises:
         InputError: remotes.json is broken.
     """
-    return _read().default
+    return os.environ.get(REMOTE_VARIABLE, "").strip() or _read().default
 
 
 def find_remote(name: str | None) -> Remote:
@@ -65,9 +69,11 @@ def find_remote(name: str | None) -> Remote:
     for remote in remotes:
         if remote.name == wanted:
             return remote
-    known = ", ".join(remote.name for remote in remotes)
+    names = [remote.name for remote in remotes]
+    named_by = f", which {REMOTE_VARIABLE} names" if name is None and os.environ.get(REMOTE_VARIABLE) else ""
     raise InputError(
-        f"there is no remote {wanted!r} (remotes: {known}): add it with 'petapter remote add {wanted} URL'"
+        f"there is no remote {wanted!r}{named_by} (remotes: {', '.join(names)}): add it with "
+        f"'petapter remote add {wanted} URL'{did_you_mean(wanted, names)}"
     )
 
 

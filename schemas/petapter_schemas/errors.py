@@ -21,6 +21,7 @@ PetapterError
  |- StackDriftError          something is not as stack.lock says
  '- RemoteError              a hub or registry said no, or nothing
      |- RemoteUnreachableError   no answer
+     |   '- OfflineError         it was not asked, because the user forbade it
      |- AuthenticationError      no token, a wrong token, or one without the right
      |- RemoteNotFoundError      no such module, revision or file
      '- VersionConflictError     the remote already holds this version, a newer one, or a newer commit
@@ -117,6 +118,10 @@ class RemoteError(PetapterError):
 
 class RemoteUnreachableError(RemoteError):
     """A hub or registry does not answer."""
+
+
+class OfflineError(RemoteUnreachableError):
+    """A hub or registry was not asked, because the user wants no network."""
 
 
 class AuthenticationError(RemoteError):

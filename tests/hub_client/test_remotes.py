@@ -1,6 +1,7 @@
 """Remotes: the configuration file, names, addresses and the default."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,15 +13,14 @@ from tests.hub_client.conftest import Petapter
 
 def test_hub_is_built_in_and_default(petapter: Petapter) -> None:
     assert petapter("remote", "list", "--json").json == [
-        {"name": "hf", "url": "https://huggingface.co", "default": True}
+        {"name": "hf", "url": "https://huggingface.co", "default": True, "token": None}
     ]
 
 
 def test_added_remote_is_listed(petapter: Petapter) -> None:
     petapter("remote", "add", "lab", "http://127.0.0.1:8470/")
-    assert {"name": "lab", "url": "http://127.0.0.1:8470", "default": False} in petapter(
-        "remote", "list", "--json"
-    ).json
+    listed: Any = petapter("remote", "list", "--json").json
+    assert {"name": "lab", "url": "http://127.0.0.1:8470", "default": False, "token": None} in listed
 
 
 def test_add_with_default_makes_it_the_default(petapter: Petapter) -> None:
@@ -102,3 +102,23 @@ def test_broken_file_is_named(petapter: Petapter, tmp_path: Path) -> None:
     (tmp_path / "config" / "remotes.json").write_text('{"default": "hf", "default": "lab"}')
     with pytest.raises(InputError, match=r"remotes\.json"):
         find_remote(None)
+
+
+def test_misspelt_remote_gets_the_nearest_name(petapter: Petapter) -> None:
+    petapter("remote", "add", "production", "http://127.0.0.1:1")
+    assert petapter("search", "--remote", "prodution").error.endswith("did you mean 'production'?")
+    assert "did you mean" not in petapter("search", "--remote", "x").error
+
+
+def test_variable_chooses_the_default_remote(petapter: Petapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    petapter("remote", "add", "lab", "http://127.0.0.1:1")
+    monkeypatch.setenv("PETAPTER_REMOTE", "lab")
+    assert find_remote(None).name == "lab"
+    assert "PETAPTER_REMOTE is set" in petapter("remote", "default", "hf").err
+
+
+def test_variable_that_names_no_remote_is_named_in_the_error(
+    petapter: Petapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETAPTER_REMOTE", "nowhere")
+    assert "'nowhere', which PETAPTER_REMOTE names" in petapter("pull", "team/x").error

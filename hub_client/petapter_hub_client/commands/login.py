@@ -1,18 +1,15 @@
 # ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
-"""`petapter login` and `petapter whoami`: tokens are tried before they are kept."""
+"""`petapter login`, `logout` and `whoami`: tokens are tried before they are kept."""
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from petapter_hub_client.commands.options import JsonOption
-from petapter_hub_client.output import say, say_json
-from petapter_schemas.errors import InputError
-
-if TYPE_CHECKING:
-    from petapter_hub_client.identity import Identity
+from petapter_hub_client.output import report, say, say_json, warn
+from petapter_schemas.errors import AuthenticationError, InputError
 
 RemoteArgument = Annotated[str | None, typer.Argument(metavar="REMOTE", help="Default: the default remote.")]
 
@@ -28,13 +25,43 @@ def login(
     """Keep a token for a remote, once the remote has accepted it."""
     from petapter_hub_client.identity import identify
     from petapter_hub_client.remotes import find_remote
-    from petapter_hub_client.tokens import check_token, store_token
+    from petapter_hub_client.tokens import check_token, find_origin, store_token
 
     found = find_remote(remote)
     given = check_token(_read_token(token, found.name))
-    identity = identify(found, given)
-    path = store_token(found, given)
-    _report(identity, f"logged in to {found.name} as {identity.user}; the token is in {path}", as_json=as_json)
+    try:
+        identity = identify(found, given)
+    except AuthenticationError as error:
+        raise AuthenticationError(
+            f"remote {found.name!r} refuses the token that was given, so it is not kept: get another one from "
+            f"{found.url} and run 'petapter login {found.name}' again"
+        ) from error
+    kept = store_token(found, given)
+    if (origin := find_origin(found)) is not None and origin.is_variable:
+        warn(f"{origin.place} is set and goes before the token that was kept: unset it")
+    if as_json:
+        say_json(asdict(identity))
+    else:
+        report(f"logged in to {found.name} as {identity.user}; the token is in {kept}")
+
+
+def logout(remote: RemoteArgument = None, *, as_json: JsonOption = False) -> None:
+    """Forget the token for a remote; the remote still takes it until it is revoked there."""
+    from petapter_hub_client.remotes import find_remote
+    from petapter_hub_client.tokens import find_origin, forget_token
+
+    found = find_remote(remote)
+    was_kept = forget_token(found.name)
+    left = find_origin(found)
+    if as_json:
+        say_json({"remote": found.name, "was_logged_in": was_kept, "left": left.place if left else None})
+    elif was_kept:
+        report(f"logged out of {found.name}")
+    else:
+        report(f"there was no token kept for {found.name}")
+    if left is not None:
+        how = f"unset {left.place}" if left.is_variable else "unset HF_TOKEN or run 'hf auth logout'"
+        warn(f"{found.name} still gets a token from {left.place}: {how}")
 
 
 def whoami(remote: RemoteArgument = None, *, as_json: JsonOption = False) -> None:
@@ -46,7 +73,10 @@ def whoami(remote: RemoteArgument = None, *, as_json: JsonOption = False) -> Non
     found = find_remote(remote)
     identity = identify(found, find_token(found))
     groups = f" (organizations: {', '.join(identity.organizations)})" if identity.organizations else ""
-    _report(identity, f"{identity.user} on {identity.remote}{groups}", as_json=as_json)
+    if as_json:
+        say_json(asdict(identity))
+    else:
+        say(f"{identity.user} on {identity.remote}{groups}")
 
 
 def _read_token(token: str | None, remote: str) -> str:
@@ -58,10 +88,3 @@ def _read_token(token: str | None, remote: str) -> str:
         raise InputError("there is no terminal to ask for the token: give --token T, or --token - and pipe it in")
     answer: str = typer.prompt(f"Token for {remote}", hide_input=True, err=True)
     return answer
-
-
-def _report(identity: "Identity", sentence: str, *, as_json: bool) -> None:
-    if as_json:
-        say_json(asdict(identity))
-    else:
-        say(sentence)

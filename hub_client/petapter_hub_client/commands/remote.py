@@ -1,12 +1,15 @@
 # ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
 """`petapter remote`: add, list, remove and choose remotes."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from petapter_hub_client.commands.options import JsonOption
-from petapter_hub_client.output import say, say_json, say_table, warn
+from petapter_hub_client.output import report, say_json, say_table, warn
+
+if TYPE_CHECKING:
+    from petapter_hub_client.remotes import Remote
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Add, list, remove and choose remotes.")
 
@@ -38,11 +41,12 @@ def list_(*, as_json: JsonOption = False) -> None:
     from petapter_hub_client.remotes import default_remote_name, list_remotes
 
     default = default_remote_name()
-    remotes = list_remotes()
+    rows = [(remote.name, remote.url, remote.name == default, _token_place(remote)) for remote in list_remotes()]
     if as_json:
-        say_json([{"name": r.name, "url": r.url, "default": r.name == default} for r in remotes])
+        say_json([{"name": name, "url": url, "default": chosen, "token": place} for name, url, chosen, place in rows])
     else:
-        say_table(("", "name", "url"), [("*" if r.name == default else "", r.name, r.url) for r in remotes])
+        shown = [("*" if chosen else "", name, url, place or "-") for name, url, chosen, place in rows]
+        say_table(("", "name", "url", "token from"), shown)
 
 
 @app.command()
@@ -59,9 +63,11 @@ def remove(name: NameArgument, *, as_json: JsonOption = False) -> None:
 @app.command()
 def default(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Choose the remote of references that name none."""
-    from petapter_hub_client.remotes import set_default_remote
+    from petapter_hub_client.remotes import default_remote_name, set_default_remote
 
     remote = set_default_remote(name)
+    if (meant := default_remote_name()) != name:
+        warn(f"PETAPTER_REMOTE is set, so the default remote is {meant!r} until that is unset")
     _report(name, remote.url, f"{name} is the default remote: {remote.url}", as_json=as_json)
 
 
@@ -69,4 +75,11 @@ def _report(name: str, url: str | None, sentence: str, *, as_json: bool) -> None
     if as_json:
         say_json({"name": name, "url": url})
     else:
-        say(sentence)
+        report(sentence)
+
+
+def _token_place(remote: "Remote") -> str | None:
+    from petapter_hub_client.tokens import find_origin
+
+    origin = find_origin(remote)
+    return origin.place if origin else None
