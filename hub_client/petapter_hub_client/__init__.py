@@ -1,27 +1,81 @@
-"""The petapter command line and its remotes: train, push, pull, search, predict.
+"""The petapter command line and its remotes, as Python functions: pull, push, search, and what keeps the cache.
 
-The functions below are the client's Python API. `push`, `pull` and `search` import huggingface_hub when first used, and
-never torch; `resolve_backbone` and `open_stack` need torch only to build the built-in backbone, once.
+    import petapter_hub_client as hub
+
+    hub.search("topics", remote="lab")
+    hub.pull("lab:team/topics").directory
+
+Every verb of the command line that needs no torch has its function here, which raises the errors of
+`petapter_schemas.errors` and prints nothing; warnings go to the logger `petapter_hub_client`. The core, `petapter`,
+knows no network, so these are not below its name. A name is imported when it is first used, so that this package alone
+loads neither huggingface_hub nor rich, and never torch: `resolve_backbone` and `open_stack` need that to build the
+built-in backbone, once.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from petapter_hub_client.backbones import resolve_backbone
+    from petapter_hub_client.cached_modules import (
+        find_cached,
+        list_cached,
+        older_than,
+        remove_cached,
+        verify_cached,
+    )
+    from petapter_hub_client.describing import info
     from petapter_hub_client.fetching import pull
-    from petapter_hub_client.publishing import push
-    from petapter_hub_client.searching import search
+    from petapter_hub_client.identity import login, logout, whoami
+    from petapter_hub_client.maintaining import list_channels, remove_channel, set_channel, unyank, yank
+    from petapter_hub_client.output import byte_progress
+    from petapter_hub_client.publishing import PushOptions, push
+    from petapter_hub_client.remotes import add_remote, list_remotes, remove_remote, set_default_remote
+    from petapter_hub_client.searching import Query, search
     from petapter_hub_client.stacks.opening import open_stack
 
-__all__ = ("open_stack", "pull", "push", "resolve_backbone", "search")
+__all__ = (
+    "PushOptions",
+    "Query",
+    "add_remote",
+    "byte_progress",
+    "find_cached",
+    "info",
+    "list_cached",
+    "list_channels",
+    "list_remotes",
+    "login",
+    "logout",
+    "older_than",
+    "open_stack",
+    "pull",
+    "push",
+    "remove_cached",
+    "remove_channel",
+    "remove_remote",
+    "resolve_backbone",
+    "search",
+    "set_channel",
+    "set_default_remote",
+    "unyank",
+    "verify_cached",
+    "whoami",
+    "yank",
+)
 
-_ROOMS = {
-    "open_stack": "stacks.opening",
-    "pull": "fetching",
-    "push": "publishing",
-    "resolve_backbone": "backbones",
-    "search": "searching",
+_NAMES_BY_ROOM = {
+    "backbones": ("resolve_backbone",),
+    "cached_modules": ("find_cached", "list_cached", "older_than", "remove_cached", "verify_cached"),
+    "describing": ("info",),
+    "fetching": ("pull",),
+    "identity": ("login", "logout", "whoami"),
+    "maintaining": ("list_channels", "remove_channel", "set_channel", "unyank", "yank"),
+    "output": ("byte_progress",),
+    "publishing": ("PushOptions", "push"),
+    "remotes": ("add_remote", "list_remotes", "remove_remote", "set_default_remote"),
+    "searching": ("Query", "search"),
+    "stacks.opening": ("open_stack",),
 }
+_ROOMS = {name: room for room, names in _NAMES_BY_ROOM.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
@@ -31,3 +85,7 @@ def __getattr__(name: str) -> object:
 
     value: object = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

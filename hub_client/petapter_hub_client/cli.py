@@ -4,7 +4,9 @@
 A bug keeps its traceback.
 """
 
+import errno
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +14,9 @@ from typing import Annotated
 
 import typer
 
-from petapter_hub_client.commands import channel, remote, stack
+from petapter_hub_client.commands import cache, channel, remote, stack
 from petapter_hub_client.commands.adapt import adapt
+from petapter_hub_client.commands.bash_words import whole_references
 from petapter_hub_client.commands.benchmark import benchmark
 from petapter_hub_client.commands.drift import drift
 from petapter_hub_client.commands.evaluate import evaluate
@@ -29,7 +32,8 @@ from petapter_hub_client.commands.serve import serve
 from petapter_hub_client.commands.train import train
 from petapter_hub_client.commands.yank import unyank, yank
 from petapter_hub_client.exit_codes import ExitCode, exit_code
-from petapter_hub_client.output import be_quiet, note, say_error, warn
+from petapter_hub_client.output import be_quiet, note, say_error, say_interrupted, warn
+from petapter_hub_client.suggestions import did_you_mean
 from petapter_schemas.errors import PetapterError
 
 app = typer.Typer(
@@ -55,14 +59,20 @@ def demo(
     run_demo(directory)
 
 
-for _command in (
-    train, evaluate, predict, drift, merge, serve, adapt, benchmark, push, pull, search, info, login, logout, whoami, yank,
-    unyank, demo,
+for _name, _command in (
+    ("train", train), ("evaluate", evaluate), ("predict", predict), ("drift", drift), ("merge", merge),
+    ("serve", serve), ("adapt", adapt), ("benchmark", benchmark), ("push", push), ("pull", pull), ("search", search), ("info", info),
+    ("list", cache.list_), ("remove", cache.remove), ("verify", cache.verify), ("login", login), ("logout", logout),
+    ("whoami", whoami), ("yank", yank), ("unyank", unyank), ("demo", demo),
 ):  # fmt: skip
-    app.command()(habitual(_command))
-for _group, _name in ((channel.app, "channel"), (remote.app, "remote"), (stack.app, "stack")):
+    app.command(_name)(habitual(_command))
+for _name, _group in (("channel", channel.app), ("remote", remote.app), ("stack", stack.app)):
     make_habitual(_group)
     app.add_typer(_group, name=_name)
+
+_USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # UsageError, which typer does not export
+_NOT_ONE_OF = re.compile(r"'([^']+)' is not one of (.+)$")
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,17 +84,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _show_warnings()
     be_quiet(quiet=False)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="petapter")
+        with whole_references():
+            code = app(None if arguments is None else list(arguments), prog_name="petapter", standalone_mode=False)
+    except _USAGE_ERROR as error:
+        error.message += _nearest_value(error.message)
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except typer.Abort:
+        note("nothing was done")
+        sys.exit(ExitCode.REFUSED)
     except PetapterError as error:
         _refuse(str(error), exit_code(error))
     except OSError as error:
-        if error.filename is None:  # not about a file of the user's
+        if error.filename is None and error.errno not in _NO_ROOM:  # not about a file or a disk of the user's
             raise
-        _refuse(f"{error.filename}: {error.strerror}", ExitCode.REFUSED)
-    except SystemExit as end:
-        if end.code == ExitCode.INTERRUPTED:
-            note("interrupted: run the same command again to go on")
-        raise
+        _refuse(f"{error.filename or 'the disk'}: {error.strerror}", ExitCode.REFUSED)
+    if code == ExitCode.INTERRUPTED:
+        say_interrupted()
+    sys.exit(code or ExitCode.DONE)
+
+
+def _nearest_value(message: str) -> str:
+    """Which value of an option was meant, where typer says that it is not one of those it takes."""
+    if (found := _NOT_ONE_OF.search(message)) is None:
+        return ""
+    known = [value.strip("'\" ") for value in found[2].rstrip(". ").split(",")]
+    return did_you_mean(found[1], known).replace(";", "", 1).replace("did", "Did", 1)
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 (typer calls it so)

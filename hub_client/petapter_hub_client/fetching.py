@@ -1,52 +1,38 @@
 """Pull: from a reference to a local directory every byte of which matches the manifest, or to nothing at all."""
 
 import logging
-import tempfile
+import os
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import is_offline_mode
 
-from petapter_hub_client.cache import CachedRepository, cached_repository, check_commit, copy_module
-from petapter_hub_client.hub import Hub, asking, open_hub
-from petapter_hub_client.maintaining import find_detail, shown_revision, yank_of
+from petapter_hub_client.cache import (
+    CachedRepository,
+    cached_repository,
+    check_room,
+    copy_module,
+    note_remote,
+)
+from petapter_hub_client.downloading import RemoteFile, complete
+from petapter_hub_client.fits import Fit, likely_fit, require_fit
+from petapter_hub_client.hub import Hub, open_hub
 from petapter_hub_client.remotes import Remote, find_remote
-from petapter_hub_client.versions import newest_tag
-from petapter_schemas.durable import appear, new_directory, sync_directory
+from petapter_hub_client.resolving import Resolved, read_remote_manifest, resolve
+from petapter_hub_client.suggestions import did_you_mean
+from petapter_schemas.durable import appear, new_directory
 from petapter_schemas.ensemble import is_ensemble
-from petapter_schemas.errors import InputError
+from petapter_schemas.errors import DigestMismatchError, InputError, ModuleError
 from petapter_schemas.manifest import MANIFEST_FILE, Manifest, manifest_digest, parse_manifest
 from petapter_schemas.module_files import verify_directory
 from petapter_schemas.references import Reference
 
-OnFile = Callable[[str, int, int], None]
-"""Called after each file with its path, its size in bytes and the size of the whole module in bytes."""
+OnProgress = Callable[[str, int, int], None]
+"""Called as bytes arrive, with the file's path, how many bytes of the module are here, and how many it has."""
 
-_MAIN = "main"
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A reference after the remote said which commit it means.
-
-    Attributes:
-        remote: Where the module is.
-        repo_id: namespace/name.
-        revision: What was asked for or, when nothing was, the tag of the newest version or "main".
-        commit: 40 hex digits.
-    """
-
-    remote: Remote
-    repo_id: str
-    revision: str
-    commit: str
-
-    @property
-    def reference(self) -> str:
-        """The reference with nothing left to guess but the commit."""
-        return str(Reference(self.remote.name, self.repo_id, self.revision))
 
 
 @dataclass(frozen=True)
@@ -61,6 +47,7 @@ class PulledModule:
         directory: Where they are; the cache's own copy, not to be changed, unless `out` was given.
         was_cached: Whether nothing had to be downloaded.
         manifest: The manifest.
+        fit: Whether it runs on the backbone that was asked for, or on the one it names where that is here.
     """
 
     reference: str
@@ -70,19 +57,29 @@ class PulledModule:
     directory: Path
     was_cached: bool
     manifest: Manifest
+    fit: Fit
+
+    def __repr__(self) -> str:
+        """Short enough for a notebook."""
+        return f"PulledModule({self.reference!r}, {self.size_bytes:,} bytes, directory={str(self.directory)!r})"
 
 
-def pull(reference: str, *, out: Path | None = None, on_file: OnFile | None = None) -> PulledModule:
+def pull(
+    reference: str, *, out: Path | None = None, backbone: str | None = None, on_progress: OnProgress | None = None
+) -> PulledModule:
     """Fetch a module, check every byte, and keep it in the cache.
 
     Args:
         reference: `[remote:]namespace/name[@revision]`; without a revision, the newest version.
         out: A new directory to copy the module to.
-        on_file: Hears of the progress.
+        backbone: What it shall run on, as `--backbone` takes it; must be on this machine.
+        on_progress: Hears of the progress.
 
     Raises:
         InputError: The reference or the remote cannot be used, or `out` is not empty.
-        RemoteError: The remote said no, or nothing.
+        BackboneMismatchError: The module does not run on `backbone`; none of its weights was fetched.
+        RemoteError: The remote said no, or nothing; what arrived is kept, and the next pull goes on there.
+        CacheError: The cache cannot be written, or has no room.
         ModuleError: What came is not what its manifest promises; nothing of it was kept.
     """
     parsed = Reference.parse(reference)
@@ -90,9 +87,10 @@ def pull(reference: str, *, out: Path | None = None, on_file: OnFile | None = No
         check_new_directory(out)
     remote = find_remote(parsed.remote)
     repository = cached_repository(remote, parsed.repo_id)
-    if (pulled := _from_cache_alone(parsed, remote, repository)) is None:
+    wanted = _Wanted(parsed, repository, backbone)
+    if (pulled := _from_cache_alone(wanted, remote)) is None:
         hub = open_hub(remote.name)
-        pulled = _fetch(hub, resolve(hub, parsed), repository, parsed.revision, on_file)
+        pulled = _fetch(hub, resolve(hub, parsed), wanted, on_progress)
     return pulled if out is None else _copied(pulled, out)
 
 
@@ -104,7 +102,18 @@ def locate_module(name: str) -> Path:
         RemoteError: The remote said no, or nothing.
         ModuleError: The module must not be used.
     """
-    return Path(name) if is_local_module(name) else pull(name).directory
+    if is_local_module(name):
+        return Path(name)
+    if "/" not in name:
+        raise InputError(
+            f"{name!r} is neither a module's directory nor a reference such as team/{name}"
+            f"{did_you_mean(name, _modules_here())}"
+        )
+    return pull(name).directory
+
+
+def _modules_here() -> list[str]:
+    return [path.parent.name for path in sorted(Path().glob(f"*/{MANIFEST_FILE}"))]
 
 
 def is_local_module(name: str) -> bool:
@@ -119,38 +128,19 @@ def is_local_module(name: str) -> bool:
 
 
 def fetch_manifest(reference: Reference) -> tuple[Resolved, bytes]:
-    """The raw manifest of a module on a remote, without its weights.
+    """The raw manifest of a module on a remote, without its weights; offline, that of the cached module.
 
     Raises:
         RemoteError: The remote said no, or nothing.
     """
-    hub = open_hub(reference.remote)
+    remote = find_remote(reference.remote)
+    wanted = _Wanted(reference, cached_repository(remote, reference.repo_id), None)
+    if (pulled := _from_cache_alone(wanted, remote)) is not None:
+        resolved = Resolved(remote, reference.repo_id, Reference.parse(pulled.reference).revision or "", pulled.commit)
+        return resolved, (pulled.directory / MANIFEST_FILE).read_bytes()
+    hub = open_hub(remote.name)
     resolved = resolve(hub, reference)
-    with tempfile.TemporaryDirectory(prefix="petapter-") as scratch:
-        return resolved, _download(hub, resolved, MANIFEST_FILE, Path(scratch)).read_bytes()
-
-
-def resolve(hub: Hub, reference: Reference) -> Resolved:
-    """Ask the remote which commit a reference means, and warn of a version that was yanked.
-
-    Without a revision it is the newest version; on a registry, of those that are not yanked.
-
-    Raises:
-        RemoteError: The remote has no such module or revision, or fails.
-    """
-    revision = reference.revision
-    detail = find_detail(hub, reference.repo_id)
-    if revision is None and detail is not None:
-        revision = shown_revision(detail)
-    with asking(hub.remote, str(reference)):
-        if revision is None:
-            refs = hub.api.list_repo_refs(reference.repo_id)
-            revision = newest_tag(tag.name for tag in refs.tags) or _MAIN
-        info = hub.api.model_info(reference.repo_id, revision=revision)
-    commit = check_commit(info.sha)
-    if detail is not None and (yank := yank_of(detail, commit)) is not None:
-        _LOG.warning("%s", yank)
-    return Resolved(hub.remote, reference.repo_id, revision, commit)
+    return resolved, read_remote_manifest(hub, resolved)
 
 
 def check_new_directory(out: Path) -> None:
@@ -163,54 +153,142 @@ def check_new_directory(out: Path) -> None:
         raise InputError(f"{out} exists and is not empty: choose another directory")
 
 
-def _from_cache_alone(parsed: Reference, remote: Remote, repository: CachedRepository) -> PulledModule | None:
+@dataclass(frozen=True)
+class _Wanted:
+    """What a pull was asked for, and the part of the cache for it."""
+
+    reference: Reference
+    repository: CachedRepository
+    backbone: str | None
+
+    def fit(self, manifest: Manifest) -> Fit:
+        """The verdict; one that nobody asked for does not stop a pull."""
+        if self.backbone is not None:
+            return require_fit(manifest, self.backbone)
+        fit = likely_fit(manifest)
+        if fit.verdict == "refuse":
+            _LOG.warning("%s %s was trained on %s", manifest.name, manifest.version, fit)
+        return fit
+
+
+def _from_cache_alone(wanted: _Wanted, remote: Remote) -> PulledModule | None:
     """Offline, the commit that the revision meant last time; online, only a commit given by its id needs no remote."""
-    commit = repository.recall(parsed.revision)
-    if commit is None or not (is_offline_mode() or commit == parsed.revision):
+    repository, revision = wanted.repository, wanted.reference.revision
+    commit = repository.recall(revision)
+    if commit is None or not (is_offline_mode() or commit == revision):
         return None
     if (manifest := repository.find(commit)) is None:
         return None
-    resolved = Resolved(remote, parsed.repo_id, parsed.revision or f"v{manifest.version}", commit)
-    return _pulled(resolved, repository.path(commit), was_cached=True)
+    resolved = Resolved(remote, wanted.reference.repo_id, revision or f"v{manifest.version}", commit)
+    return _pulled(resolved, repository, wanted.fit(manifest), was_cached=True)
 
 
-def _fetch(
-    hub: Hub, resolved: Resolved, repository: CachedRepository, revision: str | None, on_file: OnFile | None
-) -> PulledModule:
-    with repository.locked():
-        was_cached = repository.find(resolved.commit) is not None
-        if not was_cached:
-            with repository.scratch() as scratch:
-                checked = _download_module(hub, resolved, scratch, on_file)
-                repository.install(resolved.commit, checked, scratch)
-                sync_directory(repository.directory)
-        repository.remember(revision, resolved.commit)
-        return _pulled(resolved, repository.path(resolved.commit), was_cached=was_cached)
+def _fetch(hub: Hub, resolved: Resolved, wanted: _Wanted, on_progress: OnProgress | None) -> PulledModule:
+    repository, commit = wanted.repository, resolved.commit
+    was_cached = True
+    if (manifest := repository.find(commit)) is None:
+        data = read_remote_manifest(hub, resolved)
+        fit = wanted.fit(parse_manifest(data))
+        with repository.locked():
+            note_remote(hub.remote)
+            if (manifest := repository.find(commit)) is None:  # else another process brought it meanwhile
+                _Arrival(hub, resolved, repository, data).bring(on_progress)
+                was_cached = False
+    else:
+        fit = wanted.fit(manifest)
+    repository.remember(commit, wanted.reference.revision, resolved.revision)
+    return _pulled(resolved, repository, fit, was_cached=was_cached)
 
 
-def _download_module(hub: Hub, resolved: Resolved, scratch: Path, on_file: OnFile | None) -> Path:
-    """The manifest first, then the files it lists and nothing else; moved away from huggingface_hub's own files."""
-    arriving, checked = scratch / "arriving", scratch / "checked"
-    data = _download(hub, resolved, MANIFEST_FILE, arriving).read_bytes()
-    manifest = parse_manifest(data)
-    total = len(data) + sum(file.size for file in manifest.files)
-    for file in manifest.files:
-        _download(hub, resolved, file.path, arriving)
-        if on_file is not None:
-            on_file(file.path, file.size, total)
-    copy_module(manifest, arriving, checked)
-    verify_directory(checked)
-    return checked
+@dataclass(frozen=True)
+class _Arrival:
+    """A module on its way from a remote into the cache, whose lock is held."""
+
+    hub: Hub
+    resolved: Resolved
+    repository: CachedRepository
+    data: bytes
+    """Of petapter.json."""
+
+    def bring(self, on_progress: OnProgress | None) -> None:
+        """Fetch the files that the manifest lists and nothing else, check all of them, and let the module appear."""
+        parts = self.repository.parts
+        went_on = parts.is_dir() and any(parts.iterdir())
+        try:
+            self._bring(on_progress)
+        except DigestMismatchError:
+            shutil.rmtree(parts, ignore_errors=True)
+            if not went_on:
+                raise
+            _LOG.warning("what an earlier pull of %s left is of no use: fetching all of it", self.resolved.reference)
+            self._bring(on_progress)
+
+    def _bring(self, on_progress: OnProgress | None) -> None:
+        manifest = parse_manifest(self.data)
+        self._download(manifest, on_progress)
+        with self.repository.scratch() as scratch:
+            checked = scratch / "checked"
+            self._move(manifest, checked)
+            try:
+                verify_directory(checked)
+            except ModuleError:
+                shutil.rmtree(self.repository.parts, ignore_errors=True)
+                raise
+            self.repository.install(self.resolved.commit, checked, scratch)
+        shutil.rmtree(self.repository.parts, ignore_errors=True)
+
+    def _download(self, manifest: Manifest, on_progress: OnProgress | None) -> None:
+        parts = self.repository.parts
+        parts.mkdir(exist_ok=True)
+        total = len(self.data) + sum(file.size for file in manifest.files)
+        done = len(self.data) + sum(_size(parts / digest) for digest in {file.sha256 for file in manifest.files})
+        check_room(total - done)
+        for file in manifest.files:
+
+            def on_bytes(more: int, path: str = file.path) -> None:
+                nonlocal done
+                done += more
+                if on_progress is not None:
+                    on_progress(path, done, total)
+
+            on_bytes(0)
+            source = RemoteFile(self.resolved.repo_id, self.resolved.commit, file.path)
+            complete(self.hub, source, parts / file.sha256, file.size, on_bytes)
+
+    def _move(self, manifest: Manifest, target: Path) -> None:
+        """Give the parts their names; a file that is there twice is copied."""
+        target.mkdir()
+        _write_synced(target / MANIFEST_FILE, self.data)
+        placed: dict[str, Path] = {}
+        for file in manifest.files:
+            destination = target / file.path
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            if file.sha256 in placed:
+                shutil.copyfile(placed[file.sha256], destination)
+            else:
+                placed[file.sha256] = (self.repository.parts / file.sha256).rename(destination)
+            _sync(destination)
 
 
-def _download(hub: Hub, resolved: Resolved, path: str, into: Path) -> Path:
-    with asking(resolved.remote, resolved.reference):
-        return Path(hub.api.hf_hub_download(resolved.repo_id, path, revision=resolved.commit, local_dir=into))
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
-def _pulled(resolved: Resolved, directory: Path, *, was_cached: bool) -> PulledModule:
+def _write_synced(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _pulled(resolved: Resolved, repository: CachedRepository, fit: Fit, *, was_cached: bool) -> PulledModule:
+    directory = repository.path(resolved.commit)
     data = (directory / MANIFEST_FILE).read_bytes()
     manifest = parse_manifest(data)
+    repository.note_use(resolved.commit)
     return PulledModule(
         reference=resolved.reference,
         commit=resolved.commit,
@@ -219,6 +297,7 @@ def _pulled(resolved: Resolved, directory: Path, *, was_cached: bool) -> PulledM
         directory=directory,
         was_cached=was_cached,
         manifest=manifest,
+        fit=fit,
     )
 
 
@@ -227,8 +306,4 @@ def _copied(pulled: PulledModule, out: Path) -> PulledModule:
         copy_module(pulled.manifest, pulled.directory, scratch)
         verify_directory(scratch)
         appear(scratch, out)
-    return _pulled_at(pulled, out)
-
-
-def _pulled_at(pulled: PulledModule, directory: Path) -> PulledModule:
-    return PulledModule(**{**pulled.__dict__, "directory": directory})
+    return replace(pulled, directory=out)

@@ -144,6 +144,24 @@ def measure(
         return engine.evaluate(name, examples, name=name, split=split)
 
 
+def reproduce(directory: Path, manifest: Manifest, backbone: str | None) -> None:
+    """Let a module answer its probe texts and compare with what it said when it was trained.
+
+    Args:
+        directory: Its files.
+        manifest: Its manifest.
+        backbone: As `--backbone` takes it; by default the one that the manifest names.
+
+    Raises:
+        GoldenMismatchError: The answers differ.
+        PetapterError: The backbone cannot be had, or the module does not fit it.
+    """
+    from petapter.runtime import Engine
+
+    with Engine(load_backbone(shared_backbone(backbone, [manifest]))) as engine:
+        engine.load(directory, manifest.name, check=True)
+
+
 def predict_all(
     backbone: "Backbone", modules: Sequence[LocalModule], texts: Sequence[str | Mapping[str, str]], *, check: bool
 ) -> "list[dict[str, Prediction]]":

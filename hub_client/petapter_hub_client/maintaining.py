@@ -1,14 +1,17 @@
 """Versions and channels of a module on a registry: what stands there, yanks, and where channels point."""
 
+import logging
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from petapter_hub_client.hub import Hub, open_hub, require_token
-from petapter_hub_client.native import NoNativeApiError, ask, tell
+from petapter_hub_client.native import NoNativeApiError, OtherNativeApiError, ask, tell
 from petapter_hub_client.versions import read_version, version_tag
 from petapter_schemas.errors import InvalidReferenceError, RemoteNotFoundError
 from petapter_schemas.references import HUB_REMOTE, Reference
 from petapter_schemas.registry_api import ChannelList, ModuleDetail
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,9 @@ def find_detail(hub: Hub, repo_id: str) -> ModuleDetail | None:
         return None
     try:
         return ask(hub, _path(repo_id), ModuleDetail)
+    except OtherNativeApiError as error:
+        _LOG.warning("%s; until then yanks and channels of %s are not seen", error, repo_id)
+        return None
     except (NoNativeApiError, RemoteNotFoundError):  # the Hub's routes say more about what is missing
         return None
 

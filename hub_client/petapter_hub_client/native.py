@@ -21,6 +21,7 @@ from petapter_schemas.references import HUB_REMOTE
 from petapter_schemas.registry_api import API, API_HEADER
 
 _TIMEOUT_S = 30.0
+_ERROR_CODE = "X-Error-Code"
 _PROBLEM = "application/problem+json"
 _SHOWN_CHARACTERS = 400
 
@@ -28,8 +29,16 @@ Answer = TypeVar("Answer", bound=BaseModel)
 Parameters = Sequence[tuple[str, str | int | float | bool | None]]
 
 
+_VERSION = "1"
+"""Of the native API, as this client speaks it."""
+
+
 class NoNativeApiError(RemoteError):
-    """The remote is a hub that has no native API."""
+    """The remote is a hub that has no native API, or one that this client does not speak."""
+
+
+class OtherNativeApiError(NoNativeApiError):
+    """The remote is a registry whose native API this client does not speak; the Hub's protocol still works."""
 
 
 def ask(hub: Hub, path: str, answer: type[Answer], *, parameters: Parameters = ()) -> Answer:
@@ -71,16 +80,22 @@ def _trusted() -> ssl.SSLContext:
 
 
 def _read(hub: Hub, response: httpx.Response, answer: type[Answer]) -> Answer:
-    if response.headers.get("content-type", "").startswith(_PROBLEM):
+    version = response.headers.get(API_HEADER)
+    if version not in {None, _VERSION}:
+        raise _other_version(hub, f"speaks version {_line(version)} of the native API")
+    if response.headers.get("content-type", "").startswith(_PROBLEM) and not _is_route_missing(response):
         raise _refusal(hub, response)
-    if API_HEADER not in response.headers:
+    if version is None:
         raise _no_native_api(hub)
     try:
         return answer.model_validate_json(response.content)
     except ValidationError as error:
-        raise RemoteError(
-            f"remote {hub.remote.name!r} answers in a form that this petapter does not know: upgrade petapter"
-        ) from error
+        raise _other_version(hub, "answers in another form") from error
+
+
+def _is_route_missing(response: httpx.Response) -> bool:
+    """Whether a registry does not know the question; where it knows it and has no answer, a header says which kind."""
+    return response.status_code == HTTPStatus.NOT_FOUND and _ERROR_CODE not in response.headers
 
 
 def _refusal(hub: Hub, response: httpx.Response) -> PetapterError:
@@ -102,7 +117,13 @@ def _refusal(hub: Hub, response: httpx.Response) -> PetapterError:
 
 def _no_native_api(hub: Hub) -> NoNativeApiError:
     return NoNativeApiError(
-        f"remote {hub.remote.name!r} is no petapter registry: it has no yanks, channels or such search"
+        f"remote {hub.remote.name!r} is no petapter registry, or an older one: it has no yanks, channels or such search"
+    )
+
+
+def _other_version(hub: Hub, how: str) -> OtherNativeApiError:
+    return OtherNativeApiError(
+        f"remote {hub.remote.name!r} {how}, and this petapter speaks version {_VERSION}: upgrade the older of the two"
     )
 
 

@@ -22,6 +22,9 @@ _QUIET = ContextVar("quiet", default=False)
 OnStep = Callable[[int, int, str], None]
 """Called with what is done, what is to do in all, and a few words."""
 
+OnBytes = Callable[[str, int, int], None]
+"""Called with a file's path, how many bytes are here, and how many there are in all."""
+
 
 def plain(text: object) -> str:
     """A text without control characters: names and cards come from strangers, and terminals obey escape sequences."""
@@ -63,6 +66,11 @@ def warn(text: str) -> None:
 def say_error(text: str) -> None:
     """Write the one line of an error to standard error."""
     _say_in_colour(f"error: {' '.join(plain(text).split())}", "red")
+
+
+def say_interrupted() -> None:
+    """Write to standard error that Ctrl-C came through; asked for or not, it is the end of the output."""
+    typer.echo("interrupted: run the same command again to go on", err=True)
 
 
 def _say_in_colour(text: str, colour: str) -> None:
@@ -127,6 +135,26 @@ def progress(what: str) -> Iterator[OnStep]:
             bar.update(task, completed=done, total=total, description=f"{what} {plain(words)}".strip())
 
         yield on_step
+
+
+@contextmanager
+def byte_progress(what: str) -> Iterator[OnBytes]:
+    """Bytes, their rate and the time they will take on standard error; silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None, visible=False)
+
+        def on_bytes(path: str, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=f"{what} {plain(path)}", visible=True)
+
+        yield on_bytes
 
 
 def hush_huggingface() -> None:

@@ -1,15 +1,17 @@
 """Search: finds modules on one remote by text, labels, language, backbone and measured metric."""
 
+import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, overload
 
 from huggingface_hub import ModelInfo
 
+from petapter_hub_client.html_tables import html_table
 from petapter_hub_client.hub import Hub, asking, open_hub
-from petapter_hub_client.native import NoNativeApiError, ask
+from petapter_hub_client.native import NoNativeApiError, OtherNativeApiError, ask
 from petapter_hub_client.remotes import Remote
 from petapter_schemas import registry_api
 from petapter_schemas.card_metadata import LABEL_PREFIX, MODULE_TAG, backbone_tag, label_tag, published_backbone
@@ -20,6 +22,10 @@ from petapter_schemas.registry_api import ModulePage
 _FINGERPRINT = re.compile(r"[0-9a-f]{16,64}")
 _MAX_SCANNED = 1000
 _PAGE = 100
+_LOG = logging.getLogger(__name__)
+
+SHOWN_COLUMNS = ("reference", "labels", "language", "backbone", "metric", "updated")
+_SHOWN_LABELS = 3
 
 LabelMatch = Literal["superset", "exact", "mappable"]
 
@@ -38,6 +44,11 @@ class FoundMetric:
     evaluation_set: str
     n: int | None
     sha256: str | None = None
+
+    def __str__(self) -> str:
+        """For people."""
+        rows = f", n={self.n}" if self.n is not None else ""
+        return f"{self.name} {self.value:.3f} ({self.evaluation_set}{rows})"
 
     def keeps(self, bound: MetricBound) -> bool:
         """Whether this is the figure that a bound is about, and keeps to it."""
@@ -70,6 +81,22 @@ class FoundModule:
     updated: datetime | None
     version: str | None = None
 
+    def __repr__(self) -> str:
+        """Short enough for a notebook."""
+        labels = _shortened(self.labels)
+        return f"FoundModule({self.reference!r}, labels={labels!r}, backbone={self.backbone!r})"
+
+    def shown_row(self) -> tuple[str, ...]:
+        """What people see of it, under `SHOWN_COLUMNS`."""
+        return (
+            self.reference,
+            _shortened(self.labels),
+            ", ".join(self.languages),
+            self.backbone or "",
+            str(self.metrics[0]) if self.metrics else "",
+            self.updated.date().isoformat() if self.updated else "",
+        )
+
 
 @dataclass(frozen=True)
 class Query:
@@ -95,7 +122,31 @@ class Query:
     limit: int = 20
 
 
-def search(query: Query | str | None = None, *, remote: str | None = None) -> list[FoundModule]:
+@dataclass(frozen=True)
+class FoundModules(Sequence[FoundModule]):
+    """What a search found, in the remote's order; a notebook shows it as a table."""
+
+    modules: tuple[FoundModule, ...]
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+    @overload
+    def __getitem__(self, index: int) -> FoundModule: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[FoundModule]: ...
+    def __getitem__(self, index: int | slice) -> FoundModule | Sequence[FoundModule]:
+        return self.modules[index]
+
+    def __repr__(self) -> str:
+        """One line per module."""
+        return "\n".join(map(repr, self.modules)) or "no modules"
+
+    def _repr_html_(self) -> str:
+        return html_table(SHOWN_COLUMNS, [module.shown_row() for module in self.modules])
+
+
+def search(query: Query | str | None = None, *, remote: str | None = None) -> FoundModules:
     """Find modules on one remote, the default one unless named.
 
     Raises:
@@ -104,11 +155,13 @@ def search(query: Query | str | None = None, *, remote: str | None = None) -> li
     query = Query(text=query) if not isinstance(query, Query) else query
     hub = open_hub(remote)
     try:
-        return list(_search_registry(hub, query))
-    except NoNativeApiError:
+        return FoundModules(tuple(_search_registry(hub, query)))
+    except NoNativeApiError as error:
         if query.label_match != "superset":
             raise
-    return _search_hub(hub, query)
+        if isinstance(error, OtherNativeApiError):
+            _LOG.warning("%s; until then only names and the tags of model cards are searched", error)
+    return FoundModules(tuple(_search_hub(hub, query)))
 
 
 def _search_registry(hub: Hub, query: Query) -> Iterator[FoundModule]:
@@ -221,3 +274,8 @@ def _metrics(model_index: object) -> Iterable[FoundMetric]:
 
 def _objects(value: object) -> list[dict[str, object]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _shortened(labels: Sequence[str]) -> str:
+    more = len(labels) - _SHOWN_LABELS
+    return ", ".join(labels[:_SHOWN_LABELS]) + (f", {more} more" if more > 0 else "")

@@ -7,10 +7,12 @@ _ALIKE = 0.6
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name most like `word`, without regard to case; None when none is like it."""
+    """The known name that begins with `word`, else the most like it, without regard to case; None when none is."""
     names: dict[str, str] = {}
     for name in known:
         names.setdefault(name.casefold(), name)
+        if word and name.casefold().startswith(word.casefold()):
+            return name
     found = get_close_matches(word.casefold(), names, n=1, cutoff=_ALIKE)
     return names[found[0]] if found else None
 

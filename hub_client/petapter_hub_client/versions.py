@@ -28,3 +28,9 @@ def newest_tag(tags: Iterable[str]) -> str | None:
     if not versions:
         return None
     return max(versions, key=lambda tag: (versions[tag].prerelease is None, versions[tag]))
+
+
+def newest_tags(tags: Iterable[str]) -> list[str]:
+    """The tags of versions, the newest first."""
+    versions = {tag: version for tag in tags if (version := read_version(tag)) is not None}
+    return sorted(versions, key=lambda tag: versions[tag], reverse=True)

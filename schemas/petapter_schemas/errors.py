@@ -16,6 +16,7 @@ PetapterError
  |   '- GoldenMismatchError  the module does not reproduce its recorded outputs here
  |- BackboneError            no masked language model can be had from this name or directory
  |   '- BackboneMismatchError   the module was trained on another backbone or tokenizer
+ |- CacheError               the client's cache cannot be written, or has no room
  |- BusyError                too much waits to be answered: try again later
  |- ClosedError              nothing more is taken: it is being shut down
  |- StackDriftError          something is not as stack.lock says
@@ -94,6 +95,10 @@ class BackboneMismatchError(BackboneError):
 
 class StackDriftError(PetapterError):
     """Something is not as stack.lock says, or there is no lock."""
+
+
+class CacheError(PetapterError):
+    """The client's cache cannot be written, or has no room."""
 
 
 class BusyError(PetapterError):

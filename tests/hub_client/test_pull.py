@@ -1,7 +1,11 @@
 """Pull: every byte checked, or nothing kept."""
 
+import json
+import math
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +13,12 @@ import pytest
 from huggingface_hub import HfApi
 
 import petapter_hub_client
+import petapter_hub_client.resolving
+from petapter_hub_client.exit_codes import ExitCode
 from petapter_schemas.errors import DigestMismatchError
-from tests.hub_client.conftest import Petapter, Registry, Stub
-from tests.schemas.tiny_module import TinyModule
+from tests.cutting_proxy import Proxy, proxied
+from tests.hub_client.conftest import Petapter, Registry, Stub, files_below
+from tests.schemas.tiny_module import TinyModule, put_file
 
 CachedFiles = Callable[[], list[str]]
 
@@ -25,21 +32,17 @@ def pushed(lab: Petapter, tiny_module: TinyModule, tmp_path: Path, repo_id: str)
 
 
 @pytest.fixture
-def tampering(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Change one byte of a file after it arrived."""
-    download = HfApi.hf_hub_download
+def bad_network(lab: Petapter, registry: Registry) -> Iterator[Proxy]:
+    """The same registry as remote `far`, behind a proxy."""
+    with proxied(registry.url) as proxy:
+        lab("remote", "add", "far", proxy.url)
+        lab("login", "far", "--token", registry.token)
+        yield proxy
 
-    def tamper_with(name: str) -> None:
-        def tampered(self: HfApi, repo_id: str, filename: str, **options: Any) -> str:
-            path = Path(download(self, repo_id, filename, **options))
-            if filename == name:
-                data = path.read_bytes()
-                path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-            return str(path)
 
-        monkeypatch.setattr(HfApi, "hf_hub_download", tampered)
-
-    return tamper_with
+def tamper_with(proxy: Proxy, name: str) -> None:
+    """Change one byte of a file on its way."""
+    proxy.name, proxy.flips_last_bit = name, True
 
 
 def test_pull_takes_the_newest_version(lab: Petapter, pushed: str) -> None:
@@ -81,26 +84,51 @@ def test_python_api_pulls(lab: Petapter, pushed: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["head.safetensors", "adapter_model.safetensors", "README.md", "golden.json"])
-def test_tampered_file_is_not_cached(
-    lab: Petapter, pushed: str, cached_files: CachedFiles, tampering: Callable[[str], None], name: str
-) -> None:
-    tampering(name)
-    assert f"{name} was changed" in lab("pull", pushed).error
-    assert cached_files() == []
+def test_tampered_file_is_not_cached(lab: Petapter, pushed: str, tmp_path: Path, bad_network: Proxy, name: str) -> None:
+    tamper_with(bad_network, name)
+    ran = lab("pull", f"far:{pushed}")
+    assert f"{name} was changed" in ran.error
+    assert ran.code == ExitCode.UNFIT_MODULE
+    assert module_files(tmp_path) == []
+    bad_network.flips_last_bit = False
+    assert lab("pull", f"far:{pushed}").code == 0
 
 
-def test_tampered_file_is_not_copied_out(
-    lab: Petapter, pushed: str, tmp_path: Path, tampering: Callable[[str], None]
+def test_tampered_manifest_is_refused_before_anything_else_comes(
+    lab: Petapter, pushed: str, bad_network: Proxy, tmp_path: Path
 ) -> None:
-    tampering("head.safetensors")
-    assert lab("pull", pushed, "--out", tmp_path / "out").error
+    tamper_with(bad_network, "petapter.json")
+    assert lab("pull", f"far:{pushed}").error
+    assert bad_network.ranges("head.safetensors") == []
+    assert module_files(tmp_path) == []
+
+
+def test_tampered_file_is_not_copied_out(lab: Petapter, pushed: str, tmp_path: Path, bad_network: Proxy) -> None:
+    tamper_with(bad_network, "head.safetensors")
+    assert lab("pull", f"far:{pushed}", "--out", tmp_path / "out").error
     assert not (tmp_path / "out").exists()
 
 
-def test_tampered_file_is_an_error_in_python_too(lab: Petapter, pushed: str, tampering: Callable[[str], None]) -> None:
-    tampering("head.safetensors")
+def test_tampered_file_is_an_error_in_python_too(lab: Petapter, pushed: str, bad_network: Proxy) -> None:
+    tamper_with(bad_network, "head.safetensors")
     with pytest.raises(DigestMismatchError):
-        petapter_hub_client.pull(f"lab:{pushed}")
+        petapter_hub_client.pull(f"far:{pushed}")
+
+
+def test_file_longer_than_promised_is_not_taken(
+    lab: Petapter, pushed: str, bad_network: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read = petapter_hub_client.resolving.read_small
+    monkeypatch.setattr(
+        "petapter_hub_client.resolving.read_small", lambda *a: read(*a).replace(b'"size": 226', b'"size": 99')
+    )
+    assert "was changed: the remote sends" in lab("pull", f"far:{pushed}").error
+    assert module_files(tmp_path) == []
+
+
+def module_files(tmp_path: Path) -> list[str]:
+    """What a program could take for a module."""
+    return [name for name in files_below(tmp_path / "cache") if name.endswith(("petapter.json", ".safetensors"))]
 
 
 def test_broken_cache_entry_is_fetched_again(lab: Petapter, pushed: str) -> None:
@@ -126,7 +154,9 @@ def test_offline_pull_of_something_unknown_says_so(
     lab: Petapter, pushed: str, offline: Callable[[], None], cached_files: CachedFiles
 ) -> None:
     offline()
-    assert "HF_HUB_OFFLINE" in lab("pull", pushed).error
+    ran = lab("pull", pushed)
+    assert "HF_HUB_OFFLINE" in ran.error
+    assert ran.code == ExitCode.REMOTE_FAILED
     assert cached_files() == []
 
 
@@ -157,7 +187,15 @@ def test_unknown_module_is_named(lab: Petapter, cached_files: CachedFiles) -> No
 
 
 def test_unknown_version_is_named(lab: Petapter, pushed: str) -> None:
-    assert "no such version" in lab("pull", f"{pushed}@v9.9.9").error
+    ran = lab("pull", f"{pushed}@v9.9.9")
+    assert ran.code == ExitCode.NOT_FOUND
+    assert "no such version" in ran.error
+    assert "its newest versions are v1.10.0, v1.2.0" in ran.error
+
+
+def test_misspelt_module_gets_the_nearest_name(lab: Petapter, pushed: str) -> None:
+    assert f"did you mean '{pushed}'?" in lab("pull", f"{pushed[:-1]}").error
+    assert f"did you mean '{pushed}'?" in lab("pull", f"taem/{pushed.partition('/')[2]}").error
 
 
 def test_repository_without_a_manifest_is_no_module(lab: Petapter, registry: Registry, repo_id: str) -> None:
@@ -195,3 +233,61 @@ def test_commit_that_is_no_commit_never_becomes_a_path(
 @pytest.mark.parametrize("reference", ["x", "lab:team", "team/x@", "lab:team/x@../v1", "a b:team/x", "team/x@-v"])
 def test_text_that_is_no_reference_is_refused(petapter: Petapter, reference: str) -> None:
     assert petapter("pull", reference).error
+
+
+def test_quiet_pull_says_where_the_module_is(lab: Petapter, pushed: str) -> None:
+    ran = lab("pull", pushed, "--quiet")
+    assert ran.err == ""
+    assert (Path(ran.out.strip()) / "petapter.json").is_file()
+
+
+def test_pull_for_another_backbone_is_refused_before_any_weight_comes(
+    lab: Petapter, pushed: str, bad_network: Proxy, backbone: Path, tmp_path: Path
+) -> None:
+    ran = lab("pull", f"far:{pushed}", "--backbone", backbone)
+    assert ran.code == ExitCode.UNFIT_MODULE
+    assert "does not run on" in ran.error
+    assert "the weights differ" in ran.error
+    assert bad_network.ranges("head.safetensors") == []
+    assert module_files(tmp_path) == []
+
+
+def test_pull_for_a_backbone_that_is_not_here_says_so(lab: Petapter, pushed: str) -> None:
+    assert "is not on this machine" in lab("pull", pushed, "--backbone", "acme/large").error
+
+
+def test_pull_for_its_own_backbone_and_check(lab: Petapter, module: Path, backbone: Path, repo_id: str) -> None:
+    lab("push", module, repo_id)
+    pulled: Any = lab("pull", repo_id, "--backbone", backbone, "--check", "--json").json
+    assert (pulled["backbone"]["verdict"], pulled["was_reproduced"]) == ("ok", True)
+    again = lab("pull", repo_id, "--backbone", backbone)
+    assert "all digests are the same" in again.out
+
+
+def test_check_of_outputs_that_are_not_the_modules_own(
+    lab: Petapter, module: Path, backbone: Path, repo_id: str
+) -> None:
+    golden = json.loads((module / "golden.json").read_text())
+    for probe in golden["probes"]:
+        probe["log_probabilities"] = [-0.01, math.log1p(-math.exp(-0.01))]
+    lab("push", put_file(module, "golden.json", json.dumps(golden).encode()), repo_id)
+    ran = lab("pull", repo_id, "--backbone", backbone, "--check")
+    assert ran.code == ExitCode.UNFIT_MODULE
+    assert "does not reproduce its recorded outputs" in ran.error
+
+
+def test_pull_alone_imports_neither_core_nor_torch(lab: Petapter, pushed: str) -> None:
+    script = (
+        "import sys\nfrom petapter_hub_client.cli import main\n"
+        f"try:\n    main(['pull', {pushed!r}, '-q'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "sys.exit(' '.join({'petapter', 'torch', 'transformers', 'safetensors'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+
+
+def test_info_offline_reads_the_cache(lab: Petapter, pushed: str, offline: Callable[[], None]) -> None:
+    online: Any = lab("pull", pushed, "--json").json
+    offline()
+    info: Any = lab("info", pushed, "--json").json
+    assert (info["commit"], info["digest"]) == (online["commit"], online["digest"])

@@ -1,6 +1,7 @@
 """Push: one commit and one tag, or nothing."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from petapter_hub_client.exit_codes import ExitCode
 from petapter_hub_client.versions import newest_tag
+from tests.cutting_proxy import proxied
 from tests.hub_client.conftest import Petapter, Registry, Stub
+from tests.registry_process import BIN
 from tests.schemas.tiny_module import TinyModule
 
 
@@ -131,6 +135,42 @@ def test_interrupted_push_is_completed_by_tagging(
     assert (pushed["commit"], api.model_info(repo_id).sha) == (head, head)
 
 
+@pytest.mark.parametrize(
+    "moment",
+    [
+        ("/api/repos/create", True),
+        ("/commit/", False),
+        ("/commit/", True),
+        ("/tag/", False),
+        ("/tag/", True),
+    ],
+    ids=lambda moment: f"{moment[0].strip('/')} {'done' if moment[1] else 'asked for'}",
+)
+def test_ctrl_c_leaves_a_push_that_goes_on(
+    lab: Petapter, registry: Registry, tiny_module: TinyModule, tmp_path: Path, repo_id: str, moment: tuple[str, bool]
+) -> None:
+    directory = tiny_module(tmp_path / "m")
+    before = snapshot(directory)
+    with proxied(registry.url) as proxy:
+        lab("remote", "add", "far", proxy.url)
+        lab("login", "far", "--token", registry.token)
+        proxy.hold_request, proxy.hold_answer = ("POST", moment[0]), moment[1]
+        command = [BIN / "petapter", "push", directory, f"far:{repo_id}", "--quiet"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert proxy.held.wait(60)
+        process.send_signal(signal.SIGINT)
+        _, problems = process.communicate(timeout=60)
+        assert (process.returncode, problems) == (
+            ExitCode.INTERRUPTED, "interrupted: run the same command again to go on\n",
+        )  # fmt: skip
+        proxy.let_go.set()
+    pushed: Any = lab("push", directory, repo_id, "--json").json
+    assert snapshot(directory) == before
+    pulled: Any = lab("pull", repo_id, "--json").json
+    assert (pulled["version"], pulled["commit"], pulled["digest"]) == ("1.0.0", pushed["commit"], pushed["digest"])
+    assert len(HfApi(endpoint=registry.url, token=registry.token).list_repo_commits(repo_id)) <= 3
+
+
 def test_commit_made_meanwhile_is_a_conflict(
     lab: Petapter,
     api: HfApi,
@@ -202,7 +242,9 @@ def test_push_with_wrong_token_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PETAPTER_TOKEN_LAB", "wrong")
-    assert "petapter login lab" in lab("push", tiny_module(tmp_path / "m"), repo_id).error
+    ran = lab("push", tiny_module(tmp_path / "m"), repo_id)
+    assert ran.code == ExitCode.NOT_ALLOWED
+    assert "correct or unset that variable" in ran.error
     assert not api.repo_exists(repo_id)
 
 

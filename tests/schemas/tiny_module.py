@@ -22,6 +22,7 @@ from petapter_schemas.manifest import (
     Manifest,
     TrainingSpec,
     manifest_bytes,
+    read_manifest,
 )
 from petapter_schemas.task import TaskSpec
 
@@ -108,6 +109,16 @@ def write_module(directory: Path, draft: Manifest) -> Path:
     for path, data in files.items():
         (directory / path).write_bytes(data)
     (directory / MANIFEST_FILE).write_bytes(manifest_bytes(draft.model_copy(update={"files": listed})))
+    return directory
+
+
+def put_file(directory: Path, name: str, data: bytes) -> Path:
+    """Give a module a file, in the place of the one of that name, and return its directory."""
+    manifest = read_manifest(directory)
+    (directory / name).write_bytes(data)
+    put = FileSpec(path=name, size=len(data), sha256=sha256_bytes(data))
+    files = (*(file for file in manifest.files if file.path != name), put)
+    (directory / MANIFEST_FILE).write_bytes(manifest_bytes(manifest.model_copy(update={"files": files})))
     return directory
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from petapter_hub_client.commands.completion import complete_reference
 from petapter_hub_client.commands.options import JsonOption
 from petapter_hub_client.output import hush_huggingface, note, say_json, say_table
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Set, list and remove channels on a registry.")
 
-ModuleArgument = Annotated[str, typer.Argument(metavar="REFERENCE", help="[remote:]namespace/name")]
+ModuleArgument = Annotated[
+    str, typer.Argument(metavar="REFERENCE", help="[remote:]namespace/name", autocompletion=complete_reference)
+]
 ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="For example stable.")]
 
 

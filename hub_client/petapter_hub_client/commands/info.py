@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from petapter_hub_client.commands.completion import complete_module
 from petapter_hub_client.commands.figures import show_figures
 from petapter_hub_client.commands.options import JsonOption
 from petapter_hub_client.output import hush_huggingface, say, say_facts, say_json, say_table, size_text
@@ -15,32 +16,33 @@ if TYPE_CHECKING:
 
 
 def info(
-    module: Annotated[str, typer.Argument(metavar="REFERENCE|DIR", help="A module on a remote or on this machine.")],
+    module: Annotated[
+        str,
+        typer.Argument(
+            metavar="REFERENCE|DIR", help="A module on a remote or on this machine.", autocompletion=complete_module
+        ),
+    ],
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a module is: labels, patterns, backbone, sizes and measured figures."""
-    from petapter_hub_client.fetching import fetch_manifest, is_local_module
+    from petapter_hub_client.describing import info as describe
+    from petapter_hub_client.fetching import is_local_module
     from petapter_schemas.ensemble import is_ensemble
-    from petapter_schemas.manifest import MANIFEST_FILE, manifest_digest, parse_manifest
-    from petapter_schemas.module_files import verify_directory
-    from petapter_schemas.references import Reference
 
     hush_huggingface()
     if is_local_module(module) and is_ensemble(Path(module)):
         _show_ensemble(Path(module), as_json=as_json)
         return
-    if is_local_module(module):
-        manifest, source = verify_directory(Path(module)), {"directory": module}
-        data = (Path(module) / MANIFEST_FILE).read_bytes()
+    found = describe(module)
+    if found.reference is None:
+        source = {"directory": module}
     else:
-        resolved, data = fetch_manifest(Reference.parse(module))
-        manifest, source = parse_manifest(data), {"reference": resolved.reference, "commit": resolved.commit}
-    digest = manifest_digest(data)
+        source = {"reference": found.reference, "commit": str(found.commit)}
     if as_json:
-        say_json({**source, "digest": digest, "manifest": manifest.model_dump(mode="json")})
+        say_json({**source, "digest": found.digest, "manifest": found.manifest.model_dump(mode="json")})
     else:
-        _show(manifest, [*source.items(), ("digest", f"sha256:{digest}")])
+        _show(found.manifest, [*source.items(), ("digest", f"sha256:{found.digest}")])
 
 
 def _show_ensemble(directory: Path, *, as_json: bool) -> None:

@@ -3,15 +3,21 @@
 
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from petapter_hub_client.commands.completion import complete_remote
 from petapter_hub_client.commands.options import JsonOption
 from petapter_hub_client.output import report, say, say_json, warn
-from petapter_schemas.errors import AuthenticationError, InputError
+from petapter_schemas.errors import InputError
 
-RemoteArgument = Annotated[str | None, typer.Argument(metavar="REMOTE", help="Default: the default remote.")]
+if TYPE_CHECKING:
+    from petapter_hub_client.identity import Identity
+
+RemoteArgument = Annotated[
+    str | None, typer.Argument(metavar="REMOTE", help="Default: the default remote.", autocompletion=complete_remote)
+]
 
 
 def login(
@@ -23,35 +29,28 @@ def login(
     as_json: JsonOption = False,
 ) -> None:
     """Keep a token for a remote, once the remote has accepted it."""
-    from petapter_hub_client.identity import identify
+    from petapter_hub_client.identity import login as log_in
     from petapter_hub_client.remotes import find_remote
-    from petapter_hub_client.tokens import check_token, find_origin, store_token
+    from petapter_hub_client.tokens import find_origin
 
     found = find_remote(remote)
-    given = check_token(_read_token(token, found.name))
-    try:
-        identity = identify(found, given)
-    except AuthenticationError as error:
-        raise AuthenticationError(
-            f"remote {found.name!r} refuses the token that was given, so it is not kept: get another one from "
-            f"{found.url} and run 'petapter login {found.name}' again"
-        ) from error
-    kept = store_token(found, given)
+    identity = log_in(_read_token(token, found.name), found.name)
     if (origin := find_origin(found)) is not None and origin.is_variable:
         warn(f"{origin.place} is set and goes before the token that was kept: unset it")
     if as_json:
-        say_json(asdict(identity))
+        say_json(_json(identity))
     else:
-        report(f"logged in to {found.name} as {identity.user}; the token is in {kept}")
+        report(f"logged in to {found.name} as {identity.user}; the token is in {identity.kept}")
 
 
 def logout(remote: RemoteArgument = None, *, as_json: JsonOption = False) -> None:
     """Forget the token for a remote; the remote still takes it until it is revoked there."""
+    from petapter_hub_client.identity import logout as log_out
     from petapter_hub_client.remotes import find_remote
-    from petapter_hub_client.tokens import find_origin, forget_token
+    from petapter_hub_client.tokens import find_origin
 
     found = find_remote(remote)
-    was_kept = forget_token(found.name)
+    was_kept = log_out(found.name)
     left = find_origin(found)
     if as_json:
         say_json({"remote": found.name, "was_logged_in": was_kept, "left": left.place if left else None})
@@ -66,17 +65,18 @@ def logout(remote: RemoteArgument = None, *, as_json: JsonOption = False) -> Non
 
 def whoami(remote: RemoteArgument = None, *, as_json: JsonOption = False) -> None:
     """Say whom a remote takes you for."""
-    from petapter_hub_client.identity import identify
-    from petapter_hub_client.remotes import find_remote
-    from petapter_hub_client.tokens import find_token
+    from petapter_hub_client.identity import whoami as ask
 
-    found = find_remote(remote)
-    identity = identify(found, find_token(found))
+    identity = ask(remote)
     groups = f" (organizations: {', '.join(identity.organizations)})" if identity.organizations else ""
     if as_json:
-        say_json(asdict(identity))
+        say_json(_json(identity))
     else:
         say(f"{identity.user} on {identity.remote}{groups}")
+
+
+def _json(identity: "Identity") -> dict[str, object]:
+    return {key: value for key, value in asdict(identity).items() if key != "kept"}
 
 
 def _read_token(token: str | None, remote: str) -> str:

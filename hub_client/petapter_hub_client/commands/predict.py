@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from petapter_hub_client.commands.completion import complete_module
 from petapter_hub_client.commands.options import (
     BackboneOption,
     CheckOption,
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
 def predict(  # noqa: PLR0913 (a command's options)
     text: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts to classify.")] = None,
     *,
-    module: Annotated[list[str], typer.Option("--module", "-m", help="A directory or reference; may be repeated.")],
+    module: Annotated[
+        list[str],
+        typer.Option(
+            "--module", "-m", help="A directory or reference; may be repeated.", autocompletion=complete_module
+        ),
+    ],
     input_: InputOption = None,
     output: OutputOption = None,
     keep_columns: KeepColumnsOption = "",

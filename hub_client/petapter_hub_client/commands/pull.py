@@ -1,35 +1,61 @@
 # ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
-"""`petapter pull`: a module from a remote, checked byte by byte."""
+"""`petapter pull`: a module from a remote, checked byte by byte and, if wanted, by what it answers."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from petapter_hub_client.commands.options import JsonOption
-from petapter_hub_client.output import hush_huggingface, progress, say_facts, say_json, size_text
+from petapter_hub_client.commands.completion import complete_reference
+from petapter_hub_client.commands.options import JsonOption, prepare_torch
+from petapter_hub_client.output import byte_progress, hush_huggingface, is_quiet, say, say_facts, say_json, size_text
+
+if TYPE_CHECKING:
+    from petapter_hub_client.fetching import PulledModule
 
 
 def pull(
-    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="[remote:]namespace/name[@revision]")],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="REFERENCE", help="[remote:]namespace/name[@revision]", autocompletion=complete_reference
+        ),
+    ],
     *,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Also copy it to this new directory.")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone", metavar="BACKBONE", help="Refuse a module that does not run on it, before its weights come."
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Also reproduce its golden outputs, which needs torch.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch a module into the cache, the newest version unless a revision is named."""
+    if check:
+        prepare_torch("pull --check")
     from petapter_hub_client.fetching import pull as fetch
 
     hush_huggingface()
-    with progress("pulling") as on_step:
-        done = 0
+    with byte_progress("pulling") as on_progress:
+        pulled = fetch(reference, out=out, backbone=backbone, on_progress=on_progress)
+    if check:
+        from petapter_hub_client.local_runs import reproduce
 
-        def on_file(path: str, size_bytes: int, total_bytes: int) -> None:
-            nonlocal done
-            done += size_bytes
-            on_step(done, total_bytes, path)
+        reproduce(pulled.directory, pulled.manifest, backbone)
+    if as_json:
+        say_json(_json(pulled, was_reproduced=check))
+    elif is_quiet():
+        say(str(pulled.directory))
+    else:
+        say_facts(_facts(pulled, was_reproduced=check))
 
-        pulled = fetch(reference, out=out, on_file=on_file)
-    facts = {
+
+def _json(pulled: "PulledModule", *, was_reproduced: bool) -> dict[str, object]:
+    return {
         "reference": pulled.reference,
         "version": pulled.manifest.version,
         "commit": pulled.commit,
@@ -37,10 +63,25 @@ def pull(
         "size_bytes": pulled.size_bytes,
         "directory": str(pulled.directory),
         "was_cached": pulled.was_cached,
+        "backbone": {
+            "name": pulled.fit.backbone,
+            "directory": str(pulled.fit.directory) if pulled.fit.directory else None,
+            "verdict": pulled.fit.verdict,
+            "reason": pulled.fit.reason,
+        },
+        "was_reproduced": was_reproduced,
     }
-    if as_json:
-        say_json(facts)
-    else:
-        size = f"{size_text(pulled.size_bytes)}{' (cached)' if pulled.was_cached else ''}, every byte checked"
-        shown = {**facts, "digest": f"sha256:{pulled.digest}", "size": size}
-        say_facts([(key, shown[key]) for key in ("reference", "version", "commit", "digest", "size", "directory")])
+
+
+def _facts(pulled: "PulledModule", *, was_reproduced: bool) -> list[tuple[str, object]]:
+    cached = ", was in the cache" if pulled.was_cached else ""
+    return [
+        ("reference", pulled.reference),
+        ("version", pulled.manifest.version),
+        ("commit", pulled.commit),
+        ("digest", f"sha256:{pulled.digest}"),
+        ("size", f"{size_text(pulled.size_bytes)}{cached}, every byte checked"),
+        ("backbone", pulled.fit),
+        *([("check", "reproduces its golden outputs here")] if was_reproduced else []),
+        ("directory", pulled.directory),
+    ]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from petapter_hub_client.commands.completion import complete_reference
 from petapter_hub_client.commands.options import JsonOption
-from petapter_hub_client.output import hush_huggingface, note, say, say_facts, say_json, size_text
+from petapter_hub_client.output import hush_huggingface, is_quiet, note, say, say_facts, say_json, size_text
 
 if TYPE_CHECKING:
     from petapter_hub_client.publishing import PlannedFile
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 def push(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A module directory.")],
-    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="[remote:]namespace/name")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REFERENCE", help="[remote:]namespace/name", autocompletion=complete_reference)
+    ],
     *,
     version: Annotated[str | None, typer.Option(metavar="X.Y.Z", help="Give DIR this version first.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
@@ -33,6 +36,9 @@ def push(
     pushed = publish(directory, reference, options=options, on_plan=_show_plan)
     if as_json:
         say_json(asdict(pushed))
+        return
+    if is_quiet():
+        say(pushed.reference)
         return
     if pushed.was_there:
         say(f"{pushed.reference} is already there, byte for byte: nothing to do")

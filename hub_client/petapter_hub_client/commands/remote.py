@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from petapter_hub_client.commands.completion import complete_remote
 from petapter_hub_client.commands.options import JsonOption
 from petapter_hub_client.output import report, say_json, say_table, warn
 
 if TYPE_CHECKING:
     from petapter_hub_client.remotes import Remote
+
+KnownArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The remote's name.", autocompletion=complete_remote)
+]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Add, list, remove and choose remotes.")
 
@@ -50,7 +55,7 @@ def list_(*, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def remove(name: NameArgument, *, as_json: JsonOption = False) -> None:
+def remove(name: KnownArgument, *, as_json: JsonOption = False) -> None:
     """Forget a remote and its token."""
     from petapter_hub_client.remotes import remove_remote
     from petapter_hub_client.tokens import forget_token
@@ -61,7 +66,7 @@ def remove(name: NameArgument, *, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def default(name: NameArgument, *, as_json: JsonOption = False) -> None:
+def default(name: KnownArgument, *, as_json: JsonOption = False) -> None:
     """Choose the remote of references that name none."""
     from petapter_hub_client.remotes import default_remote_name, set_default_remote
 

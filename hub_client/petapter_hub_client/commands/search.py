@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from petapter_hub_client.commands.completion import complete_remote
 from petapter_hub_client.commands.options import JsonOption
-from petapter_hub_client.output import hush_huggingface, note, say_json, say_table
+from petapter_hub_client.output import hush_huggingface, is_quiet, note, say, say_json, say_table
 
 if TYPE_CHECKING:
-    from petapter_hub_client.searching import FoundMetric, FoundModule
-
-_SHOWN_LABELS = 3
+    from petapter_hub_client.searching import FoundModule
 
 
 def search(  # noqa: PLR0913 (a command's options)
@@ -35,12 +34,15 @@ def search(  # noqa: PLR0913 (a command's options)
             help="A bound on a metric: 'accuracy>=0.8', 'macro_f1@SET>=0.7'; may be repeated.",
         ),
     ] = None,
-    remote: Annotated[str | None, typer.Option(help="Where to search. Default: the default remote.")] = None,
+    remote: Annotated[
+        str | None,
+        typer.Option(help="Where to search. Default: the default remote.", autocompletion=complete_remote),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Most results.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """Find modules on one remote."""
-    from petapter_hub_client.searching import Query
+    from petapter_hub_client.searching import SHOWN_COLUMNS, Query
     from petapter_hub_client.searching import search as find
     from petapter_schemas.metric_bound import MetricBound
 
@@ -57,30 +59,14 @@ def search(  # noqa: PLR0913 (a command's options)
     found = find(query, remote=remote)
     if as_json:
         say_json([_json(module) for module in found])
+    elif is_quiet():
+        for module in found:
+            say(module.reference)
     elif found:
-        columns = ("reference", "labels", "language", "backbone", "metric", "updated")
-        say_table(columns, [_row(module) for module in found])
+        say_table(SHOWN_COLUMNS, [module.shown_row() for module in found])
     else:
         note("no module matches: drop a filter, or name another --remote")
 
 
 def _json(module: "FoundModule") -> dict[str, object]:
     return {**asdict(module), "updated": module.updated.isoformat() if module.updated else None}
-
-
-def _row(module: "FoundModule") -> tuple[object, ...]:
-    labels = ", ".join(module.labels[:_SHOWN_LABELS])
-    more = len(module.labels) - _SHOWN_LABELS
-    return (
-        module.reference,
-        f"{labels}, {more} more" if more > 0 else labels,
-        ", ".join(module.languages),
-        module.backbone or "",
-        _metric_text(module.metrics[0]) if module.metrics else "",
-        module.updated.date().isoformat() if module.updated else "",
-    )
-
-
-def _metric_text(metric: "FoundMetric") -> str:
-    rows = f", n={metric.n}" if metric.n is not None else ""
-    return f"{metric.name} {metric.value:.3f} ({metric.evaluation_set}{rows})"

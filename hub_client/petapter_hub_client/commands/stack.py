@@ -1,8 +1,7 @@
 # ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
 """`petapter stack`: lock the modules that are served together, bring them here, and ask them."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,12 +22,11 @@ from petapter_hub_client.commands.options import (
     RestartOption,
     prepare_torch,
 )
-from petapter_hub_client.output import hush_huggingface, note, progress, say, say_json, say_table
+from petapter_hub_client.output import byte_progress, hush_huggingface, note, say, say_json, say_table
 from petapter_schemas.errors import InputError, StackDriftError
 
 if TYPE_CHECKING:
     from petapter_hub_client.commands.answering import Found
-    from petapter_hub_client.fetching import OnFile
     from petapter_hub_client.stacks.bringing import BroughtModule, BroughtStack
     from petapter_hub_client.stacks.reading import Stack
     from petapter_schemas.stack import LockedModule, StackLock
@@ -72,8 +70,8 @@ def lock(
             raise InputError("--check writes nothing, so it does not go with --upgrade: give one")
         _check(read, old, as_json=as_json)
         return
-    with _fetching("locking") as on_file:
-        new = make_lock(read, old, Upgrade(tuple(upgrade_module or ()), every=upgrade), on_file=on_file).lock
+    with byte_progress("locking:") as on_progress:
+        new = make_lock(read, old, Upgrade(tuple(upgrade_module or ()), every=upgrade), on_progress=on_progress).lock
     _say_lock(read, old, new, was_written=write_lock(read, new), as_json=as_json)
 
 
@@ -90,8 +88,8 @@ def sync(
 
     hush_huggingface()
     read = read_stack(stack)
-    with _fetching("syncing") as on_file:
-        synced = (syncing.sync_frozen if frozen else syncing.sync)(read, on_file=on_file)
+    with byte_progress("syncing:") as on_progress:
+        synced = (syncing.sync_frozen if frozen else syncing.sync)(read, on_progress=on_progress)
     if synced.relocked is not None:
         note(f"{synced.relocked}: wrote {read.lock_path}")
     if as_json:
@@ -215,14 +213,3 @@ def _locked_cells(module: "LockedModule") -> tuple[object, ...]:
     chosen = "all" if module.patterns is None else ", ".join(map(str, module.patterns))
     commit = "" if module.commit is None else module.commit[:_COMMIT_CHARACTERS]
     return (module.name, module.reference or module.asked, commit, chosen)
-
-
-@contextmanager
-def _fetching(what: str) -> "Iterator[OnFile]":
-    """Show which files arrive."""
-    with progress(what) as on_step:
-
-        def on_file(path: str, _size_bytes: int, _total_bytes: int) -> None:
-            on_step(0, 0, path)
-
-        yield on_file

@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from petapter_hub_client.commands.completion import complete_reference
 from petapter_hub_client.commands.options import JsonOption
 from petapter_hub_client.output import hush_huggingface, say_json, say_table
 
 if TYPE_CHECKING:
     from petapter_schemas.registry_api import ModuleDetail
 
-VersionArgument = Annotated[str, typer.Argument(metavar="REFERENCE", help="[remote:]namespace/name@v1.2.0")]
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="REFERENCE", help="[remote:]namespace/name@v1.2.0", autocompletion=complete_reference)
+]
 
 
 def yank(

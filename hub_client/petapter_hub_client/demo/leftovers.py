@@ -59,6 +59,9 @@ def variables(home: Path) -> dict[str, str]:
         "PETAPTER_CACHE_DIR": str(home / "cache"),
         "HF_HOME": str(home / "huggingface"),
         "HF_HUB_OFFLINE": "0",  # the Hub's client obeys it for every remote, also for one on this machine
+        "PETAPTER_REMOTE": "",
+        "PETAPTER_TOKEN": "",
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",  # the demo's token stays in its directory
         "no_proxy": ",".join(["127.0.0.1", os.environ.get("no_proxy", "")]).rstrip(","),
     }
 

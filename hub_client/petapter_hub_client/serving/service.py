@@ -15,6 +15,7 @@ from petapter_hub_client.serving.errors import StartingError
 from petapter_hub_client.serving.metrics import Metrics
 from petapter_hub_client.serving.options import ServeOptions
 from petapter_hub_client.stacks.opening import StackModule
+from petapter_hub_client.suggestions import did_you_mean
 from petapter_schemas.errors import ClosedError, NotLoadedError
 
 logger = logging.getLogger(__name__)
@@ -84,8 +85,9 @@ class Service:
         Raises:
             NotLoadedError: No module has the alias.
         """
-        if (found := self.modules().get(alias)) is None:
-            raise NotLoadedError(f"no module is loaded as {alias!r}")
+        modules = self.modules()
+        if (found := modules.get(alias)) is None:
+            raise NotLoadedError(f"no module is loaded as {alias!r}{did_you_mean(alias, modules)}")
         return found
 
     def load(self, alias: str, reference: str, patterns: tuple[int, ...] | None) -> tuple[StackModule, bool]:

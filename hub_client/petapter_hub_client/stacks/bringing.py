@@ -5,7 +5,7 @@ from pathlib import Path
 
 from petapter_hub_client.backbones import ResolvedBackbone
 from petapter_hub_client.ensembles import digest_of, verify_any
-from petapter_hub_client.fetching import OnFile, pull
+from petapter_hub_client.fetching import OnProgress, pull
 from petapter_hub_client.stacks.reading import Stack
 from petapter_schemas.errors import InputError, ModuleError, RemoteNotFoundError, StackDriftError
 from petapter_schemas.manifest import Manifest
@@ -46,7 +46,7 @@ class BroughtStack:
     modules: tuple[BroughtModule, ...]
 
 
-def bring(stack: Stack, module: LockedModule, *, on_file: OnFile | None = None) -> BroughtModule:
+def bring(stack: Stack, module: LockedModule, *, on_progress: OnProgress | None = None) -> BroughtModule:
     """Fetch a module at its locked commit unless it is here, or find its directory.
 
     Raises:
@@ -57,7 +57,7 @@ def bring(stack: Stack, module: LockedModule, *, on_file: OnFile | None = None) 
     if module.exact_reference is None:
         return _directory(stack, module)
     try:
-        pulled = pull(str(module.exact_reference), on_file=on_file)
+        pulled = pull(str(module.exact_reference), on_progress=on_progress)
     except RemoteNotFoundError as error:
         raise StackDriftError(
             f"{module.name}: {module.reference} is locked at commit {str(module.commit)[:_SHOWN]}, which is gone from "

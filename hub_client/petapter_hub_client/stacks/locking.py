@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from petapter_hub_client.ensembles import check_together, digest_of, verify_any
-from petapter_hub_client.fetching import OnFile, pull
+from petapter_hub_client.fetching import OnProgress, pull
 from petapter_hub_client.remotes import find_remote
 from petapter_hub_client.stacks.bringing import BroughtModule, BroughtStack, bring
 from petapter_hub_client.stacks.fitting import check_fits, find_backbone, identify
 from petapter_hub_client.stacks.reading import Stack
+from petapter_hub_client.suggestions import did_you_mean
 from petapter_schemas.ensemble import is_ensemble
 from petapter_schemas.errors import StackError
 from petapter_schemas.manifest import Manifest
@@ -36,7 +37,7 @@ KEEP = Upgrade()
 
 
 def make_lock(
-    stack: Stack, old: StackLock | None, upgrade: Upgrade = KEEP, *, on_file: OnFile | None = None
+    stack: Stack, old: StackLock | None, upgrade: Upgrade = KEEP, *, on_progress: OnProgress | None = None
 ) -> BroughtStack:
     """Resolve the modules of a stack to commits, fetch and verify them, and compare them with the backbone.
 
@@ -47,7 +48,7 @@ def make_lock(
         stack: The stack.
         old: Its lock so far.
         upgrade: What is resolved anew.
-        on_file: Hears of every file that is fetched.
+        on_progress: Hears of the bytes that arrive.
 
     Raises:
         StackError: An alias to upgrade, or a pattern, does not exist.
@@ -55,7 +56,7 @@ def make_lock(
         PetapterError: A module or the backbone cannot be had, or they do not fit.
     """
     _check_aliases(stack, upgrade)
-    modules = _brought(stack, _kept(stack, old, upgrade), on_file)
+    modules = _brought(stack, _kept(stack, old, upgrade), on_progress)
     _check_ensembles(modules)
     specs = {module.locked.name: module.manifest.backbone for module in modules}
     resolved = find_backbone(stack, specs)
@@ -67,16 +68,16 @@ def make_lock(
     return BroughtStack(lock, resolved, modules)
 
 
-def _brought(stack: Stack, kept: dict[str, LockedModule], on_file: OnFile | None) -> tuple[BroughtModule, ...]:
+def _brought(stack: Stack, kept: dict[str, LockedModule], on_progress: OnProgress | None) -> tuple[BroughtModule, ...]:
     fresh: dict[str, LockedModule] = {}  # by what stack.yaml asks for, so that it is asked once
     modules: list[BroughtModule] = []
     for entry in stack.spec.modules:
         basis = kept.get(entry.name) or fresh.get(entry.module)
         if basis is None:
-            module = _found(stack, entry, on_file)
+            module = _found(stack, entry, on_progress)
             fresh[entry.module] = module.locked
         else:
-            module = bring(stack, basis.model_copy(update=_as_asked(entry)), on_file=on_file)
+            module = bring(stack, basis.model_copy(update=_as_asked(entry)), on_progress=on_progress)
         if is_ensemble(module.directory):
             _check_stands_alone(stack, entry)
         _check_patterns(stack, entry, module.manifest)
@@ -97,13 +98,13 @@ def _kept(stack: Stack, old: StackLock | None, upgrade: Upgrade) -> dict[str, Lo
     return {name: module for name, module in found.items() if module is not None}
 
 
-def _found(stack: Stack, entry: StackEntry, on_file: OnFile | None) -> BroughtModule:
+def _found(stack: Stack, entry: StackEntry, on_progress: OnProgress | None) -> BroughtModule:
     """A module as it is now, on its remote or in its directory."""
     if is_directory_name(entry.module):
         directory = stack.directory(entry.module)
         manifest, digest = verify_any(directory), digest_of(directory)
         return BroughtModule(_locked(entry, digest), directory, manifest, was_here=True)
-    pulled = pull(entry.module, on_file=on_file)
+    pulled = pull(entry.module, on_progress=on_progress)
     remote = find_remote(Reference.parse(pulled.reference).remote)
     locked = _locked(entry, pulled.digest, pulled.reference, remote.url, pulled.commit)
     return BroughtModule(locked, pulled.directory, pulled.manifest, pulled.was_cached)
@@ -132,7 +133,10 @@ def _as_asked(entry: StackEntry) -> dict[str, object]:
 def _check_aliases(stack: Stack, upgrade: Upgrade) -> None:
     known = list(dict.fromkeys(entry.alias for entry in stack.spec.modules))
     if unknown := [alias for alias in upgrade.aliases if alias not in known]:
-        raise StackError(f"{stack.path} has no module {unknown[0]!r} to upgrade: its modules are {', '.join(known)}")
+        raise StackError(
+            f"{stack.path} has no module {unknown[0]!r} to upgrade: its modules are {', '.join(known)}"
+            f"{did_you_mean(unknown[0], known)}"
+        )
 
 
 def _check_ensembles(modules: tuple[BroughtModule, ...]) -> None:

@@ -8,7 +8,7 @@ from typing import Self
 
 from petapter_hub_client.backbones import ResolvedBackbone
 from petapter_hub_client.ensembles import Members, manifest_of_all, members_of
-from petapter_hub_client.fetching import OnFile, PulledModule
+from petapter_hub_client.fetching import OnProgress, PulledModule
 from petapter_hub_client.stacks.bringing import BroughtModule
 from petapter_hub_client.stacks.reading import read_stack
 from petapter_hub_client.stacks.syncing import sync_frozen
@@ -69,12 +69,12 @@ class OpenStack:
     modules: tuple[StackModule, ...]
 
 
-def open_stack(path: Path, *, on_file: OnFile | None = None) -> OpenStack:
+def open_stack(path: Path, *, on_progress: OnProgress | None = None) -> OpenStack:
     """Bring this machine to what the lock of a stack.yaml says; locks nothing and changes no lock.
 
     Args:
         path: The stack.yaml; its lock lies beside it.
-        on_file: Hears of every file that is fetched.
+        on_progress: Hears of the bytes that arrive.
 
     Raises:
         StackError: stack.yaml or stack.lock cannot be read.
@@ -82,7 +82,7 @@ def open_stack(path: Path, *, on_file: OnFile | None = None) -> OpenStack:
         RemoteError: A remote does not answer.
         BackboneError: The backbone cannot be had.
     """
-    brought = sync_frozen(read_stack(path), on_file=on_file).brought
+    brought = sync_frozen(read_stack(path), on_progress=on_progress).brought
     by_alias = [list(group) for _, group in groupby(brought.modules, key=lambda module: module.locked.alias)]
     modules = [_opened(group[0]) if len(group) == 1 else _joined(group, path.parent) for group in by_alias]
     return OpenStack(brought.backbone, tuple(modules))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from petapter_hub_client.backbones import ResolvedBackbone
-from petapter_hub_client.fetching import OnFile
+from petapter_hub_client.fetching import OnProgress
 from petapter_hub_client.stacks.bringing import BroughtStack, bring
 from petapter_hub_client.stacks.fitting import check_fits, difference, identify, resolve_named
 from petapter_hub_client.stacks.lock_files import read_lock, staleness, write_lock
@@ -26,7 +26,7 @@ class SyncedStack:
     relocked: str | None
 
 
-def sync(stack: Stack, *, on_file: OnFile | None = None) -> SyncedStack:
+def sync(stack: Stack, *, on_progress: OnProgress | None = None) -> SyncedStack:
     """Bring this machine to the lock, which is made or brought up to date first; locked modules keep their commits.
 
     Raises:
@@ -36,13 +36,13 @@ def sync(stack: Stack, *, on_file: OnFile | None = None) -> SyncedStack:
     lock = read_lock(stack)
     reason = staleness(stack, lock)
     if lock is not None and reason is None:
-        return SyncedStack(_brought(stack, lock, on_file), None)
-    made = make_lock(stack, lock, on_file=on_file)
+        return SyncedStack(_brought(stack, lock, on_progress), None)
+    made = make_lock(stack, lock, on_progress=on_progress)
     write_lock(stack, made.lock)
     return SyncedStack(made, reason)
 
 
-def sync_frozen(stack: Stack, *, on_file: OnFile | None = None) -> SyncedStack:
+def sync_frozen(stack: Stack, *, on_progress: OnProgress | None = None) -> SyncedStack:
     """Bring this machine to the lock as it is; neither stack.yaml nor anything here may differ from it.
 
     Raises:
@@ -53,11 +53,11 @@ def sync_frozen(stack: Stack, *, on_file: OnFile | None = None) -> SyncedStack:
     reason = staleness(stack, lock)
     if lock is None or reason is not None:
         raise StackDriftError(f"{reason}: run 'petapter stack lock {stack.path}'")
-    return SyncedStack(_brought(stack, lock, on_file), None)
+    return SyncedStack(_brought(stack, lock, on_progress), None)
 
 
-def _brought(stack: Stack, lock: StackLock, on_file: OnFile | None) -> BroughtStack:
-    modules = tuple(bring(stack, module, on_file=on_file) for module in lock.modules)
+def _brought(stack: Stack, lock: StackLock, on_progress: OnProgress | None) -> BroughtStack:
+    modules = tuple(bring(stack, module, on_progress=on_progress) for module in lock.modules)
     for module in modules:
         check_fits(module.locked.name, module.manifest.backbone, lock.backbone)
     return BroughtStack(lock, _backbone(stack, lock.backbone), modules)

@@ -1,16 +1,11 @@
-"""Whether a module runs on a backbone, from digests alone: what a runtime would find out after the download."""
+"""Whether a module, or a plain peft adapter, runs on a backbone: from digests, or where there are none from names."""
 
 from collections.abc import Iterator
 
 from petapter_schemas.card_metadata import published_backbone
+from petapter_schemas.compatibility import differences
 from petapter_schemas.module_facts import BackboneFacts, ModuleFacts
 from petapter_schemas.registry_api import CompatibilityReason, LocalBackbone
-
-_MEANING = {
-    "config_sha256": "the configuration differs, so layers or sizes may not fit",
-    "tokenizer_sha256": "the tokenizer differs, so words and masks would be read as other tokens",
-    "weights_sha256": "the weights differ, so the module's adapter and head mean nothing there",
-}
 
 
 def compare(facts: ModuleFacts | None, local: LocalBackbone) -> tuple[CompatibilityReason, ...]:
@@ -21,17 +16,7 @@ def compare(facts: ModuleFacts | None, local: LocalBackbone) -> tuple[Compatibil
         return (_reason("warn", "backbone", local.repo, "the adapter does not say which backbone it was trained on"),)
     if facts.kind == "peft":
         return tuple(_by_name(facts.backbone, local))
-    return tuple(_by_digest(facts.backbone, local))
-
-
-def _by_digest(needed: BackboneFacts, local: LocalBackbone) -> Iterator[CompatibilityReason]:
-    for field, meaning in _MEANING.items():
-        expected, found = getattr(needed, field), getattr(local, field)
-        if found is None:
-            detail = "the digest of the local weights is not given, so only opening the module will tell"
-            yield CompatibilityReason(verdict="warn", field=field, expected=expected, found=None, detail=detail)
-        elif expected != found:
-            yield CompatibilityReason(verdict="refuse", field=field, expected=expected, found=found, detail=meaning)
+    return tuple(differences(facts.backbone, local))
 
 
 def _by_name(needed: BackboneFacts, local: LocalBackbone) -> Iterator[CompatibilityReason]:
@@ -48,9 +33,3 @@ def _reason(verdict: str, field: str, found: str | None, detail: str) -> Compati
     return CompatibilityReason.model_validate(
         {"verdict": verdict, "field": field, "expected": None, "found": found, "detail": detail}
     )
-
-
-def verdict_of(reasons: tuple[CompatibilityReason, ...]) -> str:
-    """`refuse` when anything is the wrong one, `warn` when something cannot be known, else `ok`."""
-    verdicts = {reason.verdict for reason in reasons}
-    return "refuse" if "refuse" in verdicts else "warn" if verdicts else "ok"

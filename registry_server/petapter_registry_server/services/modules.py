@@ -15,11 +15,12 @@ from petapter_registry_server.errors import BlobUnavailableError
 from petapter_registry_server.services import comparing, version_order
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.channels import LATEST
-from petapter_registry_server.services.compatibility import compare, verdict_of
+from petapter_registry_server.services.compatibility import compare
 from petapter_registry_server.services.module_search import found_module
 from petapter_registry_server.services.revisions import At, resolve_revision
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import Tree
+from petapter_schemas.compatibility import verdict_of
 from petapter_schemas.manifest import MANIFEST_FILE
 from petapter_schemas.module_facts import ModuleFacts
 from petapter_schemas.registry_api import (

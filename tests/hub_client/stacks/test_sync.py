@@ -260,7 +260,7 @@ def test_open_stack_locks_nothing(stack: StackFolder) -> None:
 def test_open_stack_tells_of_every_file_it_fetches(locked: StackFolder, forget: Forget) -> None:
     forget()
     heard: list[str] = []
-    open_stack(locked.yaml, on_file=lambda path, _size, _total: heard.append(path))
+    open_stack(locked.yaml, on_progress=lambda path, _size, _total: heard.append(path))
     assert sorted(heard) == ["README.md", "golden.json", "head.safetensors"]
 
 
