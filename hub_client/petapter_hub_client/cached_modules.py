@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from petapter_hub_client.cache import MODULES_FOLDER, REMOTE_FILE, CachedRepository, remote_directory, writing_cache
-from petapter_hub_client.fetching import pull
 from petapter_hub_client.places import cache_directory
 from petapter_hub_client.remotes import find_remote, list_remotes
 from petapter_hub_client.suggestions import did_you_mean
@@ -210,6 +209,8 @@ def _verify(module: CachedModule, *, repair: bool) -> CheckedModule:
         quarantine = _quarantine(repository, module)
     if not repair or module.remote is None:
         return CheckedModule(module, problem, quarantine)
+    from petapter_hub_client.fetching import pull  # noqa: PLC0415 (loads huggingface_hub, which lists do without)
+
     try:
         pull(str(Reference(module.remote, module.repo_id, module.commit)))
     except PetapterError as error:

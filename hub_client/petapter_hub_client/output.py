@@ -139,7 +139,7 @@ def progress(what: str) -> Iterator[OnStep]:
 
 @contextmanager
 def byte_progress(what: str) -> Iterator[OnBytes]:
-    """Bytes, their rate and the time they will take on standard error; silent where that is no terminal."""
+    """Bytes, their rate and the time they will take, on a terminal's standard error or in a notebook; else silent."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -148,7 +148,8 @@ def byte_progress(what: str) -> Iterator[OnBytes]:
         TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal) as bar:
+    is_shown = not is_quiet() and (console.is_terminal or console.is_jupyter)
+    with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar:
         task = bar.add_task(what, total=None, visible=False)
 
         def on_bytes(path: str, done: int, total: int) -> None:

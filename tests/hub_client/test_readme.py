@@ -1,15 +1,17 @@
+import re
 from pathlib import Path
 
 import pytest
 import typer
 
 from petapter_hub_client.cli import app
+from petapter_hub_client.exit_codes import ExitCode
 
 README = Path("hub_client/README.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OPTIONS = [
     (command, parameter)
-    for command in ("train", "predict", "merge", "serve")
+    for command in ("train", "predict", "merge", "serve", "pull", "list", "remove", "verify", "login", "logout")
     for parameter in COMMANDS[command].params
     if parameter.param_type_name == "option"
 ]
@@ -24,3 +26,13 @@ def test_option_of_the_larger_commands_is_documented(option: str) -> None:
 @pytest.mark.parametrize(("command", "parameter"), OPTIONS, ids=str)
 def test_option_of_the_larger_commands_explains_itself(command: str, parameter: typer.models.ParameterInfo) -> None:
     assert parameter.help, command
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_command_is_documented(command: str) -> None:
+    assert f"petapter {command}" in README or f"`{command}`" in README
+
+
+def test_every_exit_code_is_documented() -> None:
+    section = README.split("## Exit codes")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| (\d+) \|", section, flags=re.MULTILINE)) == {str(int(code)) for code in ExitCode}
