@@ -20,7 +20,7 @@ from petapter_hub_client.commands.bash_words import whole_references
 from petapter_hub_client.commands.benchmark import benchmark
 from petapter_hub_client.commands.drift import drift
 from petapter_hub_client.commands.evaluate import evaluate
-from petapter_hub_client.commands.habits import habitual, make_habitual
+from petapter_hub_client.commands.habits import OfflineOption, QuietOption, habitual, make_habitual, take_effect
 from petapter_hub_client.commands.info import info
 from petapter_hub_client.commands.login import login, logout, whoami
 from petapter_hub_client.commands.merge import merge
@@ -39,7 +39,7 @@ from petapter_schemas.errors import PetapterError
 app = typer.Typer(
     name="petapter",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help would cost 90 ms of the start
     help="Train, share, find and run few-shot text classification modules on one frozen backbone.",
@@ -126,8 +126,10 @@ def _program(
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
     ] = False,
+    quiet: QuietOption = False,
+    offline: OfflineOption = False,
 ) -> None:
-    pass
+    take_effect(quiet=quiet, offline=offline)
 
 
 def _refuse(message: str, code: ExitCode) -> None:

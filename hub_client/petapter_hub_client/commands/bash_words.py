@@ -1,4 +1,4 @@
-"""Undoes what bash does to a reference before it asks for completions: it takes ':' for the end of a word.
+"""Undoes what bash does to a reference before it asks for completions: it takes ':' and '@' for ends of words.
 
 Of `petapter pull lab:te` bash sends the words `lab`, `:` and `te`, and replaces the last one by what it is told. (The
 bash-completion package has __ltrim_colon_completions for it, which need not be installed.)
@@ -12,6 +12,7 @@ from io import StringIO
 
 _ASKED = "_PETAPTER_COMPLETE"
 _WORDS, _INDEX = "COMP_WORDS", "COMP_CWORD"
+_BREAKS = frozenset(":@")
 
 
 @contextmanager
@@ -20,13 +21,16 @@ def whole_references() -> Iterator[None]:
 
     Does nothing in a process that bash did not start to complete words.
     """
-    words = os.environ.get(_WORDS, "").split(" ")
-    if os.environ.get(_ASKED) != "complete_bash" or ":" not in words:
+    words = os.environ.get(_WORDS, "").split("\n")  # typer's script joins them so
+    if os.environ.get(_ASKED) != "complete_bash" or _BREAKS.isdisjoint(words):
         yield
         return
     joined, index = _join(words, int(os.environ[_INDEX]))
-    os.environ[_WORDS], os.environ[_INDEX] = " ".join(joined), str(index)
-    prefix = joined[index][: joined[index].rfind(":") + 1]
+    os.environ[_WORDS], os.environ[_INDEX] = "\n".join(joined), str(index)
+    word = joined[index]
+    prefix = word[: max(word.rfind(each) for each in _BREAKS) + 1]
+    if word.endswith("@"):  # of ':' bash keeps what it has, an '@' at the end it replaces
+        prefix = word[:-1]
     found = StringIO()
     try:
         with redirect_stdout(found):
@@ -40,7 +44,7 @@ def _join(words: list[str], index: int) -> tuple[list[str], int]:
     joined: list[str] = []
     at = index
     for position, word in enumerate(words):
-        if joined and (word == ":" or joined[-1].endswith(":")):
+        if joined and (word in _BREAKS or joined[-1][-1:] in _BREAKS):
             joined[-1] += word
         else:
             joined.append(word)

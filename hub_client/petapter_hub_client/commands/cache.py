@@ -89,9 +89,9 @@ def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Fetch broken modules again from their remote.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Hash every byte of cached modules, all of them by default; broken ones go to quarantine.
+    """Hash all bytes of cached modules; broken ones go to quarantine.
 
-    Ends with code 6 if one is broken and was not repaired.
+    Without references, all modules. Ends with code 6 if one is broken and was not repaired.
     """
     from petapter_hub_client.cached_modules import find_cached, list_cached, verify_cached
 
@@ -111,8 +111,8 @@ def verify(
     else:
         _show_checked(checked)
     if lost := [one for one in checked if one.problem is not None and not one.was_repaired]:
-        remedy = "pull it again" if repair else "'petapter verify --repair' fetches it again"
-        raise DigestMismatchError(f"{len(lost)} of {len(checked)} cached modules are broken: {remedy}")
+        remedy = " and ".join(f"'petapter pull {one.module.reference}'" for one in lost)
+        raise DigestMismatchError(f"{len(lost)} of {len(checked)} cached modules are broken: run {remedy}")
 
 
 def _chosen(references: Sequence[str], age: str | None, *, every: bool) -> "list[CachedModule]":

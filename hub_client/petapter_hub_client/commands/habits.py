@@ -23,9 +23,7 @@ def habitual(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(*, quiet: bool, offline: bool, **options: Any) -> None:  # noqa: ANN401 (whatever the command takes)
-        be_quiet(quiet)
-        if offline:
-            go_offline()
+        take_effect(quiet=quiet, offline=offline)
         command(**options)
 
     signature = inspect.signature(command)
@@ -36,6 +34,14 @@ def habitual(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]  # what inspect.signature reads first
     run.__annotations__ = {**command.__annotations__, **_ADDED}
     return run
+
+
+def take_effect(*, quiet: bool, offline: bool) -> None:
+    """Follow the two options; what one place switched on, another leaves on."""
+    if quiet:
+        be_quiet(quiet)
+    if offline:
+        go_offline()
 
 
 def make_habitual(app: typer.Typer) -> None:
