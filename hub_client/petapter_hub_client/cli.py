@@ -99,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.filename is None and error.errno not in _NO_ROOM:  # not about a file or a disk of the user's
             raise
         _refuse(f"{error.filename or 'the disk'}: {error.strerror}", ExitCode.REFUSED)
+    except KeyboardInterrupt:  # outside what typer guards
+        code = ExitCode.INTERRUPTED
     if code == ExitCode.INTERRUPTED:
         say_interrupted()
     sys.exit(code or ExitCode.DONE)

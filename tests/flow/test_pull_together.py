@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.cutting_proxy import proxied
 from tests.registry_process import BIN, Server
 from tests.schemas.tiny_module import TinyModule, put_file
@@ -13,6 +15,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 PROCESSES = 16
 
 
+@pytest.mark.slow  # sixteen interpreters start on two cores
 def test_sixteen_pulls_at_once_leave_one_good_copy(
     petapter: Run, registry: Server, token: str, home: dict[str, str], tiny_module: TinyModule, tmp_path: Path
 ) -> None:

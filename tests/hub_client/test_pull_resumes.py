@@ -1,5 +1,6 @@
 """Pulls that are cut off, killed or meet a full disk: nothing half is visible, and the next one goes on there."""
 
+import json
 import os
 import shutil
 import signal
@@ -115,6 +116,53 @@ def test_pull_that_is_stopped_goes_on_later(
     assert proxy.ranges(LARGE)[-1] is not None
     assert len(proxy.ranges("head.safetensors")) == 1
     assert [name for name in files_below(tmp_path / "cache") if ".parts" in name or ".scratch" in name] == []
+
+
+@pytest.mark.parametrize("asked", ["/api/petapter/v1/modules/", "/revision/", "/petapter.json"])
+def test_ctrl_c_while_the_remote_is_asked_leaves_nothing(
+    lab: Petapter, far: tuple[str, Proxy], tmp_path: Path, asked: str
+) -> None:
+    reference, proxy = far
+    proxy.hold_request = ("GET", asked)
+    process = start("pull", reference)
+    assert proxy.held.wait(START_S)
+    process.send_signal(signal.SIGINT)
+    _, problems = process.communicate(timeout=START_S)
+    assert (process.returncode, problems) == (
+        ExitCode.INTERRUPTED,
+        "interrupted: run the same command again to go on\n",
+    )
+    assert files_below(tmp_path / "cache") == []
+    proxy.let_go.set()
+    assert lab("pull", reference).code == 0
+
+
+def test_pull_that_waits_for_another_says_so_and_can_be_stopped(
+    lab: Petapter, far: tuple[str, Proxy], tmp_path: Path
+) -> None:
+    reference, proxy = far
+    proxy.hold_after = 600_000
+    first = start("pull", reference, "--json")
+    wait_for_part(tmp_path)
+    second = start("pull", reference)
+    assert second.stderr is not None
+    assert "another petapter process is at work in" in second.stderr.readline()
+    second.send_signal(signal.SIGINT)
+    assert second.communicate(timeout=START_S)[1] == "interrupted: run the same command again to go on\n"
+    proxy.let_go.set()
+    shown, _ = first.communicate(timeout=START_S)
+    assert (first.returncode, json.loads(shown)["was_cached"]) == (0, False)
+
+
+def test_full_disk_beside_the_cache_is_one_line_too(lab: Petapter, far: tuple[str, Proxy], tmp_path: Path) -> None:
+    reference, _ = far
+    lab("pull", reference)
+    process = start("pull", reference, "--out", str(tmp_path / "copy"), limit_bytes=400_000)
+    _, problems = process.communicate(timeout=START_S)
+    (line,) = problems.strip().splitlines()
+    assert process.returncode == ExitCode.REFUSED
+    assert line.endswith("File too large")
+    assert not (tmp_path / "copy").exists()
 
 
 def test_leftovers_that_are_wrong_are_thrown_away_and_fetched(

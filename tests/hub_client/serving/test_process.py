@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from petapter_hub_client.exit_codes import ExitCode
 from tests.hub_client.conftest import Petapter
 from tests.hub_client.serving.conftest import AS_ADMIN, WAIT_S, App, StartProcess
 
@@ -162,7 +163,7 @@ def test_a_service_open_to_others_warns_without_a_predict_token(
     petapter: Petapter, served_modules: dict[str, Path]
 ) -> None:
     ran = petapter("serve", "--module", served_modules["tiny-bert"], "--host", EVERYWHERE, "--port", "0")
-    assert ran.code == 1
+    assert ran.code == ExitCode.UNFIT_MODULE  # a backbone is no module, so nothing is served
     assert "--predict-token-file" in ran.err
 
 
