@@ -61,9 +61,9 @@ def demo(
 
 for _name, _command in (
     ("train", train), ("evaluate", evaluate), ("predict", predict), ("drift", drift), ("merge", merge),
-    ("serve", serve), ("adapt", adapt), ("benchmark", benchmark), ("push", push), ("pull", pull), ("search", search), ("info", info),
-    ("list", cache.list_), ("remove", cache.remove), ("verify", cache.verify), ("login", login), ("logout", logout),
-    ("whoami", whoami), ("yank", yank), ("unyank", unyank), ("demo", demo),
+    ("serve", serve), ("adapt", adapt), ("benchmark", benchmark), ("push", push), ("pull", pull), ("search", search),
+    ("info", info), ("list", cache.list_), ("remove", cache.remove), ("verify", cache.verify), ("login", login),
+    ("logout", logout), ("whoami", whoami), ("yank", yank), ("unyank", unyank), ("demo", demo),
 ):  # fmt: skip
     app.command(_name)(habitual(_command))
 for _name, _group in (("channel", channel.app), ("remote", remote.app), ("stack", stack.app)):

@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     NOT_ALLOWED = 5
     UNFIT_MODULE = 6
     CONFLICT = 7
+    DRIFTED = 8
     INTERRUPTED = 130
 
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from petapter_hub_client.commands.options import BackboneOption, DeviceOption, JsonOption, prepare_torch
+from petapter_hub_client.exit_codes import ExitCode
 from petapter_hub_client.output import hush_huggingface, progress, say, say_json, say_table
 
 if TYPE_CHECKING:
     from petapter.evaluation.drift import DriftReport, Finding
-
-DRIFTED = 3
-"""Exit code where something has changed beyond chance; 1 and 2 are errors, as everywhere."""
 
 
 def drift(  # noqa: PLR0913 (a command's options)
@@ -29,7 +27,7 @@ def drift(  # noqa: PLR0913 (a command's options)
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare new texts with those a module was trained on; exit code 3 if they have changed."""
+    """Compare new texts with those a module was trained on; exit code 8 if they have changed."""
     prepare_torch("drift")
     from petapter.evaluation.drift_plot import check_plot, draw_drift
     from petapter.monitoring import drift as compare
@@ -51,7 +49,7 @@ def drift(  # noqa: PLR0913 (a command's options)
     else:
         _show(report)
     if report.drifted:
-        raise typer.Exit(DRIFTED)
+        raise typer.Exit(ExitCode.DRIFTED)
 
 
 def _show(report: "DriftReport") -> None:
