@@ -91,9 +91,9 @@ def train(  # noqa: PLR0913 (a command's options)
         Literal["auto", "head", "tail", "head+tail", "windows"] | None,
         typer.Option(help="What of a text that is too long; auto (preset strong) chooses. Default: as the task says."),
     ] = None,
-    profile: Annotated[
-        bool, typer.Option("--profile/--no-profile", help="Let the module carry counts of its texts, for drift.")
-    ] = True,
+    no_profile: Annotated[
+        bool, typer.Option("--no-profile", help="Leave out the counts of the texts that drift compares with.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a module on labelled texts."""
@@ -134,7 +134,7 @@ def train(  # noqa: PLR0913 (a command's options)
         ),
         held_out=None if test is None else HeldOut(test, test_name or test.stem),
         unlabelled=unlabelled,
-        with_profile=profile,
+        with_profile=not no_profile,
         device=device,
     )
     with progress("training") as on_step:
