@@ -4,9 +4,11 @@ import base64
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import obstore
@@ -17,6 +19,7 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from petapter_registry_server.app import create_app
+from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.postgres import PostgreSQL
 from petapter_registry_server.services.roles import TokenRole
@@ -102,6 +105,16 @@ class Caller:
         return [entry["path"] for entry in self.get(f"/api/models/{repo_id}/tree/{revision}?recursive=true").json()]
 
 
+@cache
+def _empty_tables() -> bytes:
+    """A SQLite database with the tables of this version: making them takes longer than most tests."""
+    with TemporaryDirectory() as folder:
+        directory = DataDirectory(Path(folder))
+        with closing(Database(directory.database)) as database:
+            database.migrate()
+        return directory.database.read_bytes()
+
+
 @dataclass(frozen=True)
 class Registry:
     """A registry over one data directory."""
@@ -175,6 +188,10 @@ class Registry:
 
 
 def open_registry(settings: Settings) -> Registry:
+    directory = DataDirectory(settings.data)
+    if settings.database is None and not directory.database.exists():
+        directory.create_for_sqlite()
+        directory.database.write_bytes(_empty_tables())
     app = create_app(settings)
     issued = app.state.services.accounts.create_first_admin()
     client = TestClient(app, base_url="http://registry.test", raise_server_exceptions=False)
