@@ -16,7 +16,6 @@ from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.opening import open_existing
 from petapter_registry_server.logs import configure_logging
 from petapter_registry_server.services.indexing import Indexing
-from petapter_registry_server.serving import serve_directory
 from petapter_registry_server.settings import read_place, read_settings
 from petapter_registry_server.storage.opening import open_store
 from petapter_schemas.errors import PetapterError
@@ -52,6 +51,8 @@ def serve(  # noqa: PLR0913, PLR0917 (the options of a command)
     config: Config = None,
 ) -> None:
     """Serve a data directory; the first start makes it and prints the admin token, once."""
+    from petapter_registry_server.serving import serve_directory  # noqa: PLC0415 (half a second that others do without)
+
     configure_logging()
     given = {"data": data, "database": url, "host": host, "port": port, "blobs": blobs, "config": config}
     serve_directory(read_settings(given), port_file)

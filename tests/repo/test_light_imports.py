@@ -28,3 +28,7 @@ def test_help_of_the_command_line_loads_neither_torch_nor_the_hub_library() -> N
     run_help = "from petapter_hub_client.cli import main\nsys.argv = ['petapter', '--help']\n"
     caught = f"{run_help}try:\n    main()\nexcept SystemExit as end:\n    assert not end.code"
     assert imported(caught) & HEAVY == set()
+
+
+def test_console_commands_of_the_registry_do_not_load_the_server() -> None:
+    assert imported("import petapter_registry_server.cli") & {"fastapi", "uvicorn", "prometheus_client"} == set()
