@@ -133,7 +133,7 @@ class StrongOptions:
     adapter_lr: float | None = None
     label_smoothing: float = 0.05
     consistency: float = 0.0
-    contrast: float = 1.0
+    contrast: float = 0.3
     keep: Literal["as-written", "chosen"] = "as-written"
 
     def hyperparameters(self) -> dict[str, bool | int | float | str]:

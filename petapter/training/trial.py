@@ -14,7 +14,8 @@ On two such samples the delta alone, the delta with the convex head once, and th
     TREC  0.790 0.768 0.625   SST-2   0.727 0.723 0.710   Yahoo 0.624 0.617 0.620
 
 A contrastive loss of weight 0.3 beside it (petapter/training/delta.py) added 0.8 points on eleven such samples, from
--0.7 to +3.3; weight 1.0 added 0.5 more on ten samples of five data sets, from -0.3 to +2.0, and is the default.
+-0.7 to +3.3. Weight 1.0 added 0.5 more on ten samples of five data sets, from -0.3 to +2.0, which the grid is still
+to confirm.
 """
 
 import logging
