@@ -21,7 +21,9 @@ from petapter_registry_server.storage.opening import open_store
 from petapter_schemas.errors import PetapterError
 
 app = typer.Typer(
-    help="A registry for petapter modules that speaks the Hugging Face Hub's protocol.", no_args_is_help=True
+    help="A registry for petapter modules that speaks the Hugging Face Hub's protocol.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # it takes [default: …] and [/prefix] for markup, loses the one and fails at the other
 )
 app.add_typer(token_app, name="token")
 app.add_typer(user_app, name="user")

@@ -1,10 +1,12 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 import typer.main
 from starlette.routing import Route
+from typer.testing import CliRunner
 
 from petapter_registry_server.api import PARTS
 from petapter_registry_server.cli import app
@@ -58,3 +60,16 @@ def test_command_for_upkeep_is_documented_with_its_options(name: str) -> None:
     assert usage
     options = {option for parameter in UPKEEP[name].params for option in parameter.opts} - {"--help", "--config"}
     assert {option for option in options if option not in "".join(usage)} == set()
+
+
+@pytest.mark.parametrize("command", commands(app, ""))
+def test_help_shows_every_option_with_its_default(command: str) -> None:
+    """Brackets in a help text are text."""
+    helped = CliRunner().invoke(app, [*command.split(), "--help"], terminal_width=200)
+    assert helped.exit_code == 0, helped.exception
+    found: Any = typer.main.get_command(app)
+    for name in command.split():
+        found = found.commands[name]
+    for parameter in found.params:
+        said = re.findall(r"\[[^\]]*\]?", getattr(parameter, "help", None) or "")
+        assert [text for text in said if text not in helped.output] == []

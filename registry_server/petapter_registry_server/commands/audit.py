@@ -11,7 +11,7 @@ from petapter_registry_server.commands.opened import Config, Data, DatabaseUrl, 
 from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.audit_log import AuditEnd, AuditLog
 
-audit_app = typer.Typer(help="The record of changes of a data directory.", no_args_is_help=True)
+audit_app = typer.Typer(help="The record of changes of a data directory.", no_args_is_help=True, rich_markup_mode=None)
 
 _END = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 

@@ -12,7 +12,7 @@ from petapter_registry_server.services.backup import back_up, restore
 from petapter_registry_server.services.export import export
 from petapter_registry_server.settings import read_settings
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()

@@ -11,9 +11,9 @@ from petapter_registry_server.services.callers import CONSOLE
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.roles import Role
 
-user_app = typer.Typer(help="Users of a data directory.", no_args_is_help=True)
-org_app = typer.Typer(help="Organisations of a data directory.", no_args_is_help=True)
-member_app = typer.Typer(help="Members of an organisation.", no_args_is_help=True)
+user_app = typer.Typer(help="Users of a data directory.", no_args_is_help=True, rich_markup_mode=None)
+org_app = typer.Typer(help="Organisations of a data directory.", no_args_is_help=True, rich_markup_mode=None)
+member_app = typer.Typer(help="Members of an organisation.", no_args_is_help=True, rich_markup_mode=None)
 org_app.add_typer(member_app, name="member")
 
 User = Annotated[str, typer.Argument(help="The user's name.")]

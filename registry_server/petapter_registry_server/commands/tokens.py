@@ -13,7 +13,9 @@ from petapter_registry_server.services.accounts import Accounts, TokenLimits, To
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.roles import Role, TokenRole
 
-token_app = typer.Typer(help="Tokens of a registry; a running server sees changes at once.", no_args_is_help=True)
+token_app = typer.Typer(
+    help="Tokens of a registry; a running server sees changes at once.", no_args_is_help=True, rich_markup_mode=None
+)
 
 _DAY_MS = 86_400_000
 

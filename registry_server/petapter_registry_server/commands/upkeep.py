@@ -14,7 +14,7 @@ from petapter_registry_server.settings import read_settings
 from petapter_registry_server.storage.blobs import BlobShelf
 from petapter_registry_server.storage.opening import open_store
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 _HOUR_MS = 3_600_000
 
