@@ -13,8 +13,9 @@ from petapter_registry_server.commands.opened import Blobs, Config, Data, Databa
 from petapter_registry_server.commands.people import org_app, user_app
 from petapter_registry_server.commands.tokens import token_app
 from petapter_registry_server.data_directory import DataDirectory
-from petapter_registry_server.db.opening import open_existing
+from petapter_registry_server.db.opening import hold_directory, open_database, open_existing
 from petapter_registry_server.logs import configure_logging
+from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.settings import read_place, read_settings
 from petapter_registry_server.storage.opening import open_store
@@ -58,6 +59,18 @@ def serve(  # noqa: PLR0913, PLR0917 (the options of a command)
     configure_logging()
     given = {"data": data, "database": url, "host": host, "port": port, "blobs": blobs, "config": config}
     serve_directory(read_settings(given), port_file)
+
+
+@app.command()
+def init(data: Data = None, url: DatabaseUrl = None, config: Config = None) -> None:
+    """Make a registry without serving it, and print the admin token, once; what is there already stays."""
+    settings = read_settings({"data": data, "database": url, "config": config})
+    with hold_directory(settings), closing(open_database(settings)) as database:
+        issued = Accounts(database).create_first_admin()
+    if issued is None:
+        typer.echo(f"{database.name} holds a registry already: 'petapter-registry token create' makes tokens", err=True)
+    else:
+        typer.echo(issued.secret)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import typer
 import uvicorn
 
 from petapter_registry_server.app import create_app
-from petapter_registry_server.data_directory import DataDirectory
+from petapter_registry_server.db.opening import hold_directory
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_registry_server.failpoints import Reached, nothing
 from petapter_registry_server.services.accounts import IssuedToken
@@ -23,10 +23,7 @@ def serve_directory(settings: Settings, port_file: Path | None, reached: Reached
     Raises:
         DataDirectoryError: The directory is in use, damaged or too new, or the address cannot be listened on.
     """
-    directory = DataDirectory(settings.data)
-    directory.create() if settings.database else directory.create_for_sqlite()
-    held = directory.locked() if settings.database is None else directory.shared()
-    with held, _listen(settings) as listener:
+    with hold_directory(settings), _listen(settings) as listener:
         app = create_app(settings, reached)
         first_token = app.state.services.accounts.create_first_admin()
         port: int = listener.getsockname()[1]

@@ -45,6 +45,20 @@ def test_first_start_prints_the_admin_token_and_the_second_does_not(tmp_path: Pa
         assert TOKEN.findall(server.stop()) == []
 
 
+def test_init_prints_the_admin_token_alone_and_the_first_start_none(tmp_path: Path) -> None:
+    made = run("petapter-registry", "init", "--data", tmp_path / "data")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert TOKEN.fullmatch(made.stdout.strip())
+    again = run("petapter-registry", "init", "--data", tmp_path / "data")
+    assert (again.returncode, again.stdout, "holds a registry already" in again.stderr) == (0, "", True)
+    with serving(tmp_path / "data") as server:
+        with client(server, made.stdout.strip()) as api:
+            assert api.get("/api/whoami-v2").json()["name"] == "admin"
+        busy = run("petapter-registry", "init", "--data", tmp_path / "data")
+        assert (busy.returncode, busy.stderr.count("\n")) == (1, 1)
+        assert TOKEN.findall(server.stop()) == []
+
+
 def test_second_server_on_the_same_directory_is_refused_in_one_line(server: Server) -> None:
     done = run("petapter-registry", "serve", "--data", server.data, "--port", "0")
     assert done.returncode == 1

@@ -1,5 +1,7 @@
 """Which database a process works on: the one that is named by a URL, or the SQLite file of its data directory."""
 
+from contextlib import AbstractContextManager
+
 from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.postgres import PostgreSQL
@@ -8,6 +10,20 @@ from petapter_registry_server.settings import Place, Settings
 from petapter_schemas.errors import InputError
 
 _CONNECTIONS_OF_A_COMMAND = 2
+
+
+def hold_directory(settings: Settings) -> AbstractContextManager[None]:
+    """Make the data directory when it is missing, and hold it: alone over SQLite, with others over PostgreSQL.
+
+    Raises:
+        DataDirectoryError: It cannot be made, or is on a file system where SQLite loses data, or is held by another.
+    """
+    directory = DataDirectory(settings.data)
+    if settings.database is None:
+        directory.create_for_sqlite()
+        return directory.locked()
+    directory.create()
+    return directory.shared()
 
 
 def open_database(settings: Settings) -> Database:
