@@ -19,7 +19,7 @@ from petapter.runtime.residency import Residency
 from petapter.runtime.runner import Runner, check_can_run
 from petapter.runtime.staging import Ready
 from petapter.runtime.stats import EngineStats
-from petapter.runtime.work import Formed, Work
+from petapter.runtime.work import Formed, Work, check_whole
 from petapter.scoring import Scores, one_after_another
 from petapter.task.encoding import Encoder, Fields
 from petapter.task.examples import Example
@@ -226,7 +226,7 @@ class Engine:
         """Answer requests, each a module's alias and a text (or its fields), in their order.
 
         Raises:
-            InputError: An alias is not loaded, or a text lacks a field.
+            InputError: An alias is not loaded, or a text lacks a field or holds half a character.
         """
         texts = [(alias, self._fields(alias, text)) for alias, text in requests]
         answers: dict[int, Prediction] = {}
@@ -240,7 +240,7 @@ class Engine:
         """Answer every text with every module (or the named ones): one mapping from alias to answer per text.
 
         Raises:
-            InputError: An alias is not loaded, or a text lacks a field.
+            InputError: An alias is not loaded, or a text lacks a field or holds half a character.
         """
         chosen = tuple(aliases) or self.aliases
         flat = self.predict([(alias, text) for text in texts for alias in chosen])
@@ -348,6 +348,8 @@ class Engine:
         given: Mapping[str, str] = {fields[0]: text} if isinstance(text, str) else text
         if missing := [name for name in fields if name not in given]:
             raise InputError(f"module {alias!r} needs the text fields {', '.join(fields)}: {missing[0]!r} is missing")
+        for name in fields:
+            check_whole(given[name])
         return given
 
     def _owner(self, alias: str) -> str | None:

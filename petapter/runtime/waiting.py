@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from petapter.runtime.work import check_whole
 from petapter.task.encoding import Fields
 from petapter_schemas.errors import InputError
 
@@ -102,11 +103,8 @@ def _characters(text: str | Fields) -> int:
     """How many characters a text has.
 
     Raises:
-        InputError: It cannot be written down, so that tokenizers fail on it.
+        InputError: It is no valid Unicode.
     """
     whole = text if isinstance(text, str) else "".join(text.values())
-    try:
-        whole.encode()
-    except UnicodeEncodeError:
-        raise InputError("a text is no valid Unicode: it holds half a character") from None
+    check_whole(whole)
     return len(whole)

@@ -10,6 +10,19 @@ from petapter.scoring import PatternLogits, Scores, combined
 from petapter.task import EncodedText, Encoder
 from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
+from petapter_schemas.errors import InputError
+
+
+def check_whole(text: str) -> None:
+    """Refuse what cannot be written down, so that tokenizers fail on it.
+
+    Raises:
+        InputError: The text holds half a character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError("a text is no valid Unicode: it holds half a character") from None
 
 
 @dataclass(frozen=True)

@@ -98,3 +98,8 @@ def test_tampered_file_of_a_local_module(petapter: Petapter, backbone: Path, mod
     error = petapter("predict", "--module", module, "--backbone", backbone, "great food").error
     assert f"{name} was changed" in error
     assert "pull the module again" in error
+
+
+def test_text_that_is_no_unicode_is_one_line(petapter: Petapter, backbone: Path, module: Path) -> None:
+    ran = petapter("predict", "--module", module, "--backbone", backbone, "great food", "great \udcff")
+    assert "half a character" in ran.error

@@ -116,6 +116,12 @@ def test_predict_all_may_ask_only_some_modules(engine: Engine, modules: dict[str
     assert [list(answer) for answer in engine.predict_all([TEXTS[0]], ["twin", "plain"])] == [["twin", "plain"]]
 
 
+def test_no_texts_have_no_answers_of_any_module(engine: Engine, modules: dict[str, TrainedModule]) -> None:
+    load_all(engine, modules)
+    assert engine.predict_all([]) == []
+    assert engine.predict_all([], ["mood"]) == []
+
+
 def test_no_requests_have_no_answers(engine: Engine) -> None:
     assert engine.predict([]) == []
     assert engine.predict_all([]) == []
@@ -138,6 +144,16 @@ def test_missing_field_is_an_input_error(
     engine.load(topic, "topic")
     with pytest.raises(InputError, match=f"'topic' needs the text fields title, body: '{missing}' is missing"):
         engine.predict([("topic", given)])
+
+
+@pytest.mark.parametrize("text", ["good \ud83d", {"text": "\udcff"}])
+def test_half_a_character_is_an_input_error_and_the_engine_goes_on(
+    engine: Engine, modules: dict[str, TrainedModule], text: str | dict[str, str]
+) -> None:
+    engine.load(modules["mood"], "mood")
+    with pytest.raises(InputError, match="half a character"):
+        engine.predict([("mood", "fine"), ("mood", text)])
+    assert [answer.alias for answer in engine.predict([("mood", "fine")])] == ["mood"]
 
 
 def test_further_fields_are_ignored(engine: Engine, sentiment: TrainedModule) -> None:
