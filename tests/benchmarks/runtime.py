@@ -22,9 +22,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -41,6 +43,8 @@ from petapter.task import EncodedText, pad_batch
 from tests.benchmarks.passes import encode, score, ways
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
 from tests.petapter.tiny_backbones import build_backbone
+
+Name = TypeVar("Name")
 
 LOADED = (1, 4, 16, 32, 128, 1000)
 
@@ -105,7 +109,7 @@ def bare(backbone: Backbone, rows: Sequence[EncodedText]) -> None:
         encode(backbone, rows, pack)
 
 
-def least(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def least(variants: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
     """Least processor seconds of each variant, all interleaved."""
     best = dict.fromkeys(variants, float("inf"))
     for turn in range(rounds + 1):
@@ -168,26 +172,21 @@ def peft_seconds(shape: tuple[int, int], rows: Sequence[EncodedText], count: int
 
 def host(rounds: int) -> None:
     """Slopes of a pass's seconds over loaded and over distinct modules, where arithmetic is next to nothing."""
-    backbone = backbone_of(12, 64)
-    base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
     rows = rows_of(128, equal=False)
-    found: dict[tuple[int, int], float] = {}
-    with torch.inference_mode():
+    variants: dict[tuple[int, int], Callable[[], object]] = {}
+    with torch.inference_mode(), ExitStack() as engines:
         for loaded in (1, 128, 1000):
-            with Engine(backbone) as engine:
-                for number in range(loaded):
-                    engine.load(module_of(backbone, base, number % 50), f"m{number}")
-                works = {
-                    distinct: work_of(engine, [f"m{number}" for number in range(distinct)], rows)
-                    for distinct in (1, 8, 32, 128)
-                    if distinct <= loaded
-                }
-                variants = {
-                    str(distinct): (lambda work=work, engine=engine: engine._run(work))
-                    for distinct, work in works.items()
-                }
-                for distinct, seconds in least(variants, rounds).items():  # type: ignore[arg-type]
-                    found[loaded, int(distinct)] = seconds
+            backbone = backbone_of(12, 64)
+            with torch.inference_mode(mode=False):
+                base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
+            engine = engines.enter_context(Engine(backbone))
+            for number in range(loaded):
+                engine.load(module_of(backbone, base, number % 50), f"m{number}")
+            for distinct in (1, 8, 32, 128):
+                if distinct <= loaded:
+                    work = work_of(engine, [f"m{number}" for number in range(distinct)], rows)
+                    variants[loaded, distinct] = partial(engine._run, work)
+        found = least(variants, rounds)
     print("\n12x64, 128 texts: milliseconds of a call\n\n| loaded | distinct | ms |\n| ---: | ---: | ---: |")
     for (loaded, distinct), seconds in found.items():
         print(f"| {loaded} | {distinct} | {1e3 * seconds:.1f} |")
