@@ -91,6 +91,16 @@ def test_progress_tells_rows_on_the_disk_and_ends_at_the_whole_file(engine: Engi
     assert told[-1].share == 1
 
 
+def test_texts_encoded_ahead_are_answered_alike(engine: Engine, run: FileRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside = replace(run, output=run.output.with_name("beside.jsonl"))
+    predict_file(engine, run, most_rows=8)
+    monkeypatch.setattr(engine._runner, "ways", replace(engine._runner.ways, ahead=3))
+    predict_file(engine, beside, most_rows=8)
+    for here, there in zip(json_lines(beside.output), json_lines(run.output), strict=True):
+        two = [[row["answers"][alias]["probabilities"] for alias in ("mood", "plain")] for row in (here, there)]
+        assert all(one == pytest.approx(other, abs=1e-5) for one, other in zip(*two, strict=True))
+
+
 def test_csv_has_one_column_for_each_label(engine: Engine, run: FileRun, tmp_path: Path) -> None:
     run = replace(run, output=tmp_path / "answers.csv", keep=("text",))
     predict_file(engine, run, most_rows=5)
