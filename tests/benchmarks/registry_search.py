@@ -1,6 +1,7 @@
 """What a search costs over HTTP: p50 and p95 of every kind of query on synthetic registries of some sizes.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/registry_search.py [--modules 1000 100000] [--rounds 60] [--explain]
+    OMP_NUM_THREADS=1 python tests/benchmarks/registry_search.py [--modules 1000 100000 1000000]
+        [--databases sqlite postgres] [--rounds 60] [--explain]
 
 Each registry is filled through its tables (module files would take days): the label sets, languages, backbones and
 figures below, drawn with a fixed seed, terms as the registry derives them. A `petapter-registry serve` process on
@@ -19,22 +20,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import event, insert, text
-from sqlalchemy.orm import Session
+import psycopg
+from sqlalchemy import event
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from petapter_registry_server.app import create_app
-from petapter_registry_server.db import module_tables, tables
 from petapter_registry_server.services.module_search import ModuleQuestion
-from petapter_registry_server.services.terms import terms_of
 from petapter_registry_server.settings import Settings
 from petapter_schemas.metric_bound import MetricBound
 from petapter_schemas.module_facts import BackboneFacts, MetricFacts, ModuleFacts
+from tests.benchmarks.registry_filling import IntoPostgres, IntoSqlite, fill
+from tests.benchmarks.registry_fixture import DATABASES, durable_cluster, processor_ms
 from tests.registry_process import Server, serving
 
 LABEL_SETS = [
@@ -52,7 +55,6 @@ WORDS = tuple("".join(pair) for pair in itertools.product(
     ("", "s", "er", "ing", "let", "wise", "like", "ful", "less", "hood"),
 ))  # fmt: skip
 RARE = 20_000
-BATCH = 5_000
 WARM = 5
 GOALS_MS = {1_000: 15, 100_000: 40, 1_000_000: 150}
 
@@ -102,6 +104,7 @@ KINDS = (
 )  # fmt: skip
 
 
+@cache
 def weights(backbone: str) -> str:
     """A digest for a backbone."""
     return random.Random(backbone).randbytes(32).hex()  # noqa: S311 (a benchmark)
@@ -130,61 +133,26 @@ def facts_of(draw: random.Random) -> ModuleFacts:
     )  # fmt: skip
 
 
-def fill(session: Session, modules: int) -> None:
-    """Insert modules in bulk; every tenth is private, so that visibility has something to do."""
-    draw = random.Random(7)  # noqa: S311 (a benchmark)
-    session.execute(text("PRAGMA foreign_keys = OFF"))
-    owner = session.query(tables.User).one().id
-    session.execute(insert(tables.Namespace), [{"id": 10 + n, "name": f"team{n}", "key": f"team{n}", "user_id": None,
-                                               "created_ms": 0} for n in range(100)])  # fmt: skip
-    session.execute(insert(tables.Membership), [{"namespace_id": 10, "user_id": owner, "role": "owner"}])
-    for begin in range(0, modules, BATCH):
-        rows: dict[Any, list[dict[str, Any]]] = {}
-        for number in range(begin, min(begin + BATCH, modules)):
-            for table, row in rows_of(number, facts_of(draw), draw):
-                rows.setdefault(table, []).append(row)
-        for table, values in rows.items():
-            session.execute(insert(table), values)
+@contextmanager
+def filled(kind: str, modules: int) -> Iterator[tuple[Server, float, float]]:
+    """A server over so many modules; the seconds that filling took, and the MiB of the database."""
+    with ExitStack() as stack:
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="petapter-search-"))) / "data"
+        url = stack.enter_context(durable_cluster()).create("search") if kind == "postgres" else None
+        app = create_app(Settings(data=data, database=url))
+        app.state.services.accounts.create_first_admin()
+        app.state.database.close()
+        into = IntoSqlite(data / "registry.sqlite") if url is None else IntoPostgres(url)
+        seconds = fill(into, modules, facts_of)
+        yield stack.enter_context(serving(data, database=url)), seconds, _size_mib(data, url)
 
 
-def rows_of(number: int, facts: ModuleFacts, draw: random.Random) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The rows of one module, in the order that references between tables ask for."""
-    name, oid, at = f"team{number % 100}/module-{number}", f"{number:040x}", 1_700_000_000_000 + draw.randrange(10**10)
-    place = {"updated_ms": at, "repository_id": 1000 + number}
-    yield tables.Repository, {
-        "id": 1000 + number, "namespace_id": 10 + number % 100, "full_name": name, "lookup": name, "key": name,
-        "private": number % 10 == 0, "created_ms": at, "updated_ms": at, "deleted_ms": None,
-    }  # fmt: skip
-    yield tables.Commit, {"oid": oid, "repository_id": 1000 + number, "parent_oid": None, "title": "Push",
-                          "message": "", "author": "ada", "created_ms": at}  # fmt: skip
-    yield module_tables.CommitFacts, {"commit_oid": oid, "facts": facts.model_dump(mode="json")}
-    yield module_tables.IndexedModule, {**place, "commit_oid": oid, "version": "1.0.0", "name": name,
-                                        "size_bytes": facts.size_bytes}  # fmt: skip
-    for term in terms_of(name, facts):
-        yield module_tables.IndexedTerm, {"term": term, **place}
-    for position, figure in enumerate(facts.metrics):
-        yield module_tables.IndexedMetric, {
-            "repository_id": 1000 + number, "position": position, "metric": figure.metric,
-            "evaluation_set": figure.evaluation_set, "sha256": figure.sha256, "value": figure.value,
-        }  # fmt: skip
-
-
-def build(data: Path, modules: int) -> float:
-    """Make a registry and return the seconds that it took."""
-    began = time.perf_counter()
-    app = create_app(Settings(data=data))
-    services = app.state.services
-    services.accounts.create_first_admin()
-    with services.module_search._database.write() as session:
-        fill(session, modules)
-    services.module_search._database.close()
-    return time.perf_counter() - began
-
-
-def processor_ms(pid: int) -> float:
-    """Milliseconds that the threads of a process have run."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
+def _size_mib(data: Path, url: str | None) -> float:
+    if url is None:
+        return (data / "registry.sqlite").stat().st_size / 2**20
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        found = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+    return found[0] / 2**20 if found else 0.0
 
 
 def measure(server: Server, rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -249,29 +217,32 @@ def question_of(query: list[tuple[str, str]]) -> ModuleQuestion:
     )  # fmt: skip
 
 
+def report(kind: str, modules: int, rounds: int, *, explained: bool = False) -> Iterator[str]:
+    """The figures of one size on one database, as Markdown."""
+    with filled(kind, modules) as (server, seconds, size):
+        yield f"\n## {modules:,} modules on {kind}\n\nFilled in {seconds:.0f} s; the database has {size:.0f} MiB. "
+        yield f"Aim: p95 of {GOALS_MS[modules]} ms.\n" if modules in GOALS_MS else ""
+        yield "| query | p50 ms | p95 ms | server's processor p50 ms | p95 ms |\n|---|---|---|---|---|"
+        for name, pairs in measure(server, rounds).items():
+            cells = [f"{figure:.1f}" for times in zip(*pairs, strict=True) for figure in middle_and_high(times)]
+            yield f"| {name} | {' | '.join(cells)} |"
+        if explained and kind == "sqlite":
+            server.kill()
+            explain(server.data)
+
+
 def main() -> None:
     """Run and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--modules", type=int, nargs="+", default=[1_000, 100_000])
+    parser.add_argument("--databases", nargs="+", default=[*DATABASES], choices=[*DATABASES])
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--explain", action="store_true")
     options = parser.parse_args()
     for modules in options.modules:
-        with tempfile.TemporaryDirectory(prefix="petapter-search-") as scratch:
-            data = Path(scratch) / "data"
-            seconds = build(data, modules)
-            size = (data / "registry.sqlite").stat().st_size / 2**20
-            with serving(data) as server:
-                spent = measure(server, options.rounds)
-            goal = GOALS_MS.get(modules)
-            print(f"\n## {modules:,} modules\n\nFilled in {seconds:.0f} s; the database has {size:.0f} MiB.", end=" ")
-            print(f"Aim: p95 of {goal} ms.\n" if goal else "\n")
-            print("| query | p50 ms | p95 ms | server's processor p50 ms | p95 ms |\n|---|---|---|---|---|")
-            for name, pairs in spent.items():
-                cells = [f"{figure:.1f}" for times in zip(*pairs, strict=True) for figure in middle_and_high(times)]
-                print(f"| {name} | {' | '.join(cells)} |", flush=True)
-            if options.explain:
-                explain(data)
+        for kind in options.databases:
+            for line in report(kind, modules, options.rounds, explained=options.explain):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":
