@@ -17,6 +17,9 @@ from petapter_registry_server.tree import TreeFile
 
 router = APIRouter()
 
+_AT_ONCE_BYTES = 1 << 20
+"""So many are read where the route runs: a stream takes a thread for every chunk, and one for finding its end."""
+
 
 @router.head("/{namespace}/{name}/resolve/{revision}/{path:path}")
 def describe_file(
@@ -48,7 +51,10 @@ def download_file(
     if part is not None:
         headers["Content-Range"] = f"bytes {part.begin}-{part.end - 1}/{found.file.size}"
     chunks = services.reading.open(found.file, chosen.begin, chosen.end)
-    return StreamingResponse(chunks, status_code=206 if part else 200, headers=headers)
+    status = 206 if part else 200
+    if chosen.length <= _AT_ONCE_BYTES:
+        return Response(b"".join(chunks), status_code=status, headers=headers)
+    return StreamingResponse(chunks, status_code=status, headers=headers)
 
 
 def _headers(found: FoundFile) -> dict[str, str]:
