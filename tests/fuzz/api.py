@@ -1,12 +1,13 @@
 """Send generated requests to every route of a registry, the Hub's as well, until so many were answered.
 
-    python -m tests.fuzz.api [--cases 20000] [--seed 0] [--database sqlite|postgres]
+    python -m tests.fuzz.api [--cases 20000] [--seconds S] [--seed 0] [--database sqlite|postgres]
 
 Prints the answers by status. Ends with 1 when one was a fault of the server (5xx but 501, which says that something is
 not offered) or a refusal without a reason; these are printed.
 """
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from tests.fuzz.api_cases import Requests, Seen, operations
 from tests.postgres_cluster import find_programs, running_cluster
 from tests.registry_server.conftest import running
 
-_AT_ONCE = 25
+_AT_ONCE = 10
 """Requests of a kind to an operation before the next one's turn."""
 
 
@@ -29,6 +30,7 @@ def main() -> int:
     """Run, print, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=20_000)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no further seed after so many seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     options = parser.parse_args()
@@ -36,7 +38,7 @@ def main() -> int:
     statuses: Counter[int] = Counter()
     bad: list[str] = []
     began, number = time.monotonic(), options.seed
-    while sum(statuses.values()) < options.cases:
+    while sum(statuses.values()) < options.cases and time.monotonic() - began < options.seconds:
         seen = _run(options.database, number)
         statuses.update(seen.statuses)
         bad += seen.bad
