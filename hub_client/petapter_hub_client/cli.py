@@ -87,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with whole_references():
             code = app(None if arguments is None else list(arguments), prog_name="petapter", standalone_mode=False)
     except _USAGE_ERROR as error:
-        error.message += _nearest_value(error.message)
+        error.message = error.message.replace("Value error, ", "", 1) + _nearest_value(
+            error.message
+        )  # pydantic's words
         error.show()
         sys.exit(ExitCode.USAGE)
     except typer.Abort:

@@ -85,9 +85,7 @@ def _nearest(hub: Hub, reference: Reference, channels: Sequence[str]) -> str:
     """Words about the nearest revision or module, to end an error with; nothing where the remote does not help."""
     try:
         if reference.revision is not None and (revisions := _revisions(hub, reference.repo_id)) is not None:
-            versions = ", ".join(newest_tags(revisions)[:_SHOWN_VERSIONS])
-            shown = f"; its newest versions are {versions}" if versions else "; it has no versions"
-            return shown + did_you_mean(reference.revision, [*channels, *revisions])
+            return _versions(revisions) + did_you_mean(reference.revision, [*channels, *revisions])
         return _nearest_module(hub, reference.repo_id)
     except RemoteError:
         return ""
@@ -101,6 +99,13 @@ def _revisions(hub: Hub, repo_id: str) -> list[str] | None:
     except RemoteNotFoundError:
         return None
     return [ref.name for ref in (*refs.tags, *refs.branches)]
+
+
+def _versions(revisions: Sequence[str]) -> str:
+    newest = newest_tags(revisions)
+    if len(newest) > 1:
+        return f"; its newest versions are {', '.join(newest[:_SHOWN_VERSIONS])}"
+    return f"; its only version is {newest[0]}" if newest else "; it has no versions"
 
 
 def _nearest_module(hub: Hub, repo_id: str) -> str:

@@ -149,6 +149,11 @@ def test_remove_of_what_was_not_used_for_long(lab: Petapter, pulled: str) -> Non
     assert set(listed(lab)) == {f"lab:{pulled}@v1.1.0"}
 
 
+def test_remove_that_means_none_says_so(lab: Petapter, pulled: str) -> None:
+    assert pulled
+    assert "nothing was removed" in lab("remove", "--older-than", "30d", "--yes").out
+
+
 def test_remove_all_takes_leftovers_too(lab: Petapter, pulled: str, tmp_path: Path) -> None:
     break_head(listed(lab)[f"lab:{pulled}@v1.1.0"])
     lab("verify")

@@ -78,7 +78,7 @@ def remove(
     if as_json:
         say_json({"removed": [_json(module) for module in modules], "leftover_bytes": leftover_bytes})
         return
-    report(f"removed {_count(modules)}, {size}")
+    report(f"removed {_count(modules)}, {size}" if modules else "no cached module is meant: nothing was removed")
     if leftover_bytes:
         report(f"removed {size_text(leftover_bytes)} of unfinished pulls and broken modules")
 
