@@ -47,7 +47,8 @@ class PulledModule:
         directory: Where they are; the cache's own copy, not to be changed, unless `out` was given.
         was_cached: Whether nothing had to be downloaded.
         manifest: The manifest.
-        fit: Whether it runs on the backbone that was asked for, or on the one it names where that is here.
+        fit: Whether it runs on the backbone that was asked for, else on the one it names where that is here; None where
+            nobody asked and the module was in the cache already.
     """
 
     reference: str
@@ -57,7 +58,7 @@ class PulledModule:
     directory: Path
     was_cached: bool
     manifest: Manifest
-    fit: Fit
+    fit: Fit | None
 
     def __repr__(self) -> str:
         """Short enough for a notebook."""
@@ -161,8 +162,12 @@ class _Wanted:
     repository: CachedRepository
     backbone: str | None
 
-    def fit(self, manifest: Manifest) -> Fit:
-        """The verdict; one that nobody asked for does not stop a pull."""
+    def fit_of_cached(self, manifest: Manifest) -> Fit | None:
+        """The verdict about a module that is here: only if asked for, since a backbone's tokenizer is long to read."""
+        return None if self.backbone is None else require_fit(manifest, self.backbone)
+
+    def fit_of_coming(self, manifest: Manifest) -> Fit:
+        """The verdict about a module that is about to be fetched; one that nobody asked for does not stop that."""
         if self.backbone is not None:
             return require_fit(manifest, self.backbone)
         fit = likely_fit(manifest)
@@ -180,7 +185,7 @@ def _from_cache_alone(wanted: _Wanted, remote: Remote) -> PulledModule | None:
     if (manifest := repository.find(commit)) is None:
         return None
     resolved = Resolved(remote, wanted.reference.repo_id, revision or f"v{manifest.version}", commit)
-    return _pulled(resolved, repository, wanted.fit(manifest), was_cached=True)
+    return _pulled(resolved, repository, wanted.fit_of_cached(manifest), was_cached=True)
 
 
 def _fetch(hub: Hub, resolved: Resolved, wanted: _Wanted, on_progress: OnProgress | None) -> PulledModule:
@@ -188,14 +193,14 @@ def _fetch(hub: Hub, resolved: Resolved, wanted: _Wanted, on_progress: OnProgres
     was_cached = True
     if (manifest := repository.find(commit)) is None:
         data = read_remote_manifest(hub, resolved)
-        fit = wanted.fit(parse_manifest(data))
+        fit: Fit | None = wanted.fit_of_coming(parse_manifest(data))
         with repository.locked():
             note_remote(hub.remote)
             if (manifest := repository.find(commit)) is None:  # else another process brought it meanwhile
                 _Arrival(hub, resolved, repository, data).bring(on_progress)
                 was_cached = False
     else:
-        fit = wanted.fit(manifest)
+        fit = wanted.fit_of_cached(manifest)
     repository.remember(commit, wanted.reference.revision, resolved.revision)
     return _pulled(resolved, repository, fit, was_cached=was_cached)
 
@@ -284,7 +289,7 @@ def _sync(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _pulled(resolved: Resolved, repository: CachedRepository, fit: Fit, *, was_cached: bool) -> PulledModule:
+def _pulled(resolved: Resolved, repository: CachedRepository, fit: Fit | None, *, was_cached: bool) -> PulledModule:
     directory = repository.path(resolved.commit)
     data = (directory / MANIFEST_FILE).read_bytes()
     manifest = parse_manifest(data)

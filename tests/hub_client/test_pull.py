@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import socket
 import subprocess
 import sys
@@ -262,6 +263,22 @@ def test_pull_for_its_own_backbone_and_check(lab: Petapter, module: Path, backbo
     assert (pulled["backbone"]["verdict"], pulled["was_reproduced"]) == ("ok", True)
     again = lab("pull", repo_id, "--backbone", backbone)
     assert "all digests are the same" in again.out
+
+
+def test_pull_warns_where_the_backbone_of_that_name_is_another_one(
+    lab: Petapter, module: Path, backbone: Path, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab("push", module, repo_id)
+    monkeypatch.chdir(shutil.copytree(backbone, tmp_path / "here" / backbone.name).parent)
+    fits: Any = lab("pull", repo_id, "--json").json
+    assert fits["backbone"]["verdict"] == "warn"  # the weights were not read
+    lab("remove", "--all", "--yes")
+    config = Path(backbone.name) / "config.json"
+    config.write_text(config.read_text().replace('"num_attention_heads": 2', '"num_attention_heads": 4'))
+    ran = lab("pull", repo_id)
+    assert ran.code == 0
+    assert "warning: " in ran.err
+    assert "does NOT run: the configuration differs" in ran.err
 
 
 def test_check_of_outputs_that_are_not_the_modules_own(

@@ -12,6 +12,7 @@ from petapter_hub_client.output import byte_progress, hush_huggingface, is_quiet
 
 if TYPE_CHECKING:
     from petapter_hub_client.fetching import PulledModule
+    from petapter_hub_client.fits import Fit
 
 
 def pull(
@@ -46,15 +47,19 @@ def pull(
         from petapter_hub_client.local_runs import reproduce
 
         reproduce(pulled.directory, pulled.manifest, backbone)
-    if as_json:
-        say_json(_json(pulled, was_reproduced=check))
-    elif is_quiet():
+    if is_quiet() and not as_json:
         say(str(pulled.directory))
+        return
+    from petapter_hub_client.fits import likely_fit
+
+    fit = pulled.fit or likely_fit(pulled.manifest)
+    if as_json:
+        say_json(_json(pulled, fit, was_reproduced=check))
     else:
-        say_facts(_facts(pulled, was_reproduced=check))
+        say_facts(_facts(pulled, fit, was_reproduced=check))
 
 
-def _json(pulled: "PulledModule", *, was_reproduced: bool) -> dict[str, object]:
+def _json(pulled: "PulledModule", fit: "Fit", *, was_reproduced: bool) -> dict[str, object]:
     return {
         "reference": pulled.reference,
         "version": pulled.manifest.version,
@@ -64,16 +69,16 @@ def _json(pulled: "PulledModule", *, was_reproduced: bool) -> dict[str, object]:
         "directory": str(pulled.directory),
         "was_cached": pulled.was_cached,
         "backbone": {
-            "name": pulled.fit.backbone,
-            "directory": str(pulled.fit.directory) if pulled.fit.directory else None,
-            "verdict": pulled.fit.verdict,
-            "reason": pulled.fit.reason,
+            "name": fit.backbone,
+            "directory": str(fit.directory) if fit.directory else None,
+            "verdict": fit.verdict,
+            "reason": fit.reason,
         },
         "was_reproduced": was_reproduced,
     }
 
 
-def _facts(pulled: "PulledModule", *, was_reproduced: bool) -> list[tuple[str, object]]:
+def _facts(pulled: "PulledModule", fit: "Fit", *, was_reproduced: bool) -> list[tuple[str, object]]:
     cached = ", was in the cache" if pulled.was_cached else ""
     return [
         ("reference", pulled.reference),
@@ -81,7 +86,7 @@ def _facts(pulled: "PulledModule", *, was_reproduced: bool) -> list[tuple[str, o
         ("commit", pulled.commit),
         ("digest", f"sha256:{pulled.digest}"),
         ("size", f"{size_text(pulled.size_bytes)}{cached}, every byte checked"),
-        ("backbone", pulled.fit),
+        ("backbone", fit),
         *([("check", "reproduces its golden outputs here")] if was_reproduced else []),
         ("directory", pulled.directory),
     ]
