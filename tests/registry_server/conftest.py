@@ -131,9 +131,14 @@ class Registry:
     @property
     def place(self) -> list[str]:
         """The options by which console commands find it."""
-        url, blobs = self.settings.database, self.settings.blobs
-        database = [] if url is None else ["--database", url.get_secret_value()]
-        return ["--data", str(self.data), *database, *([] if blobs is None else ["--blobs", blobs])]
+        url = self.settings.database
+        return ["--data", str(self.data), *([] if url is None else ["--database", url.get_secret_value()])]
+
+    @property
+    def place_with_bytes(self) -> list[str]:
+        """As `place`, for commands that need the bytes too."""
+        blobs = self.settings.blobs
+        return [*self.place, *([] if blobs is None else ["--blobs", blobs])]
 
     @property
     def store(self) -> BlobShelf:

@@ -93,7 +93,7 @@ def test_backup_works_as_a_replica(registry: Registry, team: Caller, tmp_path: P
     team.published("team/tickets", {"a.txt": b"kept"})
     backed_up(registry, tmp_path / "backup")
     registry.store.delete(sha256_bytes(b"kept"))
-    done = run("petapter-registry", "scrub", *registry.place, "--replica", tmp_path / "backup")
+    done = run("petapter-registry", "scrub", *registry.place_with_bytes, "--replica", tmp_path / "backup")
     assert done.returncode == 0, done.stdout
     assert team.get("/team/tickets/resolve/main/a.txt").content == b"kept"
 
@@ -132,7 +132,7 @@ def test_directories_that_are_there_already_are_left_alone(registry: Registry, t
 
 def test_commands_say_what_they_did(registry: Registry, team: Caller, tmp_path: Path) -> None:
     team.published("team/tickets", {"a.txt": b"kept"})
-    done = run("petapter-registry", "backup", *registry.place, "--to", tmp_path / "backup")
+    done = run("petapter-registry", "backup", *registry.place_with_bytes, "--to", tmp_path / "backup")
     assert done.stdout == f"{tmp_path / 'backup'} holds the database and 2 blobs (38 bytes)\n"
     done = run("petapter-registry", "restore", "--from", tmp_path / "backup", "--data", tmp_path / "restored")
     assert done.stdout.startswith("restored 2 blobs (38 bytes)")

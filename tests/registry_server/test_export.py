@@ -126,7 +126,9 @@ def test_damaged_file_is_named_and_nothing_appears(filled: Registry, tmp_path: P
 
 
 def test_command_exports_beside_the_server_and_leaves_what_is_there(filled: Registry, tmp_path: Path) -> None:
-    done = run("petapter-registry", "export", *filled.place, "--to", tmp_path / "out", "--only", "team/tickets")
+    done = run(
+        "petapter-registry", "export", *filled.place_with_bytes, "--to", tmp_path / "out", "--only", "team/tickets"
+    )
     assert done.stdout.startswith(f"{tmp_path / 'out'} holds 1 repositories with 2 versions: ")
     assert (tmp_path / "out").stat().st_mode & 0o077 == 0
     with pytest.raises(DataDirectoryError, match="is there already"):

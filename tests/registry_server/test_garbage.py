@@ -178,7 +178,7 @@ def test_rows_are_there_for_every_stored_blob(registry: Registry, team: Caller, 
 def test_dry_run_counts_and_changes_nothing(registry: Registry, team: Caller) -> None:
     team.published("team/tickets", {"a.txt": b"12345"})
     team.delete("team/tickets")
-    command = ("petapter-registry", "gc", *registry.place, "--grace", "0")
+    command = ("petapter-registry", "gc", *registry.place_with_bytes, "--grace", "0")
     counted = run(*command, "--dry-run")
     assert counted.stdout == "2 blobs would be condemned (0 of them unknown bytes), 0 would be deleted (0 bytes)\n"
     assert len(stored(registry)) == 2

@@ -62,7 +62,7 @@ def test_repository_beyond_the_quota_is_refused(team: Caller) -> None:
 
 def test_quota_of_its_own_wins_over_the_one_of_all(registry: Registry) -> None:
     team = member_of_team(registry)
-    words = ["org", "quota", "team", "--repositories", "1", "--data", str(registry.data)]
+    words = ["org", "quota", "team", "--repositories", "1", *registry.place]
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.output == "team may hold any number of bytes and 1 repositories\n"
     assert team.create("team/second").status_code == 403
@@ -71,7 +71,7 @@ def test_quota_of_its_own_wins_over_the_one_of_all(registry: Registry) -> None:
 
 def test_commit_that_brings_nothing_new_is_taken_even_above_the_quota(registry: Registry, team: Caller) -> None:
     team.published("team/tickets", {"a.txt": b"a" * 1000})
-    words = ["org", "quota", "team", "--bytes", "10", "--data", str(registry.data)]
+    words = ["org", "quota", "team", "--bytes", "10", *registry.place]
     CliRunner().invoke(app, words, catch_exceptions=False)
     assert team.commit("team/tickets", {"b.txt": b"b"}).status_code == 403
     assert team.commit("team/tickets", {"copy.txt": b"a" * 1000}, deleted=["a.txt"]).status_code == 200

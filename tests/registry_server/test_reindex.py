@@ -25,7 +25,7 @@ def test_reindex_finds_what_was_lost(
     team.published("team/tickets", module_files())
     registry.change("delete from module_terms", "delete from module_index")
     assert team.get("/api/petapter/v1/modules").json()["modules"] == []
-    assert (reindex(registry.place, monkeypatch), capsys.readouterr().out) == (0, "search finds 1 modules\n")
+    assert (reindex(registry.place_with_bytes, monkeypatch), capsys.readouterr().out) == (0, "search finds 1 modules\n")
     assert [m["id"] for m in team.get("/api/petapter/v1/modules?label=poor").json()["modules"]] == ["team/tickets"]
 
 
@@ -33,7 +33,7 @@ def test_reindex_beside_a_running_server_is_refused(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with DataDirectory(registry.data).locked():
-        assert reindex(registry.place, monkeypatch) == 1
+        assert reindex(registry.place_with_bytes, monkeypatch) == 1
     assert "already serves" in capsys.readouterr().err
 
 

@@ -197,7 +197,7 @@ def test_command_names_the_damage_and_the_remedy(registry: Registry, team: Calle
     team.published("team/tickets", {"a.txt": DATA})
     shutil.copytree(registry.data / "blobs", tmp_path / "replica" / "blobs")
     cut(blob(registry.data, DATA))
-    command = ("petapter-registry", "scrub", *registry.place)
+    command = ("petapter-registry", "scrub", *registry.place_with_bytes)
     found = run(*command)
     assert found.returncode == 1
     assert found.stdout.splitlines() == [
@@ -212,6 +212,6 @@ def test_command_names_the_damage_and_the_remedy(registry: Registry, team: Calle
 
 
 def test_replica_without_blobs_is_one_line(registry: Registry, tmp_path: Path) -> None:
-    done = run("petapter-registry", "scrub", *registry.place, "--replica", tmp_path / "nothing")
+    done = run("petapter-registry", "scrub", *registry.place_with_bytes, "--replica", tmp_path / "nothing")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "holds no blobs" in done.stderr
