@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from petapter_registry_server.services.indexing import Indexing
-from petapter_registry_server.storage.local import LocalBlobStore
 from tests.registry_server.conftest import Caller, Registry, member_of_team
 from tests.registry_server.module_bytes import module_files
 from tests.registry_server.varied_modules import Figure, Varied
@@ -221,7 +220,7 @@ def test_index_can_be_made_again_from_nothing(shared_registry: Registry, team: C
     shared_registry.change(*(f"delete from {table}" for table in tables))  # noqa: S608 (names of tables)
     shared_registry.change("insert into module_terms values ('label:wrong', 1, 1)")
     database_of = shared_registry.app.state.services.indexing._database
-    assert Indexing(database_of, LocalBlobStore(shared_registry.data)).rebuild() == 5
+    assert Indexing(database_of, shared_registry.store).rebuild() == 5
     assert _rows(shared_registry, tables) == before
 
 
