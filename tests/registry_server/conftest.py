@@ -255,7 +255,7 @@ def s3() -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def new_blobs(request: pytest.FixtureRequest) -> NewBlobs:
-    """What makes a fresh place for the bytes beside PostgreSQL. Tests about files on disk let it give None."""
+    """What makes a fresh place for bytes in a bucket."""
     server: S3Server = request.getfixturevalue("s3")
     bucket = server.new_bucket()
     return lambda: f"s3://{bucket}/{next(_numbers)}"
@@ -269,8 +269,11 @@ def new_backing(request: pytest.FixtureRequest) -> NewBacking:
     """For each of the two ways to run a registry, what makes a fresh backing for one."""
     if request.param == "sqlite+files":
         return lambda: nullcontext(Backing())
-    cluster: Cluster = request.getfixturevalue("cluster")
-    new_blobs: NewBlobs = request.getfixturevalue("new_blobs")
+    return over_postgres(request.getfixturevalue("cluster"), request.getfixturevalue("new_blobs"))
+
+
+def over_postgres(cluster: Cluster, new_blobs: NewBlobs) -> NewBacking:
+    """What makes a fresh database and a fresh place for bytes."""
 
     @contextmanager
     def fresh() -> Iterator[Backing]:

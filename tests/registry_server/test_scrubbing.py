@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,19 @@ from petapter_registry_server.storage.digest_names import blob_name
 from petapter_registry_server.storage.local import LocalBlobStore
 from petapter_schemas.digests import sha256_bytes
 from tests.registry_process import run
-from tests.registry_server.conftest import Caller, NewBlobs, Registry
+from tests.registry_server.conftest import Backing, Caller, NewBacking, Registry, over_postgres
 
 FILE = "/team/tickets/resolve/main/a.txt"
 DATA = b"0123456789" * 100
 Harm = Callable[[Path], object]
 
 
-@pytest.fixture(scope="session")
-def new_blobs() -> NewBlobs:
+@pytest.fixture(scope="session", params=["sqlite+files", pytest.param("postgres+files", marks=pytest.mark.postgres)])
+def new_backing(request: pytest.FixtureRequest) -> NewBacking:
     """These tests do harm to files on disk."""
-    return lambda: None
+    if request.param == "sqlite+files":
+        return lambda: nullcontext(Backing())
+    return over_postgres(request.getfixturevalue("cluster"), lambda: None)
 
 
 def flip(file: Path) -> None:
