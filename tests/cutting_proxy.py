@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from tests.thread_server import running_in_a_thread
+
 _PIECE_BYTES = 1 << 14
 _HOP = {"transfer-encoding", "connection", "content-length"}
 
@@ -123,14 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
 def proxied(url: str) -> Iterator[Proxy]:
     """A proxy to a registry, for the time of the block."""
     state = Proxy()
-    server = _Server(urlsplit(url).netloc, state)
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield state
-    finally:
-        state.let_go.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with running_in_a_thread(_Server(urlsplit(url).netloc, state)) as state.url:
+        try:
+            yield state
+        finally:
+            state.let_go.set()

@@ -4,6 +4,8 @@ Every number is about five texts or more, or about none: bins that held fewer we
 were written, so that nothing here tells what a single text says.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -33,8 +35,7 @@ class Histogram(Frozen):
     def _one_bin_more_than_edges(self) -> Self:
         if len(self.counts) != len(self.edges) + 1:
             raise ValueError("a histogram has one count more than edges")
-        if any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
-            raise ValueError("a histogram's edges must ascend")
+        _check_ascending(self.edges)
         if any(0 < count < LEAST_TEXTS for count in self.counts):
             raise ValueError(f"a bin must hold no text or {LEAST_TEXTS} and more")
         return self
@@ -58,8 +59,7 @@ class TokenSketch(Frozen):
     def _bins_fit(self) -> Self:
         if not len(self.shares) == len(self.texts) == len(self.edges) + 1:
             raise ValueError("a token sketch has one share and one number of texts more than edges")
-        if any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
-            raise ValueError("a token sketch's edges must ascend")
+        _check_ascending(self.edges)
         if any(0 < count < LEAST_TEXTS for count in self.texts):
             raise ValueError(f"a bin must stand in no text or in {LEAST_TEXTS} and more")
         return self
@@ -115,6 +115,11 @@ class Profile(Frozen):
         if sum(self.lengths.counts) != self.texts or max(self.tokens.texts) > self.texts:
             raise ValueError("lengths must count every text once, and no token can be in more texts than there are")
         return self
+
+
+def _check_ascending(edges: Sequence[float]) -> None:
+    if any(low >= high for low, high in pairwise(edges)):
+        raise ValueError("edges must ascend")
 
 
 def token_bucket(token_id: int) -> int:

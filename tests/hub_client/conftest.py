@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ import pytest
 from petapter_hub_client.cli import main
 from tests.hub_client.tiny_reviews import TASK, save_backbone, write_rows
 from tests.registry_process import new_token, serving
+from tests.thread_server import running_in_a_thread
 
 REFUSALS = range(1, 8)
 """Codes that come with one line; 2, wrong usage, comes with more."""
@@ -153,16 +153,8 @@ def stub() -> Iterator[Stub]:
         def log_message(self, *_arguments: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with running_in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
@@ -191,6 +183,16 @@ def cached_files(tmp_path: Path) -> Callable[[], list[str]]:
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_backbone(tmp_path_factory.mktemp("backbone") / "tiny-bert")
+
+
+@pytest.fixture
+def still_backbone(tmp_path: Path) -> Path:
+    """A backbone with the same weights in every run."""
+    import torch
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return save_backbone(tmp_path / "tiny-bert")
 
 
 @pytest.fixture

@@ -4,23 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from petapter_schemas.manifest import read_manifest
 from tests.hub_client.conftest import Petapter
-from tests.hub_client.tiny_reviews import TASK, save_backbone
+from tests.hub_client.tiny_reviews import CERTAIN, TASK
 
-TEXTS = ("i love this film", "great food", "i hate this film", "awful food", "i love food", "i hate food")
-CERTAIN = [(text, "good" if "love" in text or "great" in text else "bad") for text in TEXTS]
 CONTRADICTORY = [("this film was it", label) for label in ("good", "bad") * 4]
-
-
-@pytest.fixture
-def still_backbone(tmp_path: Path) -> Path:
-    """A backbone with the same weights in every run."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        return save_backbone(tmp_path / "tiny-bert")
 
 
 @pytest.fixture

@@ -5,20 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from tests.hub_client.conftest import Petapter
-from tests.hub_client.tiny_reviews import TASK, save_backbone
+from tests.hub_client.tiny_reviews import CERTAIN, TASK
 
-TEXTS = ("i love this film", "great food", "i hate this film", "awful food", "i love food", "i hate food")
-ROWS = [(text, "good" if "love" in text or "great" in text else "bad") for text in TEXTS] * 4
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        return save_backbone(tmp_path / "tiny-bert")
+TEXTS = [text for text, _ in CERTAIN]
+ROWS = CERTAIN * 4
 
 
 @pytest.fixture
@@ -29,8 +21,8 @@ def rows(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def module(petapter: Petapter, tiny: Path, rows: Path, tmp_path: Path) -> Path:
-    assert petapter("train", rows, "--out", tmp_path / "reviews", *TASK, "--backbone", tiny).code == 0
+def module(petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path) -> Path:
+    assert petapter("train", rows, "--out", tmp_path / "reviews", *TASK, "--backbone", still_backbone).code == 0
     return tmp_path / "reviews"
 
 
@@ -40,21 +32,21 @@ def write_texts(path: Path, texts: list[str]) -> Path:
 
 
 def test_texts_like_those_of_training_raise_no_alarm(
-    petapter: Petapter, tiny: Path, module: Path, tmp_path: Path
+    petapter: Petapter, still_backbone: Path, module: Path, tmp_path: Path
 ) -> None:
-    new = write_texts(tmp_path / "new.csv", list(TEXTS) * 5)
-    ran = petapter("drift", module, new, "--backbone", tiny)
+    new = write_texts(tmp_path / "new.csv", TEXTS * 5)
+    ran = petapter("drift", module, new, "--backbone", still_backbone)
     assert ran.code == 0, ran.err
     assert ran.out.count("as before") == 4
     assert "accuracy may be" in ran.out
 
 
 def test_texts_of_another_kind_end_with_code_eight_and_a_picture(
-    petapter: Petapter, tiny: Path, module: Path, tmp_path: Path
+    petapter: Petapter, still_backbone: Path, module: Path, tmp_path: Path
 ) -> None:
     new = write_texts(tmp_path / "new.csv", ["it was it was it was it was food this film ."] * 60)
     picture = tmp_path / "drift.png"
-    ran = petapter("drift", module, new, "--backbone", tiny, "--plot", picture, "--json")
+    ran = petapter("drift", module, new, "--backbone", still_backbone, "--plot", picture, "--json")
     assert ran.code == 8, ran.err
     report: Any = ran.json
     assert report["drifted"] is True
@@ -68,12 +60,14 @@ def test_profile_tells_no_text(module: Path) -> None:
     assert json.loads(profile)["answers"]["texts"] == len(ROWS)
 
 
-def test_module_without_a_profile_is_refused(petapter: Petapter, tiny: Path, rows: Path, tmp_path: Path) -> None:
-    made = petapter("train", rows, "--out", tmp_path / "m", *TASK, "--backbone", tiny, "--no-profile")
+def test_module_without_a_profile_is_refused(
+    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
+) -> None:
+    made = petapter("train", rows, "--out", tmp_path / "m", *TASK, "--backbone", still_backbone, "--no-profile")
     assert made.code == 0, made.err
     assert not (tmp_path / "m" / "profile.json").exists()
-    new = write_texts(tmp_path / "new.csv", list(TEXTS) * 5)
-    assert "has no profile" in petapter("drift", tmp_path / "m", new, "--backbone", tiny).error
+    new = write_texts(tmp_path / "new.csv", TEXTS * 5)
+    assert "has no profile" in petapter("drift", tmp_path / "m", new, "--backbone", still_backbone).error
 
 
 @pytest.mark.parametrize(
@@ -92,7 +86,7 @@ def test_what_cannot_be_compared_gets_one_line(
 
 
 def test_texts_without_the_modules_field_are_refused(
-    petapter: Petapter, tiny: Path, module: Path, tmp_path: Path
+    petapter: Petapter, still_backbone: Path, module: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "new.csv").write_text("body\nx\n")
-    assert "text" in petapter("drift", module, tmp_path / "new.csv", "--backbone", tiny).error
+    assert "text" in petapter("drift", module, tmp_path / "new.csv", "--backbone", still_backbone).error

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 ROWS = [("i love this film", "good"), ("great food", "good"), ("i hate this film", "bad"), ("awful food", "bad")]
+_TELLING = ("i love this film", "great food", "i hate this film", "awful food", "i love food", "i hate food")
+CERTAIN = [(text, "good" if "love" in text or "great" in text else "bad") for text in _TELLING]
+"""Rows that can be told by their words."""
 WORDS = sorted({word for text, _ in ROWS for word in text.split()} | {"good", "bad", "it", "was", ".", "[MASK]"})
 TASK = ("--pattern", "{text} it was {mask} .", "--label", "good", "--label", "bad=bad,awful")
 

@@ -1,12 +1,13 @@
 """A proxy that passes requests on to another server and remembers them: what a client sent, and what it did not."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
+
+from tests.thread_server import running_in_a_thread
 
 _OF_ONE_HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
@@ -65,13 +66,6 @@ def recording_proxy(upstream: str) -> Iterator[Proxy]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, client:
-        server.daemon_threads = True
-        proxy = Proxy(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            server.shutdown()
-            thread.join()
+    with client, running_in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        proxy = Proxy(url)
+        yield proxy

@@ -23,6 +23,7 @@ from petapter_registry_server.storage.local import LocalBlobStore
 from petapter_registry_server.storage.objects import ObjectBlobStore
 from petapter_schemas.digests import sha256_bytes
 from tests.registry_server.s3_server import S3Server
+from tests.thread_server import running_in_a_thread
 
 DATA = bytes(range(256)) * 5000
 DIGEST = sha256_bytes(DATA)
@@ -205,13 +206,8 @@ class Forgetful(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def forgetful() -> Iterator[S3Server]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Forgetful)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield S3Server(f"http://127.0.0.1:{server.server_port}", "us-east-1", "test", "secret")
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running_in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Forgetful)) as url:
+        yield S3Server(url, "us-east-1", "test", "secret")
 
 
 def test_store_that_ignores_if_none_match_is_refused(

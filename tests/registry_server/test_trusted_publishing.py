@@ -2,7 +2,6 @@
 
 import ipaddress
 import json
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from petapter_registry_server.errors import OutboundError
 from petapter_registry_server.services import outbound
 from petapter_registry_server.services.outbound import Outbound, is_public
 from tests.registry_server.conftest import Backing, Caller, Registry, running
+from tests.thread_server import running_in_a_thread
 
 PUBLISHERS = "/api/petapter/v1/publishers"
 AUDIENCE = "http://registry.test"
@@ -64,14 +64,9 @@ def issuer() -> Iterator[Issuer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        issuer.url = f"http://127.0.0.1:{server.server_port}"
+    with running_in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as issuer.url:
         issuer.publish()
         yield issuer
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

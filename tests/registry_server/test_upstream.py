@@ -1,7 +1,6 @@
 """The read-through proxy: another Hub's public repositories under our address, and nothing of ours there."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from petapter_schemas.errors import InputError
 from tests.registry_process import Hub, Server, new_token, serving
 from tests.registry_server.conftest import Backing, Caller, Registry, running
 from tests.registry_server.module_bytes import safetensors
+from tests.thread_server import running_in_a_thread
 
 FILES = {"config.json": b'{"model_type": "bert"}', "deep/notes.txt": b"0123456789"}
 
@@ -167,15 +167,8 @@ def other_hub() -> Iterator[OtherHub]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        hub.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+    with running_in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as hub.url:
+        yield hub
 
 
 @pytest.fixture
