@@ -5,7 +5,8 @@ distance is a Jensen-Shannon divergence over the profile's bins, in bits. What i
 texts themselves: they are split at random into two parts, one as large as the training set where they suffice, and the
 parts are compared alike. A divergence between samples of m and n texts is proportional to 1/m + 1/n where nothing has
 changed, which makes up for parts of other sizes. So a few training texts raise no alarm by being few. Tokens of short
-texts scatter more than those of long ones: where the training texts scattered more, that counts for them.
+texts scatter more than those of long ones: where the training texts scattered more, that counts for them. Of confidence
+only a fall counts: the module saw all training rows and is surer than those that were asked about the rows left out.
 
 Accuracy is estimated without labels by the difference of confidences (Guillory et al. 2021, arXiv 2107.03315): what the
 module says of the new texts on average, corrected by how far that was off on training texts it had not seen. It follows
@@ -125,8 +126,8 @@ def compare_with(
 
 @dataclass(frozen=True)
 class _Part:
-    """One thing to compare: the training texts' mean by bin, their number and their noise where it was noted, and the
-    new texts' values [N, bins].
+    """One thing to compare: the training texts' mean by bin, their number and their noise where it was noted, the new
+    texts' values [N, bins], and whether a difference would count at all.
     """
 
     what: What
@@ -135,6 +136,7 @@ class _Part:
     trained: int
     rows: Numbers
     noise: float = 0.0
+    counts: bool = True
 
 
 def _parts(
@@ -156,7 +158,8 @@ def _parts(
     if profile.answers is None or answers is None:
         return parts
     labels = _labels(profile.answers, answers, label_names)
-    return [*parts, labels, _binned("confidences", profile.answers.confidences, answers.confidences)]
+    confidences = _binned("confidences", profile.answers.confidences, answers.confidences)
+    return [*parts, labels, replace(confidences, counts=bool(answers.confidences.mean() < profile.answers.confidence))]
 
 
 def _labels(before: AnswerProfile, now: TopAnswers, names: Sequence[str]) -> _Part:
@@ -188,7 +191,7 @@ def _compare(part: _Part, rng: np.random.Generator) -> Finding:
         what=part.what,
         distance=distance,
         by_chance=float(by_chance.mean()),
-        p_value=(1 + int((by_chance >= distance).sum())) / (1 + _SPLITS),
+        p_value=(1 + int((by_chance >= distance).sum())) / (1 + _SPLITS) if part.counts else 1.0,
         drifted=False,
         bins=part.bins,
         before=tuple(part.before.tolist()),

@@ -78,6 +78,13 @@ def test_distance_is_the_jensen_shannon_divergence() -> None:
     assert lengths.distance == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_module_that_is_surer_than_before_raises_no_alarm() -> None:
+    report = compare_with(profile_of(100, 1), texts(300, 7), answers(300, 7, sure=40.0), NAMES)
+    (sure,) = [finding for finding in report.findings if finding.what == "confidences"]
+    assert sure.distance > 10 * sure.by_chance
+    assert (sure.p_value, sure.drifted) == (1.0, False)
+
+
 def test_labels_that_training_never_gave_have_a_bin_of_their_own() -> None:
     said = TopAnswers(np.zeros(20, dtype=int), np.full(20, 0.7))
     profile = make_profile(texts(20, 1), said, np.zeros(20, dtype=int))
