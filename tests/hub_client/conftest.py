@@ -92,6 +92,8 @@ def logged_in(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("logged-in")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PETAPTER_CONFIG_DIR", str(folder))
+        # the keyring that a test has put in place meanwhile is gone with that test
+        patch.setattr("petapter_hub_client.keyrings.save_secret", lambda *_secret: False)
         for arguments in (
             ("remote", "add", "lab", registry.url, "--default"),
             ("login", "lab", "--token", registry.token),

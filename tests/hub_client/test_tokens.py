@@ -199,15 +199,24 @@ def ring() -> Iterator[Ring]:
     keyring.set_keyring(before)
 
 
+@pytest.fixture
+def ring_lab(ring: Ring, petapter: Petapter, registry: Registry) -> Petapter:
+    """The command line, logged in to `lab` while the system has a keyring."""
+    assert ring.held == {}
+    assert petapter("remote", "add", "lab", registry.url, "--default").code == 0
+    assert petapter("login", "lab", "--token", registry.token).code == 0
+    return petapter
+
+
 def test_keyring_holds_the_token_and_the_file_does_not(
-    ring: Ring, lab: Petapter, registry: Registry, tmp_path: Path
+    ring: Ring, ring_lab: Petapter, registry: Registry, tmp_path: Path
 ) -> None:
     assert ring.held == {(f"petapter {registry.url}", "lab"): registry.token}
     assert registry.token not in (tmp_path / "config" / "tokens.json").read_text()
-    assert lab("whoami").out.startswith("admin on lab")
-    listed: Any = lab("remote", "list", "--json").json
+    assert ring_lab("whoami").out.startswith("admin on lab")
+    listed: Any = ring_lab("remote", "list", "--json").json
     assert listed[1]["token"] == "keyring"
-    lab("logout")
+    ring_lab("logout")
     assert ring.held == {}
 
 
@@ -223,18 +232,18 @@ def test_locked_keyring_keeps_the_token_in_the_file_and_says_so(
     assert petapter("whoami", "lab").err == ""
 
 
-def test_keyring_that_was_locked_later_is_one_warning_and_a_way_on(ring: Ring, lab: Petapter) -> None:
+def test_keyring_that_was_locked_later_is_one_warning_and_a_way_on(ring: Ring, ring_lab: Petapter) -> None:
     ring.is_locked = True
-    ran = lab("whoami")
+    ran = ring_lab("whoami")
     assert ran.err.count("the collection is locked") == 1
     assert "petapter login lab" in ran.error
 
 
-def test_token_in_a_keyring_is_bound_to_the_address(ring: Ring, lab: Petapter, stub: Stub) -> None:
-    lab("remote", "remove", "lab")
+def test_token_in_a_keyring_is_bound_to_the_address(ring: Ring, ring_lab: Petapter, stub: Stub) -> None:
+    ring_lab("remote", "remove", "lab")
     assert ring.held == {}
-    lab("remote", "add", "lab", stub.url)
-    lab("search", "--remote", "lab")
+    ring_lab("remote", "add", "lab", stub.url)
+    ring_lab("search", "--remote", "lab")
     assert set(stub.authorizations) == {None}
 
 
