@@ -1,6 +1,7 @@
 """What all tests share: one thread per library, no telemetry, and a tiny module that needs no torch."""
 
 import os
+import signal
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -10,6 +11,9 @@ os.environ.pop("HF_HUB_OFFLINE", None)
 import pytest
 
 from tests.schemas.tiny_module import TinyModule, build_tiny_module
+
+# a shell that starts pytest in the background makes it ignore SIGINT, and with it the programs that tests interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -261,7 +261,7 @@ def test_open_stack_tells_of_every_file_it_fetches(locked: StackFolder, forget: 
     forget()
     heard: list[str] = []
     open_stack(locked.yaml, on_progress=lambda path, _size, _total: heard.append(path))
-    assert sorted(set(heard)) == ["README.md", "golden.json", "head.safetensors"]
+    assert sorted(set(heard)) == ["README.md", "golden.json", "head.safetensors", "profile.json"]
 
 
 def test_lock_and_sync_load_no_torch(locked: StackFolder) -> None:
