@@ -1,6 +1,6 @@
 """Who somebody is on a remote: asks it, keeps the token that it accepts, and forgets it again."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from petapter_hub_client.hub import asking, connect, missing_token, refuse_offline
 from petapter_hub_client.remotes import Remote, find_remote
@@ -40,7 +40,7 @@ def login(token: str, remote: str | None = None) -> Identity:
             f"remote {found.name!r} refuses the token that was given, so it is not kept: get another one from "
             f"{found.url} and run 'petapter login {found.name}' again"
         ) from error
-    return Identity(identity.remote, identity.url, identity.user, identity.organizations, store_token(found, given))
+    return replace(identity, kept=store_token(found, given))
 
 
 def logout(remote: str | None = None) -> bool:

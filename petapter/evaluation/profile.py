@@ -83,12 +83,14 @@ def make_profile(
     """
     if len(features.lengths) < LEAST_TEXTS:
         return None
-    answered = answers is not None and gold is not None and len(gold) >= LEAST_TEXTS
+    told = None
+    if answers is not None and gold is not None and len(gold) >= LEAST_TEXTS:
+        told = _answer_profile(answers, gold)
     return Profile(
         texts=len(features.lengths),
         lengths=_histogram(features.lengths.astype(float)),
         tokens=_sketch(features.tokens),
-        answers=_answer_profile(answers, gold) if answered and answers is not None and gold is not None else None,
+        answers=told,
     )
 
 

@@ -116,10 +116,7 @@ class Reading:
             RevisionNotFoundError: The revision names no commit.
         """
         return self._database.answers.recall(
-            caller.state,
-            ("model", caller, at),
-            lambda: self._model(caller, at),
-            weigh=lambda model: 4 + len(model.tree),
+            caller.state, ("model", caller, at), lambda: self._model(caller, at), weigh=_weight
         )
 
     def _model(self, caller: Caller, at: At) -> Model:
