@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from petapter.runtime.arrays import Arrays
+from petapter.runtime.thinning import Dropped
 from petapter.runtime.ways import Varlen
 
 
@@ -20,12 +21,14 @@ class Bucket:
         shape: B, S.
         real: Which of them are meant, [B, S]; None if all are.
         kept: Where these stand in `tokens`.
+        places: Which texts of the pack they are.
     """
 
     tokens: Tensor
     shape: tuple[int, int]
     real: Tensor | None
     kept: Tensor | None
+    places: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,13 @@ def texts_of(lengths: Sequence[int], buckets: Sequence[Sequence[int]], arrays: A
     if varlen is not None:
         return Segments(arrays.put(np.concatenate([[0], ends]), np.int32), max(lengths), varlen)
     sizes = np.asarray(lengths)
-    return tuple(_bucket(ends[list(places)], sizes[list(places)], arrays) for places in buckets)
+    return tuple(_bucket(ends[list(places)], sizes[list(places)], tuple(places), arrays) for places in buckets)
 
 
 def _bucket(
     ends: "np.ndarray[tuple[int], np.dtype[np.int64]]",
     sizes: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+    places: tuple[int, ...],
     arrays: Arrays,
 ) -> Bucket:
     start = (ends - sizes)[:, None]  # [B, 1]
@@ -74,8 +78,8 @@ def _bucket(
     tokens = arrays.put(np.where(real, start + within, start).reshape(-1))
     shape = (len(sizes), longest)
     if int(sizes.min()) == longest:
-        return Bucket(tokens, shape, None, None)
-    return Bucket(tokens, shape, arrays.put(real, np.bool_), arrays.put(np.flatnonzero(real)))
+        return Bucket(tokens, shape, None, None, places)
+    return Bucket(tokens, shape, arrays.put(real, np.bool_), arrays.put(np.flatnonzero(real)), places)
 
 
 def attend(  # noqa: PLR0913
@@ -87,6 +91,7 @@ def attend(  # noqa: PLR0913
     asked: Texts,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    dropped: Dropped | None = None,
 ) -> Tensor:
     """Attention within each text.
 
@@ -98,6 +103,7 @@ def attend(  # noqa: PLR0913
         asked: Keys and values, the same texts in the same order, in buckets if `asking` is.
         scaling: Of the products; None for 1 / sqrt(D).
         sliding_window: One more than how far a token sees to either side, where queries are all tokens.
+        dropped: Dropout, which texts in buckets alone can have.
 
     Returns:
         [1, R, heads, D].
@@ -108,21 +114,54 @@ def attend(  # noqa: PLR0913
         lengths = (asking.offsets, asked.offsets, asking.longest, asked.longest)
         said: Tensor = asked.varlen(*by_token, *lengths, scale=scaling, window_size=(reach, reach))
         return said.unsqueeze(0)
-    result = torch.empty_like(query[0].transpose(0, 1), memory_format=torch.contiguous_format)  # [R, heads, D]
+    drawn = None if dropped is None else dropped.draw(query.shape[1], query)
+    parts: list[tuple[Tensor, Tensor]] = []
     for some, all_ in _pairs(asking, asked):
-        said = nn.functional.scaled_dot_product_attention(
-            _taken(query, some),
-            _taken(key, all_),
-            _taken(value, all_),
-            attn_mask=_seen(all_, sliding_window, query.device),
-            scale=scaling,
-        )
-        flat = said.transpose(1, 2).flatten(0, 1)  # [B * S, heads, D]
-        if some.kept is None:
-            result.index_copy_(0, some.tokens, flat)
+        states = (_taken(query, some), _taken(key, all_), _taken(value, all_))
+        seen = _seen(all_, sliding_window, query.device)
+        if drawn is None:
+            said = nn.functional.scaled_dot_product_attention(*states, attn_mask=seen, scale=scaling)
         else:
-            result.index_copy_(0, some.tokens.index_select(0, some.kept), flat.index_select(0, some.kept))
-    return result.unsqueeze(0)
+            said = _thinned(*states, seen, scaling, _side_by_side([drawn[place] for place in some.places]))
+        flat = said.transpose(1, 2).flatten(0, 1)  # [B * S, heads, D]
+        tokens = some.tokens
+        if some.kept is not None:
+            tokens, flat = tokens.index_select(0, some.kept), flat.index_select(0, some.kept)
+        parts.append((tokens, flat))
+    return _in_order(parts).unsqueeze(0)
+
+
+def _in_order(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Rows by their numbers, [R, ...]: every number occurs once."""
+    if parts[0][1].requires_grad:  # the gradient of one permutation, instead of one of all rows for each part
+        numbers = torch.cat([tokens for tokens, _ in parts])
+        return torch.cat([flat for _, flat in parts]).index_select(0, torch.argsort(numbers))
+    like = parts[0][1]
+    result = like.new_empty(sum(len(tokens) for tokens, _ in parts), *like.shape[1:])
+    for tokens, flat in parts:
+        result.index_copy_(0, tokens, flat)
+    return result
+
+
+def _thinned(
+    query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scaling: float | None, keep: Tensor
+) -> Tensor:
+    """Attention with dropout that was drawn before, [B, heads, R, D]."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = query @ key.transpose(-1, -2) * scale  # [B, heads, R, S]
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -torch.inf)
+    said: Tensor = (scores.softmax(dim=-1) * keep) @ value
+    return said
+
+
+def _side_by_side(drawn: Sequence[Tensor]) -> Tensor:
+    """Numbers of several texts [heads, R, S] as one [B, heads, R, S]; 0 fills up."""
+    longest = [max(each.shape[axis] for each in drawn) for axis in range(3)]
+    result = drawn[0].new_zeros(len(drawn), *longest)
+    for row, each in zip(result, drawn, strict=True):
+        row[:, : each.shape[1], : each.shape[2]] = each
+    return result
 
 
 def _pairs(asking: Texts, asked: Texts) -> list[tuple[Bucket, Bucket]]:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from petapter.adapters import adapted_modules, layer_number, scales_input, tensor_shapes
 from petapter.runtime.packed import running
 from petapter.runtime.plan import Span
-from petapter.runtime.products import Groups, grouped_product
+from petapter.runtime.products import Groups, grouped_product, is_alone
 from petapter_schemas.adapter_files import PEFT_PREFIX
 from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.errors import TensorFileError
@@ -44,6 +44,11 @@ class _Column:
 
     start: int
     shape: tuple[int, ...]
+
+    @property
+    def part(self) -> slice:
+        """Where it stands."""
+        return slice(self.start, self.start + math.prod(self.shape))
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,14 @@ class Bank:
         Raises:
             TensorFileError: Names or shapes are not those of the bank's form.
         """
+        return (self.flat(tensors) * self.scales(spec)).to(like)
+
+    def flat(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Tensors under peft's names one after the other as they are, float32 [P] on the CPU.
+
+        Raises:
+            TensorFileError: As `row_of`.
+        """
         row = torch.zeros(self._width)
         given = {key.removeprefix(PEFT_PREFIX): tensor for key, tensor in tensors.items()}
         found = {key: tuple(tensor.shape) for key, tensor in given.items()}
@@ -122,9 +135,22 @@ class Bank:
             wrong = sorted(set(found.items()) ^ set(expected.items()))
             raise TensorFileError(f"the adapter's tensors do not fit this backbone, for example {wrong[0][0]}")
         for key, column in self._columns.items():
-            stop = column.start + math.prod(column.shape)
-            row[column.start : stop] = given[key].float().flatten() * _scale(spec, key)
-        return row.to(like)
+            row[column.part] = given[key].float().flatten()
+        return row
+
+    def scales(self, spec: AdapterSpec) -> Tensor:
+        """What the numbers of such a row are multiplied by before it runs, float32 [P] on the CPU."""
+        scales = torch.ones(self._width)
+        for key, column in self._columns.items():
+            scales[column.part] = _scale(spec, key)
+        return scales
+
+    def tensors(self, flat: Tensor) -> dict[str, Tensor]:
+        """The tensors that `flat` laid one after the other, copies under peft's names."""
+        return {
+            f"{PEFT_PREFIX}{key}": flat[column.part].unflatten(0, column.shape).clone()
+            for key, column in self._columns.items()
+        }
 
     def put(self, module: int, row: Tensor) -> None:
         """Take a module in by its number and row; the cost does not depend on how many there are."""
@@ -182,12 +208,14 @@ class Active:
         rows: Of the modules that occur, [K, P].
         span: Their tokens.
         groups: These, by module.
+        thinned: Dropout of what a LoRA reads while it trains, which each projection draws for itself; None else.
     """
 
     bank: Bank
     rows: Tensor
     span: slice
     groups: Groups
+    thinned: Callable[[Tensor], Tensor] | None = None
     _down: _Down | None = None
 
     def before(self, path: str, hidden: Tensor) -> Tensor:
@@ -221,6 +249,8 @@ class Active:
 
     def _down_of(self, read: "Source", place: _Place) -> Tensor:
         """The first product of a LoRA and of those beside it, which find it here if they read the same."""
+        if self.thinned is not None:
+            return self._product(self.thinned(read.hidden[self.span]), place, 0)
         column = place.columns[0]
         if self._down is None or self._down.source is not read.tensor or self._down.column != column:
             product = self._product(read.hidden[self.span], place, 0)
@@ -234,7 +264,7 @@ class Active:
     def _tensor(self, place: _Place, index: int) -> Tensor:
         """A tensor of a place for all modules that occur, [K, ...]."""
         column = place.columns[index]
-        found: Tensor = self.rows[:, column.start : column.start + math.prod(column.shape)].unflatten(1, column.shape)
+        found: Tensor = self.rows[:, column.part].unflatten(1, column.shape)
         return found
 
     def _product(self, read: Tensor, place: _Place, index: int) -> Tensor:
@@ -244,7 +274,7 @@ class Active:
     def _add_product(self, to: Tensor, read: Tensor, place: _Place, index: int) -> None:
         """Add such a product in place."""
         weights = self._tensor(place, index).transpose(1, 2)
-        if len(weights) == 1:
+        if is_alone(weights):
             to.addmm_(read, weights[0])
         else:
             to += grouped_product(read, weights, self.groups)
@@ -252,7 +282,7 @@ class Active:
     def _by_token(self, place: _Place, index: int) -> Tensor:
         """Vectors of a place by token, [T', F]; of one module alone [F]."""
         vectors = self._tensor(place, index).flatten(1)
-        return vectors[0] if len(vectors) == 1 else vectors.index_select(0, self.groups.row_of)
+        return vectors[0] if is_alone(vectors) else vectors.index_select(0, self.groups.row_of)
 
 
 @dataclass(frozen=True)

@@ -262,6 +262,15 @@ class Engine:
         probabilities = torch.exp(scores.log_probabilities).tolist()
         return measured(voice, probabilities, examples, name=name, split=split)
 
+    def score(self, requests: Sequence[tuple[str, Fields]]) -> dict[str, Scores]:
+        """By alias what a module or an ensemble says of its texts, in the order in which these were asked.
+
+        Raises:
+            InputError: An alias is not loaded, or a text lacks a field or holds half a character.
+        """
+        asked = [(alias, self._fields(alias, text)) for alias, text in requests]
+        return {alias: scores for alias, (_, scores) in self._score(asked).items()}
+
     def _fitting(self, module: TrainedModule) -> TrainedModule:
         """A module from memory, refused as `open_module` refuses one from a directory."""
         self._backbone.check_fits(module.backbone, read_verbalizer(module.task, self._backbone.tokenizer))

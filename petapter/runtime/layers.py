@@ -105,7 +105,7 @@ def _forward(
 
 def _bert(layer: Any, hidden: Tensor, now: Running, narrow: Narrow, **_: object) -> Tensor:  # noqa: ANN401 (a layer of transformers)
     own = layer.attention.self
-    chosen, context = _attended((own.query, own.key, own.value), hidden, now, narrow)
+    chosen, context = _attended((own.query, own.key, own.value), hidden, now, narrow, own.dropout)
     with as_running(narrow.running):
         attended = layer.attention.output(context, chosen)
         result: Tensor = layer.output(layer.intermediate(attended), attended)
@@ -114,7 +114,7 @@ def _bert(layer: Any, hidden: Tensor, now: Running, narrow: Narrow, **_: object)
 
 def _distilbert(layer: Any, hidden: Tensor, now: Running, narrow: Narrow, **_: object) -> Tensor:  # noqa: ANN401
     own = layer.attention
-    chosen, context = _attended((own.q_lin, own.k_lin, own.v_lin), hidden, now, narrow)
+    chosen, context = _attended((own.q_lin, own.k_lin, own.v_lin), hidden, now, narrow, own.dropout)
     with as_running(narrow.running):
         attended = layer.sa_layer_norm(own.out_lin(context) + chosen)
         result: Tensor = layer.output_layer_norm(layer.ffn(attended) + attended)
@@ -137,7 +137,8 @@ def _modernbert(
     queries, keys = apply_rotary_pos_emb(queries, keys, *position_embeddings, unsqueeze_dim=1)
     queries = queries.index_select(2, narrow.read)
     chosen = hidden.index_select(1, narrow.read)
-    context = attend(queries, keys, values, asking=narrow.running.texts, asked=now.texts)
+    dropped = narrow.running.dropped(own.attention_dropout, now)
+    context = attend(queries, keys, values, asking=narrow.running.texts, asked=now.texts, dropped=dropped)
     running.set(narrow.running)  # until the pass ends: a norm follows the layers
     attended = chosen + own.out_drop(own.Wo(context.flatten(-2)))
     result: Tensor = attended + layer.mlp(layer.mlp_norm(attended))
@@ -175,13 +176,15 @@ def _albert_layer(
     if now is None or narrowed_to is None:
         return whole(hidden, *further, **named)
     own = layer.attention
-    chosen, context = _attended((own.query, own.key, own.value), hidden, now, narrowed_to)
+    chosen, context = _attended((own.query, own.key, own.value), hidden, now, narrowed_to, own.attention_dropout)
     with as_running(narrowed_to.running):
         attended = own.LayerNorm(chosen + own.output_dropout(own.dense(context)))
         return layer.full_layer_layer_norm(layer.ff_chunk(attended) + attended)
 
 
-def _attended(projections: Sequence[nn.Module], hidden: Tensor, now: Running, narrow: Narrow) -> tuple[Tensor, Tensor]:
+def _attended(
+    projections: Sequence[nn.Module], hidden: Tensor, now: Running, narrow: Narrow, dropout: nn.Dropout
+) -> tuple[Tensor, Tensor]:
     """The read tokens [1, R, H] and what they find by looking at all tokens of their texts [1, R, H]."""
     query, key, value = projections
     keys, values = key(hidden), value(hidden)
@@ -190,7 +193,8 @@ def _attended(projections: Sequence[nn.Module], hidden: Tensor, now: Running, na
         queries = query(chosen)
     heads = narrow.heads
     states = [states.unflatten(-1, (heads, -1)).transpose(1, 2) for states in (queries, keys, values)]
-    context = attend(*states, asking=narrow.running.texts, asked=now.texts)
+    dropped = narrow.running.dropped(dropout.p, now)
+    context = attend(*states, asking=narrow.running.texts, asked=now.texts, dropped=dropped)
     return chosen, context.flatten(-2)
 
 

@@ -20,6 +20,7 @@ from petapter.backbone import Backbone
 from petapter.runtime.arrays import Arrays, ranges
 from petapter.runtime.attention import Texts, attend, texts_of
 from petapter.runtime.plan import Pack, Trunk
+from petapter.runtime.thinning import Dropped, Thinning
 from petapter.runtime.ways import Ways
 from petapter.task import EncodedText
 
@@ -44,6 +45,7 @@ class Running:
         above: How the pass goes on above its trunk; None without one.
         laid_out: Above a trunk: by token, where it stood there, [T]; what the model gives layers by token is the
             trunk's.
+        thinning: Dropout while modules train; None else.
     """
 
     texts: Texts
@@ -51,6 +53,14 @@ class Running:
     narrow: "Narrow | None" = None
     above: "Above | None" = None
     laid_out: Tensor | None = None
+    thinning: Thinning | None = None
+
+    def dropped(self, rate: float, looked_at: "Running | None" = None) -> Dropped | None:
+        """Dropout of the attention of the tokens that pass, to those of another running pass if it is not this one."""
+        asked = self if looked_at is None else looked_at
+        if not rate or self.thinning is None or asked.thinning is None:
+            return None
+        return Dropped(self.thinning, asked.thinning.lengths, rate)
 
 
 @dataclass(frozen=True)
@@ -100,11 +110,13 @@ class Read:
         tokens: Tokens of the pack, ascending.
         counts: How many of them by place, one or more.
         active: Banks as they act on these tokens.
+        thinning: Of these tokens while modules train; None else.
     """
 
     tokens: tuple[int, ...]
     counts: tuple[int, ...]
     active: "tuple[Active, ...]"
+    thinning: Thinning | None = None
 
 
 @dataclass(frozen=True)
@@ -114,10 +126,12 @@ class Acting:
     Attributes:
         active: Banks of adapters.
         read: What the last layer is to be narrowed to, where `Layers` can.
+        thinning: Dropout while they train; None else.
     """
 
     active: "tuple[Active, ...]" = ()
     read: Read | None = None
+    thinning: Thinning | None = None
 
 
 @dataclass(frozen=True)
@@ -169,10 +183,11 @@ def prepare_pack(
     items = [encoded[number] for number in pack.order]
     if not is_packable(backbone):
         inputs = _padded_inputs(items, pack.lengths[0], backbone.pad_id, arrays)
-        return Prepared(inputs, Running((), acting.active), is_packed=False)
+        return Prepared(inputs, Running((), acting.active, thinning=acting.thinning), is_packed=False)
     texts = texts_of(pack.lengths, pack.buckets, arrays, ways.varlen)
     read = acting.read
-    now = Running(texts, acting.active, None if read is None else _narrow(backbone, pack, read, arrays, ways))
+    narrow = None if read is None else _narrow(backbone, pack, read, arrays, ways)
+    now = Running(texts, acting.active, narrow, thinning=acting.thinning)
     if pack.trunk is not None:
         items = [encoded[number] for number in pack.trunk.order]
         now = _from_trunk(pack, pack.trunk, now, arrays, ways)
@@ -210,7 +225,7 @@ def _from_trunk(pack: Pack, trunk: Trunk, above: Running, arrays: Arrays, ways: 
 def _narrow(backbone: Backbone, pack: Pack, read: Read, arrays: Arrays, ways: Ways) -> Narrow:
     texts = texts_of(read.counts, pack.buckets, arrays, ways.varlen)
     heads = int(backbone.model.config.num_attention_heads)
-    return Narrow(arrays.put(read.tokens), Running(texts, read.active), heads)
+    return Narrow(arrays.put(read.tokens), Running(texts, read.active, thinning=read.thinning), heads)
 
 
 def _padded_inputs(items: Sequence[EncodedText], length: int, pad_id: int, arrays: Arrays) -> dict[str, Tensor]:
@@ -243,11 +258,21 @@ def _attention(
     *,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    dropout: float = 0.0,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """What transformers asks for instead of its own attention."""
-    texts = cast("Running", running.get()).texts
-    said = attend(query, key, value, asking=texts, asked=texts, scaling=scaling, sliding_window=sliding_window)
+    """What transformers asks for instead of its own attention; it gives a rate of dropout to layers that train."""
+    now = cast("Running", running.get())
+    said = attend(
+        query,
+        key,
+        value,
+        asking=now.texts,
+        asked=now.texts,
+        scaling=scaling,
+        sliding_window=sliding_window,
+        dropped=now.dropped(dropout),
+    )
     return said, None
 
 

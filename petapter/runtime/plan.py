@@ -9,7 +9,7 @@ pass has a trunk then, of each encoding one, and is packed by text first, so tha
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -156,11 +156,11 @@ def plan(
         own = [number for number in sharing if items[number].lowest == lowest]
         own.sort(key=lambda number: items[number].text)
         packs += [
-            _pack(items, sorted(part, key=lambda number: _rank(items[number])), share=lowest)
+            pack_of(items, sorted(part, key=lambda number: _rank(items[number])), share=lowest)
             for part in _cut(items, own, tokens_per_pack)
         ]
     others.sort(key=lambda number: _rank(items[number]))
-    return packs + [_pack(items, part) for part in _cut(items, others, tokens_per_pack)]
+    return packs + [pack_of(items, part) for part in _cut(items, others, tokens_per_pack)]
 
 
 def _apart(items: Sequence[Item], chosen: Sequence[int], tokens_per_pack: int) -> Iterator[Pack]:
@@ -168,7 +168,7 @@ def _apart(items: Sequence[Item], chosen: Sequence[int], tokens_per_pack: int) -
     for _, own in groupby(ranked, key=lambda number: (items[number].module, items[number].pattern)):
         numbers = list(own)
         for part in length_batches([items[number].length for number in numbers], tokens_per_pack):
-            yield _pack(items, [numbers[row] for row in part], padded=True)
+            yield pack_of(items, [numbers[row] for row in part], padded=True)
 
 
 def _sharing(items: Sequence[Item], chosen: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -200,17 +200,30 @@ def _cut(items: Sequence[Item], numbers: Sequence[int], limit: int) -> Iterator[
         yield part
 
 
-def _pack(items: Sequence[Item], order: Sequence[int], *, padded: bool = False, share: int = 0) -> Pack:
+def pack_of(
+    items: Sequence[Item], order: Sequence[int], *, padded: bool = False, share: int = 0, parted: bool = False
+) -> Pack:
+    """One pass.
+
+    Args:
+        items: From which the order chooses.
+        order: Their numbers; those of a bank, and in it those of a module in a pattern, stand together.
+        padded: All get the length of the longest.
+        share: Layers, from the lowest, that run once for items that are the same; 0 runs all for each.
+        parted: Attention never takes items of two modules together, so that how it rounds does not depend on others.
+    """
     longest = max(items[number].length for number in order)
     lengths = tuple(longest if padded else items[number].length for number in order)
     starts = tuple(sum_before(lengths))
+    groups = tuple(_groups(items, order))
+    parts = [range(group.first, group.last) for group in groups] if parted else [range(len(order))]
     return Pack(
         tuple(order),
         starts,
         lengths,
         tuple(spans_of(items, order, lengths)),
-        tuple(_groups(items, order)),
-        tuple(_buckets(lengths)),
+        groups,
+        tuple(bucket for places in parts for bucket in _buckets(lengths, places)),
         _trunk(items, order, share) if share else None,
     )
 
@@ -230,7 +243,7 @@ def _trunk(items: Sequence[Item], order: Sequence[int], layers: int) -> Trunk | 
         own,
         tuple(sum_before(lengths)),
         lengths,
-        tuple(_buckets(lengths)),
+        tuple(_buckets(lengths, range(len(own)))),
         tuple(place[items[number].text] for number in order),
     )
 
@@ -267,11 +280,11 @@ def _groups(items: Sequence[Item], order: Sequence[int]) -> Iterator[Group]:
         place = last
 
 
-def _buckets(lengths: Sequence[int]) -> Iterator[tuple[int, ...]]:
+def _buckets(lengths: Sequence[int], places: Iterable[int]) -> Iterator[tuple[int, ...]]:
     """Places by length, the longest first, as many together as leave few gaps."""
     bucket: list[int] = []
     tokens = 0
-    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+    for place in sorted(places, key=lambda place: -lengths[place]):
         padded = (len(bucket) + 1) * lengths[bucket[0]] if bucket else lengths[place]
         if len(bucket) >= _FEW and tokens + lengths[place] < _LEAST_SHARE * padded:
             yield tuple(sorted(bucket))

@@ -80,11 +80,19 @@ def _blocks(counts: Sequence[int], arrays: Arrays) -> Blocks:
 
 def grouped_product(read: Tensor, weights: Tensor, groups: Groups) -> Tensor:
     """Rows [N, F] by the weights [K, F, G] of their group, [N, G]."""
-    if len(weights) == 1:
+    if is_alone(weights):
         return read @ weights[0]
     if groups.blocks is not None:
         return _by_blocks(read, weights, groups.blocks)
     return _by_groups(read, weights, groups.ends)
+
+
+def is_alone(weights: Tensor) -> bool:
+    """Whether weights [K, ...] are of one group that has a way of its own.
+
+    While they train they have none: it rounds differently, and a module would then depend on whether there are others.
+    """
+    return len(weights) == 1 and not weights.requires_grad
 
 
 def _by_blocks(read: Tensor, weights: Tensor, blocks: Blocks) -> Tensor:

@@ -15,10 +15,11 @@ def linear_schedule(optimizer: Optimizer, steps: int, warmup: float) -> LambdaLR
         steps: Of the whole run, T.
         warmup: Share of the steps in which the rates rise; at least one step, W, unless it is 0.
     """
+    return LambdaLR(optimizer, lambda step: linear_factor(step, steps, warmup))
+
+
+def linear_factor(step: int, steps: int, warmup: float) -> float:
+    """What `linear_schedule` scales a step's learning rates by; steps are counted from 0."""
     rising = max(1, round(warmup * steps)) if warmup else 0
-
-    def factor(step: int) -> float:
-        down = (steps - step) / max(1, steps - rising)
-        return min((step + 1) / rising, down) if rising else down
-
-    return LambdaLR(optimizer, factor)
+    down = (steps - step) / max(1, steps - rising)
+    return min((step + 1) / rising, down) if rising else down

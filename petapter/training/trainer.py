@@ -47,8 +47,15 @@ _SLOT = "trained_here"
 
 
 @dataclass(frozen=True)
-class _Result:
-    """What a run leaves behind."""
+class RunResult:
+    """What a run leaves behind.
+
+    Attributes:
+        adapter: What was added to the backbone.
+        tensors: Its tensors under peft's names.
+        golden: What the module says of the probe texts.
+        outcome: Steps, time and memory.
+    """
 
     adapter: AdapterSpec
     tensors: dict[str, Tensor]
@@ -134,7 +141,7 @@ def follow_encoded(
     with torch.random.fork_rng(devices):
         try:
             head = new_head(backbone, verbalizer, options.head_choice, options.seed)
-            run = _Run(recipe, rows, backbone, head)
+            run = TrainingRun(recipe, rows, backbone, head)
             torch.manual_seed(options.seed)
             adapter = _attach(slots, backbone, options)
             outcome = _run(run, on_step)
@@ -143,11 +150,11 @@ def follow_encoded(
         finally:
             slots.close()
             backbone.model.eval()
-    return _collect(run, verbalizer, _Result(adapter, tensors, golden, outcome))
+    return collect_module(run, verbalizer, RunResult(adapter, tensors, golden, outcome))
 
 
 @dataclass(frozen=True)
-class _Run:
+class TrainingRun:
     """The parts of one run."""
 
     recipe: Recipe
@@ -194,14 +201,14 @@ def _stored_config(adapter: AdapterSpec, backbone: Backbone) -> dict[str, object
     return None if adapter.kind == "none" else config_values(peft_config(adapter, repo=backbone.repo))
 
 
-def _run(run: _Run, on_step: OnStep | None) -> Outcome:
+def _run(run: TrainingRun, on_step: OnStep | None) -> Outcome:
     started = time.perf_counter()
     options, backbone = run.recipe.options, run.backbone
     encoded = [windows.by_text() for windows in run.rows.encoded]  # by pattern, text and window
     steps = options.steps or 0
     adapter = [parameter for parameter in backbone.model.parameters() if parameter.requires_grad]
     optimizer, scheduler = _optimizer(adapter, run.head, options, steps)
-    loss_of = objective(run.rows.task, _weighted(run), options.label_smoothing, backbone.device)
+    loss_of = objective(run.rows.task, weighted_rows(run.recipe, run.rows), options.label_smoothing, backbone.device)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     choose = torch.Generator().manual_seed(options.seed)
     backbone.model.train()
@@ -209,7 +216,7 @@ def _run(run: _Run, on_step: OnStep | None) -> Outcome:
     order = batches(lengths, options.batch_size, steps, options.seed, options.order)
     for step, rows in enumerate(order, start=1):
         pattern = int(torch.randint(len(encoded), (1,), generator=choose))
-        drawn = [_draw(encoded[pattern][row], choose) for row in rows]
+        drawn = [drawn_window(encoded[pattern][row], choose) for row in rows]
         batch = pad_batch(drawn, backbone.pad_id, at_least=options.pad_to or 0)
         loss = loss_of(run.head(backbone.read(batch, run.head.shape.pool_layers), pattern), rows)
         loss.backward()
@@ -222,16 +229,16 @@ def _run(run: _Run, on_step: OnStep | None) -> Outcome:
     return Outcome(steps, time.perf_counter() - started, peak_memory_bytes(backbone))
 
 
-def _weighted(run: _Run) -> Sequence[Example]:
+def weighted_rows(recipe: Recipe, rows: EncodedRows) -> Sequence[Example]:
     """The rows with the weights by which the loss counts them."""
-    task, examples = run.rows.task, run.rows.examples
-    if run.recipe.weights == "own" or task.class_prior is None:
+    task, examples = rows.task, rows.examples
+    if recipe.weights == "own" or task.class_prior is None:
         return examples
     weights = row_weights(task, examples, targets_of(task, examples)).tolist()
     return [replace(example, weight=weight) for example, weight in zip(examples, weights, strict=True)]
 
 
-def _draw(windows: Sequence[EncodedText], choose: torch.Generator) -> EncodedText:
+def drawn_window(windows: Sequence[EncodedText], choose: torch.Generator) -> EncodedText:
     """One of a text's windows; a single one needs no draw, so that it takes no number from the generator."""
     if len(windows) == 1:
         return windows[0]
@@ -249,7 +256,7 @@ def _optimizer(
     return optimizer, linear_schedule(optimizer, steps, options.warmup)
 
 
-def _golden(run: _Run) -> Golden:
+def _golden(run: TrainingRun) -> Golden:
     run.backbone.model.eval()
     texts = probe_texts(run.rows.task.fields)
     scores = score(run.backbone, run.head, run.rows.task, texts, None)
@@ -258,7 +265,8 @@ def _golden(run: _Run) -> Golden:
     return record_golden(texts, scores)
 
 
-def _collect(run: _Run, verbalizer: Verbalizer, result: _Result) -> TrainedModule:
+def collect_module(run: TrainingRun, verbalizer: Verbalizer, result: RunResult) -> TrainedModule:
+    """The module that a run has made of its head and what it leaves behind."""
     options, backbone, adapter, outcome = run.recipe.options, run.backbone, result.adapter, result.outcome
     parts = options.head_choice.parts
     head_tensors = {

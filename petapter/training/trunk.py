@@ -30,9 +30,14 @@ it runs again, DeBERTa may have a convolution after its first layer, for which i
 _ROWS_PER_BATCH = 32
 
 
+def can_cut(backbone: Backbone) -> bool:
+    """Whether the lower layers can be left out."""
+    return backbone.model.config.model_type in _LAYERS
+
+
 def upper_layers(backbone: Backbone) -> tuple[int, ...]:
     """The layers above the cut, numbered from 0: the upper half; all where the lower ones cannot be left out."""
-    if backbone.model.config.model_type not in _LAYERS:
+    if not can_cut(backbone):
         return tuple(range(backbone.layers))
     return tuple(range(backbone.layers // 2, backbone.layers))
 
@@ -70,15 +75,26 @@ class Trunk:
         >>> reading = trunk.read(cached[:16], pool_layers=(4, 6))
     """
 
-    def __init__(self, backbone: Backbone) -> None:
-        """Cut below `upper_layers(backbone)`."""
+    def __init__(self, backbone: Backbone, cut: int | None = None) -> None:
+        """Cut below a layer.
+
+        Args:
+            backbone: Whose layers are run.
+            cut: The first layer that is not cached, by number; 0 where layers cannot be left out. None for the first of
+                `upper_layers`.
+        """
         self._backbone = backbone
-        self._cut = upper_layers(backbone)[0]
+        self._cut = upper_layers(backbone)[0] if cut is None else cut
         path = _LAYERS.get(backbone.model.config.model_type, "")
         parent, _, self._name = path.rpartition(".")
         self._parent = backbone.model.base_model.get_submodule(parent)
         lowest = self._layers[0] if self._cut else None
         self._stand_in = _StandIn(getattr(lowest, "attention_type", None))
+
+    @property
+    def upper(self) -> list[nn.Module]:
+        """The layers from the cut on."""
+        return list(self._layers[self._cut :])
 
     @torch.no_grad()
     def cache(self, encoded: Sequence[EncodedText]) -> list[CachedText]:
@@ -104,19 +120,34 @@ class Trunk:
             return self._backbone.read(batch, pool_layers)
         longest = batch.input_ids.shape[1]
         padded = [nn.functional.pad(text.states, (0, 0, 0, longest - len(text.states))) for text in texts]
-        self._stand_in.states = torch.stack(padded)
-        layers = self._layers
-        upper = nn.ModuleList([self._stand_in, *layers[self._cut :]])
-        setattr(self._parent, self._name, upper)
-        try:
-            with _recorded([upper[layer - self._cut] for layer in pool_layers]) as outputs:
-                last = self._run(batch)
-        finally:
-            setattr(self._parent, self._name, layers)
-            self._stand_in.states = torch.zeros(0)
+        with (
+            self.standing_in(torch.stack(padded)) as upper,
+            _recorded([upper[layer - self._cut] for layer in pool_layers]) as outputs,
+        ):
+            last = self._run(batch)
         top = self._backbone.layers
         pooled = [last if layer == top else outputs[i] for i, layer in enumerate(pool_layers)]
         return read_hidden(batch, last, pooled)
+
+    @contextmanager
+    def standing_in(self, states: Tensor) -> Iterator[nn.ModuleList]:
+        """Let the model begin at the cut, with states [B, S, H] of whatever it is asked; nothing changes without a cut.
+
+        Yields:
+            What stands in for the layers below it, and the layers above.
+        """
+        if not self._cut:
+            yield nn.ModuleList()
+            return
+        layers = self._layers
+        self._stand_in.states = states
+        upper = nn.ModuleList([self._stand_in, *layers[self._cut :]])
+        setattr(self._parent, self._name, upper)
+        try:
+            yield upper
+        finally:
+            setattr(self._parent, self._name, layers)
+            self._stand_in.states = torch.zeros(0)
 
     @property
     def _layers(self) -> nn.ModuleList:

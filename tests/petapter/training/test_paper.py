@@ -19,8 +19,7 @@ from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.errors import BackboneMismatchError, InputError, TaskError
 from petapter_schemas.manifest import read_manifest
 from petapter_schemas.task import TaskSpec, TokenizationSpec
-from tests.petapter.conftest import BackboneOf
-from tests.petapter.training.conftest import StillOf
+from tests.petapter.conftest import BackboneOf, StillOf
 from tests.petapter.training.paper_reference import Reference, read_as_in_the_paper
 
 TEMPLATE = "{mask} : {text}"
