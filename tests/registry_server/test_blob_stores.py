@@ -41,7 +41,7 @@ class Kept:
         digest = sha256_bytes(data)
         file = scratch / f"{digest}-{threading.get_ident()}"
         file.write_bytes(data)
-        self.store.promote(file, digest)
+        self.store.promote({digest: file})
         return digest
 
     def bytes_of(self, digest: str, begin: int = 0, end: int | None = None) -> bytes:

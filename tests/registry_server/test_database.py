@@ -56,7 +56,7 @@ def test_blob_lies_under_its_digest_and_scratch_is_gone(tmp_path: Path) -> None:
     digest = sha256_bytes(b"x")
     with blobs.scratch() as directory:
         (directory / "file").write_bytes(b"x")
-        blobs.promote(directory / "file", digest)
+        blobs.promote({digest: directory / "file"})
     assert blobs.local_file(digest, tmp_path) == tmp_path / "blobs/sha256" / digest[:2] / digest[2:4] / digest
     assert b"".join(blobs.open(digest).chunks) == b"x"
     assert list((tmp_path / "scratch").iterdir()) == []

@@ -134,7 +134,7 @@ def test_bytes_without_a_row_go_after_two_graces(registry: Registry, garbage: Ga
     store = registry.app.state.services.garbage._store
     with store.scratch() as scratch:
         (scratch / "file").write_bytes(b"stray")
-        store.promote(scratch / "file", sha256_bytes(b"stray"))
+        store.promote({sha256_bytes(b"stray"): scratch / "file"})
     assert garbage.run().strays == 1
     assert stored(registry) == {sha256_bytes(b"stray")}
     clock.pass_grace()
@@ -148,7 +148,7 @@ def test_bytes_that_went_away_between_promotion_and_commit_are_stored_again(
     database, store = garbage._database, garbage._store
     data, digest = b"wanted", sha256_bytes(b"wanted")
     (tmp_path / "file").write_bytes(data)
-    store.promote(tmp_path / "file", digest)
+    store.promote({digest: tmp_path / "file"})
     collect_all(garbage, clock)
     assert store.size(digest) is None
     with database.write() as session:

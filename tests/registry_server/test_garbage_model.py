@@ -58,7 +58,7 @@ class Registry(RuleBasedStateMachine):
     def push_that_dies_before_its_transaction(self, content: bytes) -> None:
         with self.store.scratch() as scratch:
             (scratch / "file").write_bytes(content)
-            self.store.promote(scratch / "file", sha256_bytes(content))
+            self.store.promote({sha256_bytes(content): scratch / "file"})
 
     @rule(name=consumes(repositories))
     def delete(self, name: str) -> None:

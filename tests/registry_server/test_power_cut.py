@@ -1,7 +1,7 @@
 """Whatever a power cut loses of what was not synced, the registry that starts after it keeps every promise."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,7 +10,9 @@ import pytest
 from petapter_registry_server.db import blobs
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.settings import Settings
-from petapter_registry_server.storage import durable, local
+from petapter_registry_server.storage import local
+from petapter_registry_server.storage.digest_names import blob_name
+from petapter_registry_server.storage.durable import sync_all
 from petapter_schemas.digests import sha256_bytes
 from tests.registry_server.conftest import Backing, Caller, NewBacking, Registry, member_of_team, running
 from tests.registry_server.module_bytes import module_files, safetensors
@@ -82,21 +84,31 @@ def test_registry_starts_over_such_states_and_gives_what_they_promise(registry: 
 
 
 @pytest.mark.parametrize(
-    ("place", "name", "said"),
+    ("left_out", "said"),
     [
-        (local, "sync_file", "holds other bytes"),
-        (local, "sync_directory", "is promised and not there"),
-        (durable, "sync_directory", "is promised and not there"),
+        (Path.is_file, "holds other bytes"),
+        (lambda place: place.parent.parent.name == "sha256", "is promised and not there"),
+        (lambda place: "sha256" in {place.name, place.parent.name}, "is promised and not there"),
     ],
+    ids=["bytes", "names", "directories"],
 )
 def test_store_that_leaves_out_a_sync_is_caught(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: object, name: str, said: str
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_out: Callable[[Path], bool], said: str
 ) -> None:
     team = member_of_team(registry)
-    monkeypatch.setattr(place, name, lambda _path: None)
+    monkeypatch.setattr(local, "sync_all", lambda places, ts: sync_all([p for p in places if not left_out(p)], ts))
     with recorded(registry.data, tmp_path / "snapshots") as recording:
         push(team, 1)
     assert any(said in problem for state in states(recording) for problem in state.problems())
+
+
+def test_directory_that_another_push_made_a_moment_ago_is_synced_too(registry: Registry, tmp_path: Path) -> None:
+    team = member_of_team(registry)
+    with recorded(registry.data, tmp_path / "snapshots") as recording:
+        for data in module_files(fill=1.0).values():
+            (registry.data / "blobs" / blob_name(sha256_bytes(data))).parent.mkdir(parents=True, exist_ok=True)
+        push(team, 1)
+    assert [problem for state in states(recording) for problem in state.problems()] == []
 
 
 def test_rows_before_bytes_are_caught(registry: Registry, tmp_path: Path) -> None:
@@ -107,6 +119,6 @@ def test_rows_before_bytes_are_caught(registry: Registry, tmp_path: Path) -> Non
             blobs.hold(session, {sha256_bytes(data): len(data)})
         with store.scratch() as scratch:
             (scratch / "late").write_bytes(data)
-            store.promote(scratch / "late", sha256_bytes(data))
+            store.promote({sha256_bytes(data): scratch / "late"})
     assert any(isinstance(state, State) and state.problems() for state in states(recording))
     assert list(states(recording))[-1].problems() == []

@@ -104,4 +104,4 @@ def _copy_blob(blob: KnownBlob, store: BlobShelf, place: Path) -> None:
 def _restore_blob(blob: KnownBlob, copies: LocalBlobStore, store: BlobShelf) -> None:
     with store.scratch() as scratch:
         copy_verified(copies, blob.sha256, scratch / "blob", remedy=_ANOTHER)
-        store.promote(scratch / "blob", blob.sha256)
+        store.promote({blob.sha256: scratch / "blob"})

@@ -1,12 +1,11 @@
 """The body of a commit, newline-delimited JSON: each file goes to scratch, is hashed there, and checked by its kind."""
 
-import base64
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from petapter_registry_server.errors import InvalidRequestError, TooLargeError
 from petapter_registry_server.services.file_kinds import check_file_bytes, check_file_name
@@ -20,6 +19,9 @@ from petapter_schemas.messages import first_problem
 _LINE_OVERHEAD_BYTES = 16 * 1024  # path, keys and quotes around a file's content
 MAX_TITLE = 500
 _MAX_MESSAGE = 20_000
+_READ_BYTES = 1 << 20
+_BASE64: TypeAdapter[bytes] = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))
+"""A sixth of the time of Python's own: 3 ms for 3 MiB."""
 _NO_ZERO_BYTE = r"^[^\x00]*$"  # PostgreSQL stores none in a text
 
 Value = TypeVar("Value", bound=BaseModel)
@@ -125,7 +127,7 @@ def _refuse_twice(path: str, number: int, before: Collection[str]) -> None:
 def _lines(body: Path, limits: Limits) -> Iterator[tuple[str, Any]]:
     """Key and value of each line; only one line is in memory at a time."""
     longest = limits.inline_bytes * 4 // 3 + _LINE_OVERHEAD_BYTES
-    with body.open("rb") as stream:
+    with body.open("rb", buffering=_READ_BYTES) as stream:
         number = 0
         while line := stream.readline(longest + 1):
             number += 1
@@ -154,16 +156,24 @@ def _parse(model: type[Value], value: object, number: int) -> Value:
 
 def _receive(line: _File, directory: Path, limits: Limits) -> tuple[Path, TreeFile]:
     check_file_name(line.path)
-    try:
-        data = base64.b64decode(line.content, validate=True)
-    except ValueError as error:  # binascii.Error is one, and a character beyond ASCII is another
-        raise InvalidRequestError(f"{line.path} is not in base64: {error}") from error
+    data = _decoded(line)
     limits.check_inline(line.path, len(data))
     directory.mkdir()
     location = directory / PurePosixPath(line.path).name  # checks name the file in their messages
     location.write_bytes(data)
     check_file_bytes(line.path, location)
     return location, TreeFile(line.path, len(data), sha256_bytes(data), git_blob_sha1(data))
+
+
+def _decoded(line: _File) -> bytes:
+    """The bytes of a line, in the one spelling of base64 that they have, with `=` to a multiple of four characters."""
+    content = line.content
+    try:
+        if len(content) % 4 or "-" in content or "_" in content:
+            raise InvalidRequestError(f"{line.path} is not in base64: + / and = belong to it, and - _ do not")
+        return _BASE64.validate_strings(content)
+    except ValidationError as error:
+        raise InvalidRequestError(f"{line.path} is not in base64: {first_problem(error)}") from error
 
 
 def named_file(named: NamedFile, size: int | None) -> TreeFile:

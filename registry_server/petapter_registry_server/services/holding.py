@@ -19,6 +19,5 @@ def hold_bytes(session: Session, store: BlobStore, locations: Mapping[str, Path]
         StoreError: The blob store does not answer.
     """
     sizes = {sha256: location.stat().st_size for sha256, location in locations.items()}
-    for sha256 in sorted(blobs.hold(session, sizes)):
-        if store.size(sha256) != sizes[sha256]:
-            store.promote(locations[sha256], sha256)
+    doubtful = blobs.hold(session, sizes)
+    store.promote({sha256: locations[sha256] for sha256 in doubtful if store.size(sha256) != sizes[sha256]})

@@ -189,7 +189,7 @@ class Publishing:
             self._quotas.check_bytes(base.namespace_id, base.full_name.partition("/")[0], tree.values())
             content = _checked(tree, lambda file: self._locate(file, received, scratch))
             self._reached("examined")
-            self._promote(received)
+            self._store.promote(received.contents)
             self._reached("promoted")
             oid = self._record(caller, at, _Result(received, base, content))
             if oid is not None:
@@ -273,17 +273,13 @@ class Publishing:
         except FileNotFoundError as error:
             raise BlobUnavailableError(file.path) from error
 
-    def _promote(self, received: Received) -> None:
-        for file in received.changes.written:
-            self._store.promote(received.locations[file.path], file.sha256)
-
     def _heal(self, received: Received) -> None:
         """Store the bytes of a commit that changes nothing where a scrub found the stored ones damaged, or none are."""
         digests = [file.sha256 for file in received.changes.written]
         with self._database.read() as session:
             damaged = blobs.damaged_among(session, digests)
         if damaged or any(self._store.size(file.sha256) != file.size for file in received.changes.written):
-            self._promote(received)
+            self._store.promote(received.contents)
             with self._database.write() as session:
                 hold_bytes(session, self._store, received.contents)
 

@@ -168,7 +168,7 @@ class Repositories:
         with self._blobs.scratch() as directory:
             location = directory / "gitattributes"
             location.write_bytes(_GIT_ATTRIBUTES)
-            self._blobs.promote(location, digest)
+            self._blobs.promote({digest: location})
             yield TreeFile(".gitattributes", len(_GIT_ATTRIBUTES), digest, git_blob_sha1(_GIT_ATTRIBUTES)), location
 
 

@@ -98,7 +98,7 @@ class Scrubbing:
             copy = scratch / "copy"
             if _fetch(self._replica, blob, copy) != blob.sha256:
                 return False
-            self._store.promote(copy, blob.sha256)
+            self._store.promote({blob.sha256: copy})
             with self._database.write() as session:
                 hold_bytes(session, self._store, {blob.sha256: copy})
                 audit.record(session, actor=_ACTOR, action="blob.healed", subject=blob.sha256)

@@ -74,8 +74,8 @@ class Uploads:
             Announced(file, found, self._refusal(file)) for file, found in zip(files, here, strict=True)
         ]
 
-    def keep_part(self, grant: Grant, file: Path) -> str:
-        """Keep a part until all are there; return its digest.
+    def keep_part(self, grant: Grant, file: Path, digest: str) -> None:
+        """Keep a part, whose sha256 was computed as it arrived, until all are there.
 
         Raises:
             InvalidRequestError: It is not as long as it must be.
@@ -83,8 +83,7 @@ class Uploads:
         size = file.stat().st_size
         if size != expected_bytes(grant):
             raise InvalidRequestError(f"part {grant.part} must have {expected_bytes(grant)} bytes: send it again")
-        digest = sha256_file(file)
-        self._blobs.promote(file, digest)
+        self._blobs.promote({digest: file})
         part = UploadPart(
             repository_id=grant.repository_id,
             whole=grant.sha256,
@@ -95,7 +94,6 @@ class Uploads:
         with self._database.write() as session:
             hold_bytes(session, self._blobs, {digest: file})
             uploads.record_part(session, part)
-        return digest
 
     def complete(self, grant: Grant) -> None:
         """Put the parts together and keep the file.
@@ -113,21 +111,21 @@ class Uploads:
             with whole.open("wb") as stream:
                 for part in parts:
                     stream.writelines(self._blobs.open(part.sha256).chunks)
-            self.keep(grant, whole)
+            self.keep(grant, whole, sha256_file(whole))
 
-    def keep(self, grant: Grant, file: Path) -> None:
-        """Keep a file whose bytes have arrived, if they are the ones announced.
+    def keep(self, grant: Grant, file: Path, digest: str) -> None:
+        """Keep a file whose bytes have arrived, if these and their sha256 are the ones announced.
 
         Raises:
             InvalidRequestError: They are others.
         """
-        size, digest = file.stat().st_size, sha256_file(file)
+        size = file.stat().st_size
         if (digest, size) != (grant.sha256, grant.size):
             raise InvalidRequestError(
                 f"{size} bytes with sha256 {digest} arrived, announced were {grant.size} with {grant.sha256}: "
                 "send them again"
             )
-        self._blobs.promote(file, digest)
+        self._blobs.promote({digest: file})
         with self._database.write() as session:
             hold_bytes(session, self._blobs, {digest: file})
             uploads.record_upload(session, grant.repository_id, digest, size)

@@ -56,7 +56,7 @@ class Xet:
             if sum(1 for _ in chunks(stream)) == 0:
                 raise InvalidRequestError("the xorb has no chunks")
         digest = sha256_file(file)
-        self._blobs.promote(file, digest)
+        self._blobs.promote({digest: file})
         xorb = Xorb(repository_id=grant.repository_id, hash=hash_, sha256=digest, created_ms=now_ms())
         with self._database.write() as session:
             hold_bytes(session, self._blobs, {digest: file})
@@ -79,7 +79,7 @@ class Xet:
         with whole.open("wb") as stream:
             for segment in file.segments:
                 stream.writelines(self._segment_chunks(grant, segment, scratch))
-        self._uploads.keep(replace(grant, sha256=file.sha256, size=file.size), whole)
+        self._uploads.keep(replace(grant, sha256=file.sha256, size=file.size), whole, sha256_file(whole))
 
     def _segment_chunks(self, grant: Grant, segment: Segment, scratch: Path) -> Iterator[bytes]:
         with self._database.read() as session:

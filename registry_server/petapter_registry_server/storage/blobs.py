@@ -1,6 +1,6 @@
 """What the registry asks of a blob store; nothing here knows repositories or commits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +34,8 @@ class BlobStore(Protocol):
     def scratch(self) -> AbstractContextManager[Path]:
         """A new empty directory on this machine for one request, removed with its content at the end."""
 
-    def promote(self, file: Path, sha256: str) -> None:
-        """Store a scratch file, whose digest the caller computed; durable on return. The scratch file stays."""
+    def promote(self, files: Mapping[str, Path]) -> None:
+        """Store scratch files, by the digests that the caller computed; durable on return. The scratch files stay."""
 
     def local_file(self, sha256: str, scratch: Path) -> Path:
         """A local file with these bytes: the store's own, or a copy below `scratch`. Raises: FileNotFoundError."""

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Collection
+from concurrent.futures import Executor
 from pathlib import Path
 
 
@@ -17,13 +19,29 @@ def make_durable_directory(directory: Path, *, above: Path) -> None:
 
 def sync_file(file: Path) -> None:
     """Write a file's bytes to disk."""
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
+    _sync(file)
 
 
 def sync_directory(directory: Path) -> None:
     """Write the names in a directory to disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(directory)
+
+
+def sync_all(places: Collection[Path], threads: Executor) -> None:
+    """Write the bytes of files and the names in directories to disk, in any order; all of them are there on return.
+
+    A file system with a journal puts what is asked for together into one or two transactions of it: six files took
+    3.5 ms so, and 21 ms one after the other.
+
+    Raises:
+        OSError: One of them cannot be written.
+    """
+    for synced in [threads.submit(_sync, place) for place in places]:
+        synced.result()
+
+
+def _sync(place: Path) -> None:
+    descriptor = os.open(place, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

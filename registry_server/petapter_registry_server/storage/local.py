@@ -1,8 +1,12 @@
-"""The blob store in a local directory: scratch, fsync, rename to `blobs/sha256/ab/cd/<hex>`, fsync the directories."""
+"""The blob store in a local directory: scratch, fsync, rename to `blobs/sha256/ab/cd/<hex>`, fsync the directories.
+
+The files of one commit are synced together: what takes the time is the journal, and its transactions are shared.
+"""
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
@@ -14,12 +18,14 @@ from petapter_registry_server.storage.durable import (
     link_or_copy,
     link_unless_taken,
     make_durable_directory,
+    sync_all,
     sync_directory,
     sync_file,
 )
 from petapter_registry_server.storage.scratch import Scratch
 
 _CHUNK_BYTES = 1 << 20
+_SYNCS_AT_ONCE = 16
 
 
 class LocalBlobStore:
@@ -38,6 +44,8 @@ class LocalBlobStore:
         self._blobs = root / "blobs"
         self._quarantine = root / "quarantine"
         self._scratch = Scratch(scratch or root / "scratch")
+        self._syncing = ThreadPoolExecutor(_SYNCS_AT_ONCE, thread_name_prefix="sync")  # begun when first needed
+        self._lasting: set[str] = set()  # directories whose names this process has seen to be on disk
 
     def clear_scratch(self) -> None:
         """Remove what a killed server left; only the process that holds the data directory may."""
@@ -67,18 +75,40 @@ class LocalBlobStore:
         """A new empty directory for the files of one request, removed with its content at the end."""
         return self._scratch.directory()
 
-    def promote(self, file: Path, sha256: str) -> None:
-        """Bring a scratch file to its lasting place; replacing bytes that are there heals a damaged copy."""
-        target = self._path(sha256)
-        make_durable_directory(target.parent, above=self._root)
-        sync_file(file)
-        arriving = file.with_name(f".{sha256}.{secrets.token_hex(8)}")
-        link_or_copy(file, arriving)
-        self._reached("synced")
-        arriving.replace(target)
-        self._reached("renamed")
-        arriving.unlink(missing_ok=True)  # where both already name one file, POSIX says that a rename does nothing
-        sync_directory(target.parent)
+    def promote(self, files: Mapping[str, Path]) -> None:
+        """Bring scratch files to their lasting places; replacing bytes that are there heals a damaged copy.
+
+        All bytes, and the directories to come, are on disk before the first file takes its name.
+        """
+        targets = {sha256: self._path(sha256) for sha256 in files}
+        fresh = self._make_directories({target.parent for target in targets.values()})
+        arriving = {sha256: file.with_name(f".{sha256}.{secrets.token_hex(8)}") for sha256, file in files.items()}
+        for sha256, file in files.items():
+            link_or_copy(file, arriving[sha256])
+        sync_all([*files.values(), *{directory.parent for directory in fresh}], self._syncing)
+        self._lasting.update(map(os.fspath, fresh))
+        for sha256, target in targets.items():
+            self._reached("synced")
+            arriving[sha256].replace(target)
+            self._reached("renamed")
+            arriving[sha256].unlink(missing_ok=True)  # a rename does nothing where both already name one file (POSIX)
+        sync_all({target.parent for target in targets.values()}, self._syncing)
+
+    def _make_directories(self, wanted: Iterable[Path]) -> set[Path]:
+        """Make directories, and return those on the way to them whose own name may not be on disk yet.
+
+        One that is there already may have been made a moment ago, by another push or by a server that died since.
+        """
+        fresh: set[Path] = set()
+        for directory in wanted:
+            way = (directory, *directory.parents)
+            fresh.update(step for step in way[: way.index(self._root)] if not self._lasts(step))
+        for directory in sorted(fresh):  # a parent before what it holds
+            directory.mkdir(exist_ok=True)
+        return fresh
+
+    def _lasts(self, directory: Path) -> bool:
+        return os.fspath(directory) in self._lasting and directory.is_dir()
 
     def local_file(self, sha256: str, scratch: Path) -> Path:
         """The blob's own file; scratch is not needed."""

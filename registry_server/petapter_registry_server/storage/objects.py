@@ -5,7 +5,7 @@ and on nothing else: what must be decided between two writers is decided in the 
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -65,12 +65,16 @@ class ObjectBlobStore:
         """A new empty directory for the files of one request, removed with its content at the end."""
         return self._scratch.directory()
 
-    def promote(self, file: Path, sha256: str) -> None:
-        """Upload a scratch file unless the same bytes are there; other bytes under its name are damage and replaced.
+    def promote(self, files: Mapping[str, Path]) -> None:
+        """Upload scratch files unless the same bytes are there; other bytes under a name are damage and replaced.
 
         Raises:
             StoreError: The store does not answer.
         """
+        for sha256, file in files.items():
+            self._promote(file, sha256)
+
+    def _promote(self, file: Path, sha256: str) -> None:
         with _translated(f"store blob {sha256}"):
             if self.size(sha256) is None and self._create(file, sha256):
                 return

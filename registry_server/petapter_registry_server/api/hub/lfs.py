@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
 from petapter_registry_server.api.raw_path import Segment
-from petapter_registry_server.api.receiving import at_most, save_body
+from petapter_registry_server.api.receiving import at_most, save_and_hash
 from petapter_registry_server.errors import NotOfferedError
 from petapter_registry_server.services.signed_addresses import Grant
 from petapter_registry_server.services.uploads import PART_BYTES, Announced, Wanted, expected_bytes, parts_in
@@ -82,12 +82,10 @@ async def receive(request: Request, signed: Segment, services: AllServices) -> R
     grant = services.signed_addresses.read(signed, "basic", "part")
     with services.uploads.scratch() as scratch:
         file = scratch / "bytes"
-        await save_body(request, file, at_most(expected_bytes(grant)))
-        if grant.kind == "part":
-            digest = await run_in_threadpool(services.uploads.keep_part, grant, file)
-            return Response(headers={"ETag": f'"{digest}"'})
-        await run_in_threadpool(services.uploads.keep, grant, file)
-    return Response(headers={"ETag": f'"{grant.sha256}"'})
+        digest = await save_and_hash(request, file, at_most(expected_bytes(grant)))
+        keep = services.uploads.keep_part if grant.kind == "part" else services.uploads.keep
+        await run_in_threadpool(keep, grant, file, digest)
+    return Response(headers={"ETag": f'"{digest}"'})
 
 
 @router.post("/api/uploads/{signed}")
