@@ -1,5 +1,6 @@
 """The command `petapter-registry`: serve a data directory, and hand out tokens for it."""
 
+import gc
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -54,11 +55,15 @@ def serve(  # noqa: PLR0913, PLR0917 (the options of a command)
     config: Config = None,
 ) -> None:
     """Serve a data directory; the first start makes it and prints the admin token, once."""
+    gc.disable()  # what a start makes is there to stay; `serve_directory` switches it on again before the first request
     from petapter_registry_server.serving import serve_directory  # noqa: PLC0415 (half a second that others do without)
 
     configure_logging()
     given = {"data": data, "database": url, "host": host, "port": port, "blobs": blobs, "config": config}
-    serve_directory(read_settings(given), port_file)
+    try:
+        serve_directory(read_settings(given), port_file)
+    finally:
+        gc.enable()
 
 
 @app.command()

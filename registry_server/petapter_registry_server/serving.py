@@ -1,5 +1,6 @@
 """One server process over one data directory and its database: lock, listen, say so, and run until a signal."""
 
+import gc
 import os
 import socket
 from pathlib import Path
@@ -33,6 +34,8 @@ def serve_directory(settings: Settings, port_file: Path | None, reached: Reached
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_S
         )
+        gc.freeze()  # tables, routes and models stay: no collection need look at them
+        gc.enable()
         uvicorn.Server(config).run(sockets=[listener])
 
 

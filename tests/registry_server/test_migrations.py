@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Float, Integer, MetaData, String, func, select
 from sqlalchemy import Table as SQLTable
 
@@ -47,6 +49,14 @@ def test_migrations_make_exactly_the_tables_of_the_code(empty: Callable[[], Data
     database.migrate()
     with database.read() as session:
         assert compare_metadata(MigrationContext.configure(session.connection()), Table.metadata) == []
+
+
+def test_versions_are_those_of_the_steps_in_their_order() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    steps = ScriptDirectory.from_config(config).walk_revisions()
+    assert schema.revisions() == tuple(step.revision for step in steps)[::-1]
 
 
 def test_every_step_keeps_the_rows_that_it_finds(empty: Callable[[], Database]) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0415 (what a command needs is imported when it runs, so that 'serve' starts fast)
 """The commands that carry a whole registry elsewhere: backup, restore and export."""
 
 from contextlib import closing
@@ -8,8 +9,6 @@ import typer
 
 from petapter_registry_server.commands.opened import Blobs, Config, Data, DatabaseUrl, opened_registry
 from petapter_registry_server.db.opening import open_existing
-from petapter_registry_server.services.backup import back_up, restore
-from petapter_registry_server.services.export import export
 from petapter_registry_server.settings import read_settings
 
 app = typer.Typer(rich_markup_mode=None)
@@ -24,6 +23,8 @@ def backup(
     config: Config = None,
 ) -> None:
     """Copy the registry to a new directory, also while it is serving."""
+    from petapter_registry_server.services.backup import back_up
+
     with opened_registry(data, url, blobs, config) as kept:
         done = back_up(kept.database, kept.store, to)
     typer.echo(f"{to} holds the database and {done.blobs} blobs ({done.bytes} bytes)")
@@ -38,6 +39,8 @@ def restore_backup(
     config: Config = None,
 ) -> None:
     """Make a registry from a backup, on SQLite or PostgreSQL; every blob is hashed on the way."""
+    from petapter_registry_server.services.backup import restore
+
     settings = read_settings({"data": data, "database": url, "blobs": blobs, "config": config})
     if settings.database is None:
         done = restore(source, settings.data, settings.blobs)
@@ -58,6 +61,8 @@ def export_registry(
     config: Config = None,
 ) -> None:
     """Write versions and branches as plain directories, and what is known of them as JSON Lines."""
+    from petapter_registry_server.services.export import export
+
     with opened_registry(data, url, blobs, config) as kept:
         done = export(kept.database, kept.store, to, only)
     typer.echo(

@@ -7,7 +7,6 @@ import typer
 
 from petapter_registry_server.commands.opened import Blobs, Config, Data, DatabaseUrl, opened_registry
 from petapter_registry_server.errors import DataDirectoryError
-from petapter_registry_server.services.doctor import examine_installation
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.scrubbing import Damage, Scrubbing
 from petapter_registry_server.settings import read_settings
@@ -61,6 +60,8 @@ def scrub(
 @app.command()
 def doctor(data: Data = None, url: DatabaseUrl = None, blobs: Blobs = None, config: Config = None) -> None:
     """Check settings, data directory, database and blob store, one line each. Exit 1 when anything fails."""
+    from petapter_registry_server.services.doctor import examine_installation  # noqa: PLC0415 (nobody else needs it)
+
     states = set()
     settings = read_settings({"data": data, "database": url, "blobs": blobs, "config": config})
     for finding in examine_installation(settings):

@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0415 (joserfc is a tenth of a start, and most registries prove no assertion)
 """OpenID Connect assertions (RFC 7519) of issuers that somebody registered: signature, times and audience."""
 
 import base64
@@ -6,14 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
-
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from typing import TYPE_CHECKING, Any
 
 from petapter_registry_server.errors import OAuthError, OutboundError
 from petapter_registry_server.services.outbound import Outbound
+
+if TYPE_CHECKING:
+    from joserfc.jwk import KeySet
 
 ALGORITHMS = ("RS256", "ES256")
 """What issuers sign with; an assertion cannot choose another, such as none, or a secret shared with nobody."""
@@ -37,7 +37,7 @@ class Assertion:
 
 @dataclass(frozen=True)
 class _Keys:
-    keys: KeySet
+    keys: "KeySet"
     at: float
 
 
@@ -54,6 +54,8 @@ class Assertions:
         Raises:
             OAuthError: The signature, the times, or the form is wrong.
         """
+        from joserfc.errors import JoseError
+
         try:
             claims = self._signed_claims(token, issuer)
         except (JoseError, ValueError) as error:
@@ -72,19 +74,25 @@ class Assertions:
         return Assertion(issuer, audiences, claims, digest, int((ends + LEEWAY_S) * 1000))
 
     def _signed_claims(self, token: str, issuer: str) -> Mapping[str, Any]:
+        from joserfc import jwt
+        from joserfc.errors import JoseError
+
         try:
             return jwt.decode(token, self._keys(issuer, _KEPT_S), algorithms=ALGORITHMS).claims
         except (JoseError, ValueError):  # an issuer may have new keys; it is asked once a minute at most
             return jwt.decode(token, self._keys(issuer, _ASKED_AGAIN_S), algorithms=ALGORITHMS).claims
 
-    def _keys(self, issuer: str, kept_s: float) -> KeySet:
+    def _keys(self, issuer: str, kept_s: float) -> "KeySet":
         known = self._known.get(issuer)
         if known is None or time.monotonic() - known.at > kept_s:  # two threads may both ask: better than to wait
             known = _Keys(self._fetch(issuer), time.monotonic())
             self._known[issuer] = known
         return known.keys
 
-    def _fetch(self, issuer: str) -> KeySet:
+    def _fetch(self, issuer: str) -> "KeySet":
+        from joserfc.errors import JoseError
+        from joserfc.jwk import KeySet
+
         try:
             about = self._outbound.read_json(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
             if about.get("issuer") != issuer:

@@ -1,12 +1,14 @@
+# ruff: noqa: PLC0415 (pathspec and re2 are imported when somebody sends a .gitignore: a start does without)
 """`.gitignore` on upload: which of the files that a client announces are to stay at home."""
 
 import re
 from collections.abc import Callable
-
-import re2
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING
 
 from petapter_registry_server.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 IGNORE_BYTES = 64 << 10
 IGNORE_FILE = ".gitignore"
@@ -28,6 +30,8 @@ def read_ignore_rules(text: str) -> Ignored:
     Raises:
         InvalidRequestError: It is longer than 64 KiB, or has a line that cannot be read.
     """
+    import re2
+
     if len(text.encode("utf-8", "replace")) > IGNORE_BYTES:
         raise InvalidRequestError(f"{IGNORE_FILE} is longer than {IGNORE_BYTES >> 10} KiB: use fewer or shorter rules")
     rules = text.splitlines()
@@ -38,11 +42,15 @@ def read_ignore_rules(text: str) -> Ignored:
     return spec.match_file
 
 
-def _compile(rules: list[str]) -> GitIgnoreSpec:
+def _compile(rules: list[str]) -> "GitIgnoreSpec":
+    from pathspec import GitIgnoreSpec
+
     return GitIgnoreSpec.from_lines(rules, backend="re2")
 
 
 def _complaint(rules: list[str]) -> str:
+    import re2
+
     for number, rule in enumerate(rules, start=1):
         try:
             _compile([rule])

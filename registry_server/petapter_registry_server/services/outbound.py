@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0415 (httpx is imported when somebody is asked: a start does without)
 """Asking addresses that others name: https only, never inside the network, and no longer than is good for us."""
 
 import ipaddress
@@ -6,12 +7,13 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-import httpx
-
 from petapter_registry_server.errors import OutboundError
+
+if TYPE_CHECKING:
+    import httpx
 
 _TIMEOUT_S = 5
 _DEADLINE_S = 10
@@ -25,7 +27,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 class Answer:
     """An answer whose body is still on its way; it must be read, or closed. Names of headers are in small letters."""
 
-    def __init__(self, response: httpx.Response, closing: ExitStack) -> None:
+    def __init__(self, response: "httpx.Response", closing: ExitStack) -> None:
         self.status = response.status_code
         self.headers = {name.lower(): value for name, value in response.headers.items()}
         self._response = response
@@ -55,6 +57,8 @@ class Answer:
         return bytes(body)
 
     def _chunks(self) -> Iterator[bytes]:
+        import httpx
+
         with self._closing:
             yield b""
             try:
@@ -90,6 +94,8 @@ class Outbound:
         Raises:
             OutboundError: The address may not be asked, does not answer, or answers something else.
         """
+        import httpx
+
         parts, pinned = self._pinned(url)
         try:
             document = json.loads(_read(pinned, host=parts.netloc, name=parts.hostname or ""))
@@ -105,6 +111,8 @@ class Outbound:
         Raises:
             OutboundError: The address may not be asked, does not answer, or packs its answer although asked not to.
         """
+        import httpx
+
         parts, pinned = self._pinned(url)
         own = {"Host": parts.netloc, "Accept-Encoding": "identity", "User-Agent": "petapter-registry"}
         with ExitStack() as stack:
@@ -166,6 +174,8 @@ def is_loopback(host: str) -> bool:
 
 def _read(url: str, *, host: str, name: str) -> bytes:
     """The body; TLS checks the certificate against the name, not against the address that is connected to."""
+    import httpx
+
     body, ends = bytearray(), time.monotonic() + _DEADLINE_S
     headers = {"Host": host, "Accept": "application/json", "Accept-Encoding": "identity"}
     with (

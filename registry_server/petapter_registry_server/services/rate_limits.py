@@ -4,13 +4,14 @@ import ipaddress
 import math
 import time
 from dataclasses import dataclass
-
-from limits import RateLimitItem, RateLimitItemPerSecond
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
+from typing import TYPE_CHECKING
 
 from petapter_registry_server.errors import TooManyRequestsError
 from petapter_registry_server.services.callers import Caller
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+    from limits.strategies import FixedWindowRateLimiter
 
 WINDOW_S = 300
 _NETWORK_BITS = 64
@@ -31,7 +32,7 @@ class RateLimits:
     def __init__(self, rates: Rates) -> None:
         self._user = _item(rates.user, rates.window_s)
         self._address = _item(rates.address, rates.window_s)
-        self._windows = FixedWindowRateLimiter(MemoryStorage()) if self._user or self._address else None
+        self._windows = _windows() if self._user or self._address else None
 
     def count(self, caller: Caller, address: str) -> None:
         """Count a request: for the user, whichever token is used, or for the address of those without a user.
@@ -48,15 +49,26 @@ class RateLimits:
         """Count a request of nobody known, such as one with a wrong token. Raises: as `count`."""
         self._hit(self._address, f"address {_network(address)}")
 
-    def _hit(self, item: RateLimitItem | None, key: str) -> None:
+    def _hit(self, item: "RateLimitItem | None", key: str) -> None:
         if item is None or self._windows is None or self._windows.hit(item, key):
             return
         wait_s = math.ceil(self._windows.get_window_stats(item, key).reset_time - time.time())
         raise TooManyRequestsError(limit=item.amount, window_s=item.get_expiry(), wait_s=max(wait_s, 1))
 
 
-def _item(amount: int | None, window_s: int) -> RateLimitItem | None:
-    return None if amount is None else RateLimitItemPerSecond(amount, window_s)
+def _item(amount: int | None, window_s: int) -> "RateLimitItem | None":
+    if amount is None:
+        return None
+    from limits import RateLimitItemPerSecond  # noqa: PLC0415 (a registry on a loopback address does without)
+
+    return RateLimitItemPerSecond(amount, window_s)
+
+
+def _windows() -> "FixedWindowRateLimiter":
+    from limits.storage import MemoryStorage  # noqa: PLC0415 (as above)
+    from limits.strategies import FixedWindowRateLimiter  # noqa: PLC0415
+
+    return FixedWindowRateLimiter(MemoryStorage())
 
 
 def _network(address: str) -> str:
