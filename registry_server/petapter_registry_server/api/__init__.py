@@ -3,7 +3,7 @@
 from fastapi import Depends, FastAPI
 
 from petapter_registry_server.api import health, metrics, modules
-from petapter_registry_server.api.dependencies import admitted
+from petapter_registry_server.api.dependencies import admit
 from petapter_registry_server.api.hub import (
     files,
     gating,
@@ -39,4 +39,4 @@ def add_routes(app: FastAPI) -> None:
     check_declared(part.router for part in parts)
     for part in parts:
         marks = [Depends(modules.mark)] if part in modules.PARTS else []
-        app.include_router(part.router, dependencies=[Depends(admitted), *marks])
+        app.include_router(part.router, dependencies=[Depends(admit), *marks])

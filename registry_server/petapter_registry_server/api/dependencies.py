@@ -42,12 +42,18 @@ async def _services(request: Request) -> Services:
 AllServices = Annotated[Services, Depends(_services)]
 
 
-def admitted(request: Request, services: AllServices) -> Caller:
-    """The caller of a route, who may do what the route declares in route_policy.py; it runs before every route.
+def admit(request: Request) -> None:
+    """Let the caller of a route in, who may do what the route declares in route_policy.py; it runs before every route.
+
+    It asks for nothing but the request: FastAPI resolves what a dependency depends on each time that one is named.
 
     Raises:
         PetapterError: As `Access.admit`.
     """
+    request.state.caller = _admitted(request, request.app.state.services)
+
+
+def _admitted(request: Request, services: Services) -> Caller:
     need = need_of(request)
     if need.resource in {"public", "signed"}:
         if request.url.path not in _UNCOUNTED:
@@ -76,7 +82,12 @@ def _address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-CurrentCaller = Annotated[Caller, Depends(admitted)]
+async def _caller(request: Request) -> Caller:
+    return cast("Caller", request.state.caller)
+
+
+CurrentCaller = Annotated[Caller, Depends(_caller)]
+"""Whom `admit` let in."""
 
 
 async def small_body(request: Request) -> bytes:

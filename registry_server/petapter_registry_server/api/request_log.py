@@ -1,5 +1,6 @@
 """One log line per request, and the id that ties an answer to it. Never tokens, never bodies."""
 
+import random
 import re
 import time
 import uuid
@@ -52,4 +53,4 @@ def _request_id(headers: Headers) -> str:
     for name in _ID_HEADERS:
         if (sent := headers.get(name)) and _SENT_ID.fullmatch(sent):
             return sent
-    return str(uuid.uuid4())
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
