@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 import uvicorn
+from fastapi import FastAPI
 
 from petapter_registry_server.app import create_app
 from petapter_registry_server.db.opening import hold_directory
@@ -16,6 +17,11 @@ from petapter_registry_server.services.accounts import IssuedToken
 from petapter_registry_server.settings import Settings
 
 _GRACE_S = 10
+_KEPT_OPEN_S = 75
+"""How long an idle connection stays open: longer than clients (httpx 5 s) and balancers (nginx, AWS 60 s) keep theirs.
+
+Where a server closes first, a request that is on its way at that moment is lost without an answer.
+"""
 
 
 def serve_directory(settings: Settings, port_file: Path | None, reached: Reached = nothing) -> None:
@@ -31,12 +37,21 @@ def serve_directory(settings: Settings, port_file: Path | None, reached: Reached
         if port_file is not None:
             _write_port(port_file, port)
         typer.echo(_greeting(settings, port, app.state.database.name, first_token))
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_S
-        )
         gc.freeze()  # tables, routes and models stay: no collection need look at them
         gc.enable()
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(server_config(app)).run(sockets=[listener])
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEPT_OPEN_S,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
 
 
 def _listen(settings: Settings) -> socket.socket:

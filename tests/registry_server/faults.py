@@ -122,7 +122,8 @@ class Kills:
         )
 
     def _client(self, url: str) -> httpx.Client:
-        return httpx.Client(base_url=url, headers={"authorization": f"Bearer {self.token}"}, timeout=60)
+        headers = {"authorization": f"Bearer {self.token}"}
+        return httpx.Client(base_url=url, headers=headers, timeout=120)
 
     @contextmanager
     def _serving(self, reached: Reached) -> Iterator[tuple[str, int]]:

@@ -3,9 +3,11 @@
 import shutil
 from pathlib import Path
 
+import httpx
 import pytest
 
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.serving import server_config
 from petapter_registry_server.settings import Settings
 from tests.registry_server.conftest import Registry, running
 
@@ -13,6 +15,12 @@ from tests.registry_server.conftest import Registry, running
 def test_registry_is_ready(registry: Registry) -> None:
     answer = registry.anonymous.get("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+
+
+def test_idle_connections_outlast_those_of_clients_and_balancers(registry: Registry) -> None:
+    kept_s = server_config(registry.app).timeout_keep_alive
+    assert kept_s > (httpx.Limits().keepalive_expiry or 0)
+    assert kept_s > 60  # nginx: keepalive_timeout of an upstream; AWS: idle timeout of a balancer
 
 
 def test_registry_whose_files_cannot_be_written_is_not_ready(tmp_path: Path) -> None:
