@@ -28,6 +28,8 @@ from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.module_search import ModuleSearch
 from petapter_registry_server.services.modules import Modules
 from petapter_registry_server.services.moving import Moving
+from petapter_registry_server.services.namespaces import Namespaces
+from petapter_registry_server.services.operations import Operations
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.outbound import Outbound
 from petapter_registry_server.services.periodic import repeated
@@ -37,18 +39,22 @@ from petapter_registry_server.services.rate_limits import RateLimits, Rates
 from petapter_registry_server.services.readiness import Readiness
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
+from petapter_registry_server.services.showing import Showing
 from petapter_registry_server.services.signed_addresses import SignedAddresses
 from petapter_registry_server.services.tokens import Tokens
 from petapter_registry_server.services.trusted_publishing import TrustedPublishing
 from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.upstream import Upstream
 from petapter_registry_server.services.versions import Versions
+from petapter_registry_server.services.web_sessions import WebSessions
 from petapter_registry_server.services.wired import Services
 from petapter_registry_server.services.xet import Xet
 from petapter_registry_server.settings import Settings
 from petapter_registry_server.storage.blobs import BlobShelf
 from petapter_registry_server.storage.opening import open_checked_store
 from petapter_registry_server.storage.own_scratch import claim_scratch
+from petapter_registry_server.web import all_pages
+from petapter_registry_server.web.errors import page_native_or_hub
 
 
 def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
@@ -85,7 +91,8 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     app.state.database = database
     app.state.metrics = Metrics(database)
     api.add_routes(app)
-    add_error_answers(app)
+    all_pages.add_routes(app)
+    add_error_answers(app, page_native_or_hub)
     app.add_middleware(RequestMetrics, metrics=app.state.metrics)
     app.add_middleware(RawPathRouting)
     app.add_middleware(RequestLog)
@@ -122,6 +129,10 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
         indexing=Indexing(database, blobs),
         modules=Modules(database, access, blobs),
         module_search=ModuleSearch(database, access),
+        showing=Showing(database, access, gates, blobs),
+        namespaces=Namespaces(database, access),
+        operations=Operations(database),
+        web_sessions=WebSessions(database, access),
         readiness=Readiness(database, blobs),
         garbage=GarbageCollection(database, blobs, grace_ms=round(settings.gc_grace_s * 1000)),
         upstream=None if settings.upstream is None else Upstream(settings.upstream),

@@ -9,10 +9,13 @@ RegistryError
  |   '- GatedAnonymouslyError    the same, for a caller without a token
  |- RevisionNotFoundError        no such branch, tag or commit
  |- EntryNotFoundError           no such file or folder in a commit
+ |- NamespaceNotFoundError       no such user or organisation, or none of whom this caller may see anything
  |- OrganisationNotFoundError    no such organisation, or none that this caller belongs to
  |- UserNotFoundError            no such user
  |- LastAdminError               an organisation that would be left without an admin
  |- InvalidTokenError            a token that is unknown or revoked, or has expired
+ |   '- LoginEndedError          a login in a browser that has ended
+ |- FormRefusedError             a form that was not sent from a page of this registry
  |- LoginRequiredError           an action that no anonymous caller may take
  |- PermissionDeniedError        a known caller without the right
  |- InvalidRequestError          a request that breaks the protocol or a limit of form
@@ -100,6 +103,13 @@ class OrganisationNotFoundError(RegistryError):
         super().__init__(f"there is no organisation {name!r} that you belong to: an admin of it can add you")
 
 
+class NamespaceNotFoundError(RegistryError):
+    """There is no such user or organisation, or none of whom this caller may see anything."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no user or organisation {name!r}, or nothing of it that you may see")
+
+
 class UserNotFoundError(RegistryError):
     """There is no such user."""
 
@@ -114,8 +124,19 @@ class LastAdminError(RegistryError):
 class InvalidTokenError(RegistryError):
     """The token is unknown or revoked, or has expired; the text is the one that clients match."""
 
+    def __init__(self, message: str = "Invalid credentials in Authorization header") -> None:
+        super().__init__(message)
+
+
+class LoginEndedError(InvalidTokenError):
+    """A login in a browser has ended, with its time or with the token that it stands for."""
+
     def __init__(self) -> None:
-        super().__init__("Invalid credentials in Authorization header")
+        super().__init__("your login has ended, or its token was revoked or has expired: log in again")
+
+
+class FormRefusedError(RegistryError):
+    """A form was not sent from a page of this registry, or from one of another login."""
 
 
 class LoginRequiredError(RegistryError):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter
+from starlette.routing import Route
 
 from petapter_registry_server.api.route_policy import NOT_OFFERED, POLICY, QUESTIONS, check_declared
 from petapter_registry_server.errors import PermissionDeniedError
@@ -13,6 +14,8 @@ from petapter_registry_server.services.accounts import TokenLimits
 from petapter_registry_server.services.callers import CONSOLE
 from petapter_registry_server.services.roles import ROLES
 from petapter_registry_server.settings import Settings
+from petapter_registry_server.web.all_pages import PAGES
+from tests.registry_server.browser_caller import Browser
 from tests.registry_server.conftest import Caller, Registry, commit_body, running
 
 # ok: not refused.  login: 401, a token is needed.  bad: 401, the token is none.  deny: 403.
@@ -78,6 +81,22 @@ BODIES: Mapping[str, Mapping[str, Any]] = {
     "PUT /api/petapter/v1/organisations/{organisation}/members/{user}": {"json": {"role": "read"}},
 }
 """What routes are sent; the others, and every refused request, get an empty object."""
+PAGE = "/{namespace}/{name}"
+FORMS: Mapping[str, dict[str, str]] = {
+    "POST /web/organisations/{organisation}/members": {"user": "parrot", "role": "read"},
+    "POST /web/organisations/{organisation}/members/remove": {"user": "parrot"},
+    f"POST {PAGE}/access/decide": {"user": "parrot", "status": "accepted"},
+    f"POST {PAGE}/versions/{{version}}/yank": {"reason": "no reason"},
+    "POST /web/devices": {"code": "X", "decision": "approve"},
+}
+"""The fields of forms, besides the proof that every form carries."""
+PAGE_ROUTES = frozenset(
+    f"{method} {route.path}"
+    for part in PAGES
+    for route in part.router.routes
+    if isinstance(route, Route)
+    for method in route.methods or ()
+)
 
 
 def rows(table: str) -> dict[str, list[str]]:
@@ -127,8 +146,12 @@ NEEDED = {
         f"DELETE {MODULE}/versions/{{version}}/yank",
         f"PUT {MODULE}/channels/{{channel}}",
         f"DELETE {MODULE}/channels/{{channel}}",
+        f"POST {PAGE}/versions/{{version}}/yank",
+        f"POST {PAGE}/versions/{{version}}/unyank",
     },
     "repository admin": {
+        f"GET {PAGE}/access",
+        f"POST {PAGE}/access/decide",
         "DELETE /api/repos/delete",
         "POST /api/repos/move",
         f"GET {MODEL}/user-access-request/{{status}}",
@@ -139,8 +162,17 @@ NEEDED = {
         f"PUT {GRANTS}/{{user}}",
         f"DELETE {GRANTS}/{{user}}",
     },
-    "organisation admin": {f"PUT {MEMBERS}", f"DELETE {MEMBERS}"},
+    "organisation admin": {
+        f"PUT {MEMBERS}",
+        f"DELETE {MEMBERS}",
+        "POST /web/organisations/{organisation}/members",
+        "POST /web/organisations/{organisation}/members/remove",
+    },
     "account admin": {
+        "POST /web/devices",
+        "POST /web/organisations",
+        "POST /web/tokens",
+        "POST /web/tokens/{token}/revoke",
         f"POST {NATIVE}/organisations",
         f"DELETE {NATIVE}/organisations/{{organisation}}/membership",
         f"POST {NATIVE}/tokens",
@@ -150,8 +182,12 @@ NEEDED = {
         f"POST {NATIVE}/devices/{{code}}/approve",
         f"POST {NATIVE}/devices/{{code}}/deny",
     },
-    "account write": {f"POST {MODEL}/ask-access", "POST /{namespace}/{name}/ask-access"},
-    "public write": {"POST /oauth/token", "POST /oauth/device"},
+    "account write": {
+        f"POST {MODEL}/ask-access",
+        "POST /{namespace}/{name}/ask-access",
+        f"POST {PAGE}/access/ask",
+    },
+    "public write": {"POST /oauth/token", "POST /oauth/device", "POST /web/login", "POST /web/logout"},
     "signed write": {
         "PUT /api/uploads/{signed}",
         "POST /api/uploads/{signed}",
@@ -160,7 +196,8 @@ NEEDED = {
     },
 }
 """What every route needs that needs more than to read."""
-NOT_BY = {f"POST {NATIVE}/devices/{{code}}/approve": ("team-pattern", "public-pattern", "other-pattern")}
+PATTERNED = ("team-pattern", "public-pattern", "other-pattern")
+NOT_BY = {f"POST {NATIVE}/devices/{{code}}/approve": PATTERNED, "POST /web/devices": PATTERNED}
 """Tokens with a pattern cannot pass on what they have not."""
 
 
@@ -223,7 +260,7 @@ def verdict(answer: Any) -> str:
     status, code = answer.status_code, answer.headers.get("X-Error-Code")
     message = answer.headers.get("X-Error-Message", "")
     assert status < 500, message
-    if status == 401 and message == "Invalid credentials in Authorization header":
+    if status == 401 and message.startswith(("Invalid credentials in Authorization", "your login has ended")):
         return "bad"
     if status in {401, 404} and code == "RepoNotFound":
         return "anon" if status == 401 else "hide"
@@ -232,15 +269,21 @@ def verdict(answer: Any) -> str:
     return {401: "login", 403: "deny"}.get(status, "ok")
 
 
-def send(caller: Caller, route: str, target: str, **options: Any) -> str:
-    """Call a route on a repository (or an organisation); a part of the path that is not named stands for itself."""
+def send(registry: Registry, caller: Caller, route: str, target: str, **options: Any) -> str:
+    """Call a route on a repository (or an organisation); a part of the path that is not named stands for itself.
+
+    Pages are asked by a browser with a login that the caller's token began.
+    """
     method, _, path = route.partition(" ")
     namespace, _, name = target.partition("/")
     filled = path.replace(":path}", "}").format(
         namespace=namespace, name=name, organisation=namespace, revision="main", folder="nowhere",
         path=".gitattributes", user="parrot", token=999, publisher=999, topic="x", channel="x", version="x",
-        digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks", code="X",
+        digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks", code="X", file="x.css",
     )  # fmt: skip
+    if route in PAGE_ROUTES:
+        browser = Browser.of(registry, caller.token)
+        return verdict(browser.get(filled) if method == "GET" else browser.post(filled, FORMS.get(route)))
     content = options or BODIES.get(route, {"json": {}})
     return verdict(caller.call(method, filled, **({} if method in {"GET", "HEAD"} else content)))
 
@@ -248,7 +291,9 @@ def send(caller: Caller, route: str, target: str, **options: Any) -> str:
 @pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource == "repository" and r not in BY_BODY])
 def test_repository_route_does_what_the_table_says(world: World, route: str) -> None:
     action = POLICY[route].action
-    found = {(who, target): send(world.callers[who], route, target) for who in CALLERS for target in TARGETS}
+    found = {
+        (who, target): send(world.registry, world.callers[who], route, target) for who in CALLERS for target in TARGETS
+    }
     assert found == {(who, target): CELLS[who, target, action] for who, target in found}
 
 
@@ -301,14 +346,14 @@ def test_namespace_is_founded_by_whom_the_table_says(world: World) -> None:
 @pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource == "organisation"])
 def test_organisation_route_does_what_the_table_says(world: World, route: str, organisation: str) -> None:
     column = COLUMNS[f"{organisation} {POLICY[route].action}"]
-    found = {who: send(caller, route, organisation) for who, caller in world.callers.items()}
+    found = {who: send(world.registry, caller, route, organisation) for who, caller in world.callers.items()}
     assert found == {who: OTHERS[who][column] for who in found}
 
 
 @pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource in {"account", "site", "registry"}])
 def test_route_about_no_repository_does_what_the_table_says(world: World, route: str) -> None:
     need = POLICY[route]
-    found = {who: send(caller, route, "absent/absent") for who, caller in world.callers.items()}
+    found = {who: send(world.registry, caller, route, "absent/absent") for who, caller in world.callers.items()}
     passed = {who: "ok" if answer in {"none", "hide", "anon"} else answer for who, answer in found.items()}
     expected = {who: OTHERS[who][COLUMNS[f"{need.resource} {need.action}"]] for who in found}
     assert passed == expected | dict.fromkeys(NOT_BY.get(route, ()), "deny")
@@ -316,12 +361,12 @@ def test_route_about_no_repository_does_what_the_table_says(world: World, route:
 
 @pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource == "public"])
 def test_public_route_refuses_nobody(world: World, route: str) -> None:
-    assert {send(caller, route, "team/public") for caller in world.callers.values()} == {"ok"}
+    assert {send(world.registry, caller, route, "team/public") for caller in world.callers.values()} == {"ok"}
 
 
 @pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource == "signed"])
 def test_signed_route_lets_no_token_through_but_its_own(world: World, route: str) -> None:
-    found = {send(caller, route, "team/public", content=b"x") for caller in world.callers.values()}
+    found = {send(world.registry, caller, route, "team/public", content=b"x") for caller in world.callers.values()}
     assert found <= {"deny", "bad"}
 
 

@@ -74,8 +74,13 @@ def _counted(request: Request, services: Services) -> Caller:
     except InvalidTokenError:
         services.rate_limits.count_address(_address(request))
         raise
-    services.rate_limits.count(caller, _address(request))
+    count_request(services, caller, request)
     return caller
+
+
+def count_request(services: Services, caller: Caller, request: Request) -> None:
+    """Count a request. Raises: TooManyRequestsError."""
+    services.rate_limits.count(caller, _address(request))
 
 
 def _address(request: Request) -> str:

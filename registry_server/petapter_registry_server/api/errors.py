@@ -1,7 +1,7 @@
 """The one table from errors to answers: status, X-Error-Code, X-Error-Message, and the JSON body clients show."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from petapter_registry_server import errors
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.passing import pass_through
-from petapter_registry_server.api.problems import native_or_hub
+from petapter_registry_server.api.problems import Answer, HubAnswer, native_or_hub
 from petapter_schemas.errors import InputError, ModuleError, PetapterError
 
 _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
@@ -24,11 +24,13 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.GatedError: (403, "GatedRepo"),
     errors.RevisionNotFoundError: (404, "RevisionNotFound"),
     errors.EntryNotFoundError: (404, "EntryNotFound"),
+    errors.NamespaceNotFoundError: (404, None),
     errors.OrganisationNotFoundError: (404, None),
     errors.UserNotFoundError: (404, None),
     errors.LastAdminError: (409, None),
     errors.InvalidTokenError: (401, None),
     errors.LoginRequiredError: (401, None),
+    errors.FormRefusedError: (403, None),
     errors.PermissionDeniedError: (403, None),
     errors.RepositoryExistsError: (409, None),
     errors.ReferenceExistsError: (409, None),
@@ -50,15 +52,20 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
 _MAX_HEADER = 500
 
 
-def add_error_answers(app: FastAPI) -> None:
-    """Let every error of the services, and every one of the framework, answer in the Hub's form."""
+def add_error_answers(app: FastAPI, formed: Callable[[HubAnswer], Answer] = native_or_hub) -> None:
+    """Let every error of the services, and every one of the framework, answer in the form that was asked for.
+
+    Args:
+        app: The application.
+        formed: Gives an answer in the Hub's form the form of the API, or of the pages, that was asked.
+    """
     app.add_exception_handler(errors.RepositoryMovedError, _lead_on)
     app.add_exception_handler(errors.ElsewhereError, _look_elsewhere)
-    app.add_exception_handler(PetapterError, native_or_hub(_answer_ours))
-    app.add_exception_handler(RequestValidationError, native_or_hub(_answer_bad_parameters))
-    app.add_exception_handler(HTTPException, native_or_hub(_answer_framework))
-    app.add_exception_handler(ClientDisconnect, native_or_hub(_answer_nobody))
-    app.add_exception_handler(Exception, native_or_hub(_answer_bug))
+    app.add_exception_handler(PetapterError, formed(_answer_ours))
+    app.add_exception_handler(RequestValidationError, formed(_answer_bad_parameters))
+    app.add_exception_handler(HTTPException, formed(_answer_framework))
+    app.add_exception_handler(ClientDisconnect, formed(_answer_nobody))
+    app.add_exception_handler(Exception, formed(_answer_bug))
 
 
 def error_answer(status: int, message: str, *, headers: Mapping[str, str], body: Mapping[str, Any]) -> JSONResponse:

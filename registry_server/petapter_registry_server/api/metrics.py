@@ -1,6 +1,8 @@
 """What Prometheus reads: requests by route, their seconds, and the database's connections; no names and no ids."""
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,6 +15,14 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 router = APIRouter()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The requests of one process: how many by class of status, and by route those that failed on our side."""
+
+    totals: Mapping[str, int]
+    failed: Sequence[tuple[str, str, int]]
 
 
 class Metrics:
@@ -38,6 +48,21 @@ class Metrics:
         route = getattr(scope.get("route"), "path", "none")
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
+
+    def summary(self) -> Summary:
+        """What was counted since the process began."""
+        totals: dict[str, int] = {}
+        failed: dict[tuple[str, str], int] = {}
+        for sample in next(iter(self._requests.collect())).samples:
+            if not sample.name.endswith("_total"):
+                continue
+            status = sample.labels["status"]
+            totals[f"{status[0]}xx"] = totals.get(f"{status[0]}xx", 0) + int(sample.value)
+            if status >= "500":
+                route = f"{sample.labels['method']} {sample.labels['route']}", status
+                failed[route] = failed.get(route, 0) + int(sample.value)
+        lines = sorted(((route, status, count) for (route, status), count in failed.items()), key=lambda line: -line[2])
+        return Summary(totals, lines)
 
     def _watch_connections(self, database: Database) -> None:
         pool = database.engine.pool

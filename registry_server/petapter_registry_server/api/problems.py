@@ -14,6 +14,7 @@ MEDIA_TYPE = "application/problem+json"
 _KEPT = ("X-Error-Code", "X-Error-Message", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate")
 
 Answer = Callable[[Request, Exception], Response | Awaitable[Response]]
+HubAnswer = Callable[[Request, Exception], JSONResponse]
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
@@ -22,7 +23,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 """What every route of the native API may answer with, for its description."""
 
 
-def native_or_hub(hub_answer: Callable[[Request, Exception], JSONResponse]) -> Answer:
+def native_or_hub(hub_answer: HubAnswer) -> Answer:
     """The answer to an error, in the form of the API that was asked."""
 
     def answer(request: Request, error: Exception) -> Response:

@@ -25,6 +25,8 @@ _MODEL = "/api/models/{namespace}/{name}"
 _XET = "/api/xet"
 _NATIVE = "/api/petapter/v1"
 _MODULE = f"{_NATIVE}/modules/{{namespace}}/{{name}}"
+_PAGE = "/{namespace}/{name}"
+_ORGANISATION_PAGE = "/web/organisations/{organisation}"
 _ORGANISATION = f"{_NATIVE}/organisations/{{organisation}}"
 
 POLICY: Mapping[str, Need] = {
@@ -108,6 +110,31 @@ POLICY: Mapping[str, Need] = {
     f"POST {_NATIVE}/devices/{{code}}/approve": Need("account", "admin"),
     f"POST {_NATIVE}/devices/{{code}}/deny": Need("account", "admin"),
     f"GET {_NATIVE}/audit": Need("site", "read"),
+    "GET /static/{file}": _PUBLIC,
+    "GET /": Need("registry", "read"),
+    "GET /web/login": _PUBLIC,
+    "POST /web/login": Need("public", "write"),
+    "POST /web/logout": Need("public", "write"),
+    "GET /web/devices": Need("account", "read"),
+    "POST /web/devices": Need("account", "admin"),
+    "GET /web/tokens": Need("account", "read"),
+    "POST /web/tokens": Need("account", "admin"),
+    "POST /web/tokens/{token}/revoke": Need("account", "admin"),
+    "GET /web/organisations": Need("account", "read"),
+    "POST /web/organisations": Need("account", "admin"),
+    f"GET {_ORGANISATION_PAGE}": Need("organisation", "read"),
+    f"POST {_ORGANISATION_PAGE}/members": Need("organisation", "admin"),
+    f"POST {_ORGANISATION_PAGE}/members/remove": Need("organisation", "admin"),
+    "GET /web/audit": Need("site", "read"),
+    "GET /web/operations": Need("site", "read"),
+    "GET /{namespace}": Need("registry", "read"),
+    f"GET {_PAGE}": _READ,
+    f"GET {_PAGE}/compare": _READ,
+    f"GET {_PAGE}/access": _ADMIN,
+    f"POST {_PAGE}/access/ask": Need("account", "write"),
+    f"POST {_PAGE}/access/decide": _ADMIN,
+    f"POST {_PAGE}/versions/{{version}}/yank": _MAINTAIN,
+    f"POST {_PAGE}/versions/{{version}}/unyank": _MAINTAIN,
 }
 """By method and path. A repository or organisation is the one in the path, else the one that the body names."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.clock import now_ms
@@ -28,10 +28,19 @@ class TokenHolder:
 
 def find_holder(session: Session, sha256: str, *, at_ms: int) -> TokenHolder | None:
     """Whose token has this digest, unless it was revoked, has expired, or its user is disabled."""
+    return _find_holder(session, Token.sha256 == sha256, at_ms)
+
+
+def find_holder_of(session: Session, token_id: int, *, at_ms: int) -> TokenHolder | None:
+    """Whose token has this id; None as `find_holder`."""
+    return _find_holder(session, Token.id == token_id, at_ms)
+
+
+def _find_holder(session: Session, which: ColumnElement[bool], at_ms: int) -> TokenHolder | None:
     row = session.execute(
         select(Token, User.name)
         .join(User, User.id == Token.user_id)
-        .where(Token.sha256 == sha256, Token.revoked_ms.is_(None), User.disabled_ms.is_(None))
+        .where(which, Token.revoked_ms.is_(None), User.disabled_ms.is_(None))
         .where(or_(Token.expires_ms.is_(None), Token.expires_ms > at_ms))
     ).one_or_none()
     return _holder(row[0], row[1]) if row else None

@@ -58,6 +58,12 @@ def read_after(session: Session, row_id: int, *, limit: int) -> Sequence[AuditRo
     ).all()
 
 
+def read_before(session: Session, row_id: int | None, *, limit: int) -> Sequence[AuditRow]:
+    """The rows before a row, newest first; None begins at the last."""
+    statement = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit).execution_options(populate_existing=True)
+    return session.scalars(statement if row_id is None else statement.where(AuditRow.id < row_id)).all()
+
+
 def read_head(session: Session) -> AuditHead:
     """The end of the chain."""
     return session.get_one(AuditHead, _HEAD)

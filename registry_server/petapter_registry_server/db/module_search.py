@@ -6,7 +6,7 @@ Where even the rarest one is common, the index of the order leads, and soon find
 tests/benchmarks/results/registry_search.md.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,34 +95,39 @@ def search_modules(session: Session, query: ModuleQuery, viewer: Viewer) -> Sequ
     return [Found(module, repository, value) for module, repository, value in session.execute(statement)]
 
 
-def count_values(
-    session: Session, query: ModuleQuery, viewer: Viewer, prefixes: Sequence[str], at_most: int
-) -> tuple[int, list[tuple[str, int]]]:
-    """How many modules match, up to `at_most`, and how many of these have each term that begins with a prefix.
-
-    Beyond `at_most` the first ones in the order of the query are counted.
-    """
+def matching_ids(session: Session, query: ModuleQuery, viewer: Viewer, at_most: int) -> Sequence[int]:
+    """The modules that match; of more than `at_most` the first ones in the order of the query."""
     plan = _plan(session, query, viewer)
     key = plan.value.desc() if plan.is_descending else plan.value
     matches = plan.statement.with_only_columns(IndexedModule.repository_id.label("id")).order_by(key).limit(at_most)
-    ids = list(session.scalars(matches))
+    return list(session.scalars(matches))
+
+
+def count_terms(session: Session, ids: Sequence[int], prefixes: Sequence[str]) -> list[tuple[str, int]]:
+    """How many of some modules have each term that begins with a prefix; a term may come more than once."""
+    begins = or_(*(Term(prefix, is_prefix=True).clause for prefix in prefixes))
     counts: list[tuple[str, int]] = []
-    for begin in range(0, len(ids), _AT_ONCE):
-        counts += _count_terms(session, ids[begin : begin + _AT_ONCE], prefixes)
-    return len(ids), counts
+    for part in _parts(ids):
+        statement = select(IndexedTerm.term, func.count()).where(IndexedTerm.repository_id.in_(part), begins)
+        counts += [(term, count) for term, count in session.execute(statement.group_by(IndexedTerm.term))]
+    return counts
+
+
+def count_metrics(session: Session, ids: Sequence[int]) -> list[tuple[str, int]]:
+    """How many of some modules have a figure of each metric; a metric may come more than once."""
+    counts: list[tuple[str, int]] = []
+    modules = func.count(IndexedMetric.repository_id.distinct())
+    for part in _parts(ids):
+        statement = select(IndexedMetric.metric, modules).where(IndexedMetric.repository_id.in_(part))
+        counts += [(metric, count) for metric, count in session.execute(statement.group_by(IndexedMetric.metric))]
+    return counts
 
 
 _AT_ONCE = 5000
 
 
-def _count_terms(session: Session, ids: Sequence[int], prefixes: Sequence[str]) -> list[tuple[str, int]]:
-    begins = or_(*(Term(prefix, is_prefix=True).clause for prefix in prefixes))
-    rows = session.execute(
-        select(IndexedTerm.term, func.count())
-        .where(IndexedTerm.repository_id.in_(ids), begins)
-        .group_by(IndexedTerm.term)
-    )
-    return [(term, count) for term, count in rows]
+def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[begin : begin + _AT_ONCE] for begin in range(0, len(ids), _AT_ONCE))
 
 
 def _plan(session: Session, query: ModuleQuery, viewer: Viewer) -> _Plan:

@@ -97,3 +97,9 @@ def _filters(query: ListQuery) -> list[ColumnElement[bool]]:
         for word in query.words
     )
     return filters
+
+
+def shows_any(session: Session, viewer: Viewer, namespace_id: int) -> bool:
+    """Whether a namespace has a living repository that somebody may see."""
+    living = (Repository.namespace_id == namespace_id, Repository.deleted_ms.is_(None))
+    return session.scalar(select(Repository.id).where(*living, visible(viewer)).limit(1)) is not None

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -70,21 +71,34 @@ class Access:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise InvalidTokenError
-        now = now_ms()
         digest = token_sha256(token.strip())
-        state = self._database.state()
-        holder = self._database.answers.recall(state, ("token", digest), lambda: self._holder(digest, now))
+        return self._recognise(("token", digest), lambda session, now: accounts.find_holder(session, digest, at_ms=now))
+
+    def recognise(self, token_id: int) -> Caller:
+        """The caller whom a token stands for that somebody proved to hold before.
+
+        Raises:
+            InvalidTokenError: It is revoked or has expired, or its user is disabled.
+        """
+        return self._recognise(
+            ("token id", token_id), lambda session, now: accounts.find_holder_of(session, token_id, at_ms=now)
+        )
+
+    def _recognise(self, key: tuple[str, str | int], find: Callable[[Session, int], TokenHolder | None]) -> Caller:
+        now, state = now_ms(), self._database.state()
+
+        def read() -> TokenHolder:
+            with self._database.read() as session:
+                holder = find(session, now)
+            if holder is None:
+                raise InvalidTokenError
+            return holder
+
+        holder = self._database.answers.recall(state, key, read)
         if holder.expires_ms is not None and holder.expires_ms <= now:
             raise InvalidTokenError
         self._note_use(holder, now)
         return replace(_caller(holder), state=state)
-
-    def _holder(self, sha256: str, now: int) -> TokenHolder:
-        with self._database.read() as session:
-            holder = accounts.find_holder(session, sha256, at_ms=now)
-        if holder is None:
-            raise InvalidTokenError
-        return holder
 
     def admit(self, caller: Caller, need: Need) -> Caller:
         """The caller of a route, refused unless the route's need is met, and held to it.
@@ -169,6 +183,10 @@ class Access:
         if not reaches(acting, needed):
             raise refusal(caller, standing, needed)
         return repository
+
+    def role(self, session: Session, caller: Caller, repository: Repository) -> Role | None:
+        """The most that the caller may do to a repository, whatever route asks; None where it may not be seen."""
+        return granted(replace(caller, ceiling="admin"), self._standing(session, caller, repository))
 
     def belongs(self, session: Session, caller: Caller, repository: Repository) -> bool:
         """Whether the caller has a role on a repository, and not just leave to read what is open."""

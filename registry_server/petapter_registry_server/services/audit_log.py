@@ -47,6 +47,11 @@ class AuditLog:
         with self._database.read() as session:
             return [audit_line(row) for row in audit.read_after(session, after, limit=limit)]
 
+    def newest(self, before: int | None, *, limit: int) -> Sequence[AuditLine]:
+        """The rows before a row, newest first; None begins at the last."""
+        with self._database.read() as session:
+            return [audit_line(row) for row in audit.read_before(session, before, limit=limit)]
+
     def lines(self) -> Iterator[AuditLine]:
         """All rows, oldest first."""
         with self._database.read() as session:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
+from sqlalchemy.orm import Session
+
 from petapter_registry_server.clock import hub_date
 from petapter_registry_server.db import module_index, module_search
 from petapter_registry_server.db.engine import Database
@@ -17,6 +19,7 @@ from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.terms import (
     FACETS,
+    METRIC_FACET,
     label_count_term,
     label_set_term,
     label_term,
@@ -56,6 +59,7 @@ class ModuleQuestion:
         limit: Modules of one page.
         cursor: What the page before said.
         facets: What to count modules by.
+        counted: How many modules facets count at most.
     """
 
     text: str = ""
@@ -68,6 +72,7 @@ class ModuleQuestion:
     limit: int = 20
     cursor: str | None = None
     facets: tuple[str, ...] = ()
+    counted: int = COUNTED
 
 
 class ModuleSearch:
@@ -94,15 +99,24 @@ class ModuleSearch:
             if not question.facets:
                 return ModulePage(modules=shown, next=following)
             whole = ModuleQuery(terms=query.terms, bounds=query.bounds, order=query.order)
-            prefixes = [f"{name}:" for name in question.facets]
-            counted, counts = module_search.count_values(session, whole, viewer, prefixes, COUNTED + 1)
+            ids = module_search.matching_ids(session, whole, viewer, question.counted + 1)
+            counts = _counts(session, ids, question.facets)
         return ModulePage(
             modules=shown,
             next=following,
             facets={name: _facet(name, counts) for name in question.facets},
-            counted=min(counted, COUNTED),
-            complete=counted <= COUNTED,
+            counted=min(len(ids), question.counted),
+            complete=len(ids) <= question.counted,
         )
+
+
+def _counts(session: Session, ids: Sequence[int], facets: Sequence[str]) -> list[tuple[str, int]]:
+    """How many of some modules have each term of the facets; figures are no terms and are counted by their names."""
+    prefixes = [f"{name}:" for name in facets if name != METRIC_FACET]
+    counts = module_search.count_terms(session, ids, prefixes) if prefixes else []
+    if METRIC_FACET in facets:
+        counts += [(f"{METRIC_FACET}:{name}", count) for name, count in module_search.count_metrics(session, ids)]
+    return counts
 
 
 def found_module(row: Found, facts: ModuleFacts) -> FoundModule:

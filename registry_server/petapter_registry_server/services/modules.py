@@ -109,6 +109,17 @@ class Modules:
             facts = module_index.read_facts(session, [commit.oid]).get(commit.oid)
             return self._lineage(session, caller, repository, facts)
 
+    def facts(self, caller: Caller, at: At) -> ModuleFacts | None:
+        """What search knows of a revision; None of one without a module.
+
+        Raises:
+            RevisionNotFoundError: The revision names no commit.
+        """
+        with self._database.read() as session:
+            repository = self._access.readable(session, caller, at.repo_id)
+            commit = resolve_revision(session, repository, at.revision)
+            return module_index.read_facts(session, [commit.oid]).get(commit.oid)
+
     def compatibility(self, caller: Caller, at: At, local: LocalBackbone) -> Compatibility:
         """Whether a module runs on a backbone.
 

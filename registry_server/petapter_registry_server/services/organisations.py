@@ -63,6 +63,15 @@ class Organisations:
         with self._database.read() as session:
             return memberships.list_members(session, self._access.organisation(session, caller, name, "read").id)
 
+    def may_change_members(self, caller: Caller, name: str) -> bool:
+        """Whether the caller may add and remove members. Raises: OrganisationNotFoundError."""
+        with self._database.read() as session:
+            try:
+                self._access.organisation(session, caller, name, "admin")
+            except PermissionDeniedError:
+                return False
+        return True
+
     def set_member(self, caller: Caller, name: str, user: str, role: Role) -> None:
         """Give a user a role in an organisation.
 

@@ -19,7 +19,8 @@ from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.storage.blobs import BlobShelf, BlobStore
 
 _BATCH = 100
-_ACTOR = "(scrub)"
+ACTOR = "(scrub)"
+"""Who the audit says found damage."""
 
 Finding = Literal["missing", "of another size", "of other content"]
 
@@ -87,7 +88,7 @@ class Scrubbing:
             elif row.damaged_ms is None:
                 self._store.set_aside(blob.sha256)
                 row.damaged_ms = now_ms()
-                audit.record(session, actor=_ACTOR, action="blob.damaged", subject=blob.sha256, detail=finding)
+                audit.record(session, actor=ACTOR, action="blob.damaged", subject=blob.sha256, detail=finding)
             return finding
 
     def _heal(self, blob: KnownBlob) -> bool:
@@ -101,7 +102,7 @@ class Scrubbing:
             self._store.promote({blob.sha256: copy})
             with self._database.write() as session:
                 hold_bytes(session, self._store, {blob.sha256: copy})
-                audit.record(session, actor=_ACTOR, action="blob.healed", subject=blob.sha256)
+                audit.record(session, actor=ACTOR, action="blob.healed", subject=blob.sha256)
         return True
 
 

@@ -12,7 +12,8 @@ from petapter_schemas.names import label_key
 MAX_WORDS = 200
 """Words of one module beyond these are not found; 4,000 characters of description hold some 600."""
 
-FACETS = ("adapter", "backbone", "kind", "label", "language", "task")
+METRIC_FACET = "metric"
+FACETS = ("adapter", "backbone", "kind", "label", "language", METRIC_FACET, "task")
 """What modules are counted by."""
 
 _WORD = re.compile(r"[^\W_]+")

@@ -13,18 +13,22 @@ from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.services.module_search import ModuleSearch
 from petapter_registry_server.services.modules import Modules
 from petapter_registry_server.services.moving import Moving
+from petapter_registry_server.services.namespaces import Namespaces
+from petapter_registry_server.services.operations import Operations
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.publishing import Publishing
 from petapter_registry_server.services.rate_limits import RateLimits
 from petapter_registry_server.services.readiness import Readiness
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
+from petapter_registry_server.services.showing import Showing
 from petapter_registry_server.services.signed_addresses import SignedAddresses
 from petapter_registry_server.services.tokens import Tokens
 from petapter_registry_server.services.trusted_publishing import TrustedPublishing
 from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.upstream import Upstream
 from petapter_registry_server.services.versions import Versions
+from petapter_registry_server.services.web_sessions import WebSessions
 from petapter_registry_server.services.xet import Xet
 
 
@@ -53,6 +57,10 @@ class Services:
     indexing: Indexing
     modules: Modules
     module_search: ModuleSearch
+    showing: Showing
+    namespaces: Namespaces
+    operations: Operations
+    web_sessions: WebSessions
     readiness: Readiness
     garbage: GarbageCollection
     upstream: Upstream | None

@@ -81,7 +81,7 @@ class ShownQuery:
         self.facets = check_facets(facet or ())
 
 
-def _refuse_unknown(request: Request) -> None:
+def refuse_unknown(request: Request) -> None:
     """A misspelt filter would otherwise find everything."""
     if unknown := sorted(set(request.query_params) - _PARAMETERS):
         raise InvalidRequestError(f"parameter {unknown[0][:40]!r} is unknown: use {', '.join(sorted(_PARAMETERS))}")
@@ -89,7 +89,7 @@ def _refuse_unknown(request: Request) -> None:
         raise InvalidRequestError("a zero byte is no text")
 
 
-@router.get("/modules", dependencies=[Depends(_refuse_unknown)])
+@router.get("/modules", dependencies=[Depends(refuse_unknown)])
 def search_modules(
     what: Annotated[WhatQuery, Depends()],
     on: Annotated[BackboneQuery, Depends()],
@@ -98,7 +98,12 @@ def search_modules(
     services: AllServices,
 ) -> ModulePage:
     """Modules by text, labels, language, backbone and measured figures, each at its latest version."""
-    question = ModuleQuestion(
+    return services.module_search.search(caller, question_of(what, on, shown))
+
+
+def question_of(what: WhatQuery, on: BackboneQuery, shown: ShownQuery) -> ModuleQuestion:
+    """The parameters as one question."""
+    return ModuleQuestion(
         text=what.text,
         labels=what.labels,
         label_mode=what.label_mode,
@@ -110,4 +115,3 @@ def search_modules(
         cursor=shown.cursor,
         facets=shown.facets,
     )
-    return services.module_search.search(caller, question)

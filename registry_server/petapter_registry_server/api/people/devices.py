@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
@@ -28,12 +28,15 @@ def begin(request: Request, services: AllServices) -> JSONResponse:
 
 
 @router.get("/oauth/device")
-def explain(request: Request) -> PlainTextResponse:
-    """How to approve."""
+def explain(request: Request) -> Response:
+    """How to approve; browsers are led to the page that does it."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/web/devices", status_code=303)
     route = f"{address_of(request)}/api/petapter/v1/devices/CODE/approve"
     return PlainTextResponse(
-        "A program asks to act as you on this registry. If you started it and it shows the same code, approve it with "
-        f"a token of yours:\n\n    curl -X POST -H 'Authorization: Bearer TOKEN' {route}\n\nor let whoever runs the "
+        "A program asks to act as you on this registry. If you started it and it shows the same code, approve it at "
+        f"{address_of(request)}/web/devices, or with a token of yours:\n\n"
+        f"    curl -X POST -H 'Authorization: Bearer TOKEN' {route}\n\nor let whoever runs the "
         "registry do it:\n\n    petapter-registry token approve --data DIR --user YOU CODE\n"
     )
 

@@ -1,0 +1,106 @@
+"""What the tests of pages look at: a team with a few modules, one of them with versions, plots, a parent and a card."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from petapter_schemas.digests import sha256_bytes
+from tests.registry_server.conftest import Caller, Registry
+from tests.registry_server.varied_modules import Figure, Varied
+
+CARD = """---
+license: apache-2.0
+language: [en, de]
+---
+# Tickets
+
+Sorts helpdesk tickets by what their writers want. Written for **short** messages; see [the paper](https://arxiv.org/abs/2412.04975).
+
+## What it is good for
+
+| queue | share |
+|---|---|
+| praise | 61 % |
+| complaints | 39 % |
+
+    petapter predict --module team/tickets "The app crashes"
+
+> Not for contracts.
+
+- one
+- two
+"""
+PROBES = (
+    "The update fixed everything, thank you!", "The app crashes when I open it.", "Great support, answered in minutes.",
+    "I was charged twice this month.", "Works as described.", "Nobody answers my mails.", "Fast and friendly.",
+    "The invoice is wrong again.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PageModule:
+    """A module with everything that its page can show."""
+
+    varied: Varied
+    card: str = CARD
+
+    def files(self) -> dict[str, bytes]:
+        files = self.varied.files()
+        manifest = json.loads(files["petapter.json"])
+        manifest["evaluation"] = [*manifest["evaluation"], _calibration()]
+        manifest["task"]["labels"][0] |= {"description": "The writer is content."}
+        manifest["task"]["labels"][1] |= {"description": "The writer wants something to change."}
+        files["README.md"] = self.card.encode()
+        files["golden.json"] = _probes()
+        for entry in manifest["files"]:
+            entry |= {"size": len(files[entry["path"]]), "sha256": sha256_bytes(files[entry["path"]])}
+        return files | {"petapter.json": json.dumps(manifest).encode()}
+
+
+def publish(caller: Caller, repo_id: str, version: str, files: dict[str, bytes]) -> str:
+    """Commit and tag; the digest of the manifest."""
+    caller.published(repo_id, files)
+    tagged = caller.call("POST", f"/api/models/{repo_id}/tag/main", json={"tag": f"v{version}"})
+    assert tagged.status_code == 200, tagged.text
+    return sha256_bytes(files["petapter.json"])
+
+
+def fill(registry: Registry) -> Caller:
+    """A team of `ada`; her caller."""
+    ada = registry.caller("ada")
+    registry.app.state.services.accounts.create_user("grace")
+    about = "Sorts helpdesk tickets by what their writers want"
+    first = (Figure("macro_f1", 0.71, "tickets-2024"), Figure("accuracy", 0.74, "tickets-2024"))
+    second = (Figure("macro_f1", 0.78, "tickets-2024"), Figure("accuracy", 0.81, "tickets-2024"))
+    tickets = Varied(version="1.0.0", description=about, figures=first)
+    assert ada.create("team/tickets").status_code == 200
+    publish(ada, "team/tickets", "1.0.0", PageModule(tickets).files())
+    better = replace(tickets, version="1.1.0", fill=0.25, figures=second)
+    digest = publish(ada, "team/tickets", "1.1.0", PageModule(better).files())
+    others = {
+        "team/tickets-de": Varied(languages=("de",), parent=digest, description="For German tickets", fill=0.1),
+        "team/toxicity": Varied(labels=("toxic", "neutral"), languages=("de", "en"), backbone="deepset/gbert-base",
+                                description="Insults and threats in comments", weights="1",
+                                figures=(Figure("macro_f1", 0.69, "germeval18-test", "b"),)),
+        "team/spam": Varied(labels=("spam", "ham"), backbone="xlm-roberta-base", weights="2", fill=0.3,
+                            description="Unwanted mail", figures=(Figure("accuracy", 0.97, "enron-dev", "c"),)),
+    }  # fmt: skip
+    for name, varied in others.items():
+        assert ada.create(name).status_code == 200
+        publish(ada, name, "1.0.0", varied.files())
+    return ada
+
+
+def _calibration() -> dict[str, Any]:
+    entry = Figure("ece", 0.06, "tickets-2024").entry()
+    bins = [(0.52, 0.45), (0.61, 0.58), (0.7, 0.66), (0.79, 0.8), (0.88, 0.86), (0.96, 0.93)]
+    pairs = [{"confidence": confidence, "accuracy": accuracy} for confidence, accuracy in bins]
+    return entry | {"reliability": pairs, "interval": entry["interval"] | {"low": 0.03, "high": 0.1}}
+
+
+def _probes() -> bytes:
+    probes = [
+        {"fields": {"text": text}, "log_probabilities": [-0.11, -2.3] if number % 2 == 0 else [-2.3, -0.11]}
+        for number, text in enumerate(PROBES)
+    ]
+    return json.dumps({"tolerance": 1e-3, "probes": probes}).encode()
