@@ -12,9 +12,12 @@ from petapter_registry_server.api import PARTS
 from petapter_registry_server.cli import app
 from petapter_registry_server.commands import copies, upkeep
 from petapter_registry_server.settings import Settings
+from petapter_registry_server.web import all_pages
 
 README = Path("registry_server/README.md").read_text(encoding="utf-8")
-ROUTES = sorted({route.path for part in PARTS for route in part.router.routes if isinstance(route, Route)})
+ROUTES = sorted(
+    {route.path for part in (*PARTS, *all_pages.PARTS) for route in part.router.routes if isinstance(route, Route)}
+)
 EXPLAINED_ELSEWHERE = {"/api/models/{name}"}  # an answer for models without a namespace
 
 

@@ -33,7 +33,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
     )
     response = _packed(request, text.encode(), status)
     response.headers.update(_headers(nonce))
-    if visitor is not None and visitor.new_anchor:
+    if visitor is not None and visitor.new_anchor and f'name="{PROOF}"' in text:
         _keep_anchor(request, response, visitor.anchor)
     return response
 
@@ -68,6 +68,9 @@ def _keep_anchor(request: Request, response: Response, anchor: str) -> None:
 
 
 def _path(request: Request) -> str:
+    """Where to come back to after a login: this page, where it can be asked for again."""
+    if request.method != "GET":
+        return "/"
     query = f"?{request.url.query}" if request.url.query else ""
     return f"{request.scope['path']}{query}"
 

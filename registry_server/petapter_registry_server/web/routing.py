@@ -9,8 +9,6 @@ from starlette.types import Scope
 
 from petapter_schemas.names import RESERVED_NAMESPACES
 
-_MAX_QUERY = 8192
-
 
 class PageRoute(APIRoute):
     """A route whose answers are pages, errors too; empty fields of a form that was sent by GET say nothing."""
@@ -34,5 +32,5 @@ def page_router() -> APIRouter:
 def _without_empty(query: bytes) -> bytes:
     if b"=&" not in query and not query.endswith(b"="):
         return query
-    pairs = parse_qsl(query.decode("latin-1")[:_MAX_QUERY], keep_blank_values=False, errors="replace")
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=False, errors="replace")
     return urlencode(pairs).encode()

@@ -1,0 +1,59 @@
+"""Takes pictures of every page, light and dark, on a desk and on a phone, into tests/assets/screens/.
+
+    python tests/registry_server/take_screens.py [NAME ...]
+
+They are for looking at, and for the README; no test compares them. Colours are reduced to 64, which text does not show.
+"""
+
+import io
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+import structlog
+from PIL import Image
+
+from petapter_registry_server.settings import Settings
+from tests.registry_server.conftest import open_registry
+from tests.registry_server.headless import headless_chromium
+from tests.registry_server.page_modules import fill
+from tests.registry_server.test_pages_in_a_browser import PAGES, Site, at, reachable
+
+SCREENS = Path(__file__).parents[1] / "assets" / "screens"
+SCHEMES = ("light", "dark")
+WIDTHS = (1280, 390)
+COLOURS = 64
+MOST_HEIGHT = 3200
+
+
+def main() -> None:
+    """Take them."""
+    wanted = sys.argv[1:] or [*PAGES]
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, headless_chromium() as chromium:
+        structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+        registry = open_registry(Settings(data=Path(folder) / "data"))
+        with registry.client:
+            ada = fill(registry)
+            ada.call("PUT", "/api/models/team/spam/settings", json={"gated": "manual"})
+            with reachable(registry) as url:
+                site = Site(registry, url, ada)
+                for scheme, width in product(SCHEMES, WIDTHS):
+                    options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+                    with at(site, chromium, registry.admin_token, **options) as page:
+                        for name in wanted:
+                            page.goto(PAGES[name])
+                            save(page.screenshot(full_page=True), SCREENS / f"{name}-{scheme}-{width}.png")
+
+
+def save(png: bytes, file: Path) -> None:
+    """A picture with few colours, which is small."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture = picture.crop((0, 0, picture.width, min(picture.height, MOST_HEIGHT)))
+    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
