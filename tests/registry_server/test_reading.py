@@ -252,6 +252,7 @@ def test_body_that_breaks_the_protocol_is_400(shared_registry: Registry, body: b
 
 
 def test_unknown_route_and_method_answer_in_the_hubs_form(shared_registry: Registry) -> None:
-    for answer, status in ((shared_registry.client.get("/no/such/route"), 404), (shared_registry.client.put("/health"), 405)):
+    client = shared_registry.client
+    for answer, status in ((client.get("/no/such/route"), 404), (client.put("/health"), 405)):
         assert answer.status_code == status
         assert "is not a route" in answer.json()["error"]
