@@ -23,7 +23,7 @@ from tests.registry_server.test_pages_in_a_browser import PAGES, Site, at, reach
 
 SCREENS = Path(__file__).parents[1] / "assets" / "screens"
 SCHEMES = ("light", "dark")
-WIDTHS = (1280, 390)
+WIDTHS = (390, 1280)
 COLOURS = 64
 MOST_HEIGHT = 3200
 
