@@ -132,7 +132,7 @@ def test_error_of_ours_is_a_page_too(
         raise error
 
     monkeypatch.setattr(registry.app.state.services.modules, "detail", fail)
-    answer = anonymous.get("/team/tickets")
+    answer = anonymous.get("/team/tickets", headers={"accept": "text/html"})
     assert answer.status_code == status
     assert said in cause(answer)
     assert "a secret" not in answer.text

@@ -17,11 +17,12 @@ _LOGIN_HELPS = frozenset({HTTPStatus.UNAUTHORIZED})
 
 
 def wants_page(request: Request) -> bool:
-    """Whether an error is to be a page: on the routes of pages, and where a browser asks for what is no route."""
+    """Whether an error is to be a page: on the routes of pages, and for browsers where no route is known.
+
+    None is known of an address that is no route, and of an error that nobody expected.
+    """
     route = request.scope.get("route")
-    if isinstance(route, PageRoute):
-        return True
-    return route is None and request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    return isinstance(route, PageRoute) or (route is None and "text/html" in request.headers.get("accept", ""))
 
 
 def error_page(request: Request, answer: JSONResponse, message: str) -> Response:
