@@ -29,35 +29,57 @@ if TYPE_CHECKING:
     from petapter_hub_client.maintaining import list_channels, remove_channel, set_channel, unyank, yank
     from petapter_hub_client.output import byte_progress
     from petapter_hub_client.publishing import PushOptions, push
-    from petapter_hub_client.remotes import add_remote, list_remotes, remove_remote, set_default_remote
+    from petapter_hub_client.remotes import add_remote, find_policy, list_remotes, remove_remote, set_default_remote
     from petapter_hub_client.searching import Query, search
+    from petapter_hub_client.signing.keys import (
+        list_own_keys,
+        list_trusted_keys,
+        make_key,
+        remove_key,
+        revoke_key,
+        trust_key,
+    )
+    from petapter_hub_client.signing.policies import change_policy
+    from petapter_hub_client.signing.verbs import SignOptions, sign, sign_published, verify_signatures
     from petapter_hub_client.stacks.opening import open_stack
 
 __all__ = (
     "PushOptions",
     "Query",
+    "SignOptions",
     "add_remote",
     "byte_progress",
+    "change_policy",
     "find_cached",
+    "find_policy",
     "info",
     "list_cached",
     "list_channels",
+    "list_own_keys",
     "list_remotes",
+    "list_trusted_keys",
     "login",
     "logout",
+    "make_key",
     "older_than",
     "open_stack",
     "pull",
     "push",
     "remove_cached",
     "remove_channel",
+    "remove_key",
     "remove_remote",
     "resolve_backbone",
+    "revoke_key",
     "search",
     "set_channel",
     "set_default_remote",
+    "sign",
+    "sign_published",
+    "trust_key",
     "unyank",
     "verify_cached",
+    "verify_signatures",
     "whoami",
     "yank",
 )
@@ -71,8 +93,11 @@ _NAMES_BY_ROOM = {
     "maintaining": ("list_channels", "remove_channel", "set_channel", "unyank", "yank"),
     "output": ("byte_progress",),
     "publishing": ("PushOptions", "push"),
-    "remotes": ("add_remote", "list_remotes", "remove_remote", "set_default_remote"),
+    "remotes": ("add_remote", "find_policy", "list_remotes", "remove_remote", "set_default_remote"),
     "searching": ("Query", "search"),
+    "signing.keys": ("list_own_keys", "list_trusted_keys", "make_key", "remove_key", "revoke_key", "trust_key"),
+    "signing.policies": ("change_policy",),
+    "signing.verbs": ("SignOptions", "sign", "sign_published", "verify_signatures"),
     "stacks.opening": ("open_stack",),
 }
 _ROOMS = {name: room for room, names in _NAMES_BY_ROOM.items() for name in names}

@@ -5,6 +5,7 @@
     <cache>/modules/…/<namespace>/<name>/<commit>.checked                             empty: when it was hashed last
     <cache>/modules/…/<namespace>/<name>/refs.json                                    revision -> commit
     <cache>/modules/…/<namespace>/<name>/.parts/<sha256>                              bytes of an unfinished pull
+    <cache>/modules/…/<namespace>/<name>/.signatures/<digest>/<fingerprint>.json      of a version, by its manifest
 
 A commit's directory appears by one rename of checked files, so it is whole or absent; its time of change says when it
 was last used. Whoever writes holds the lock `.lock` of the module; who reads needs none.
@@ -34,6 +35,7 @@ from petapter_schemas.module_files import verify_directory
 MODULES_FOLDER = "modules"
 REMOTE_FILE = "remote.json"
 PARTS_FOLDER = ".parts"
+SIGNATURES_FOLDER = ".signatures"
 CHECKED_SUFFIX = ".checked"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -77,6 +79,10 @@ class CachedRepository:
     def parts(self) -> Path:
         """Holds what arrived of an unfinished pull; not made here."""
         return self.directory / PARTS_FOLDER
+
+    def signatures(self, digest: str) -> Path:
+        """Holds the signatures of a version that were seen last; not made here."""
+        return self.directory / SIGNATURES_FOLDER / digest
 
     def path(self, commit: str) -> Path:
         """Where the files of a commit are, or would be.

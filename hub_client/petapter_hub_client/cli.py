@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_hub_client.commands import cache, channel, remote, stack
+from petapter_hub_client.commands import cache, channel, keys, remote, stack
 from petapter_hub_client.commands.adapt import adapt
 from petapter_hub_client.commands.bash_words import whole_references
 from petapter_hub_client.commands.benchmark import benchmark
@@ -29,7 +29,9 @@ from petapter_hub_client.commands.pull import pull
 from petapter_hub_client.commands.push import push
 from petapter_hub_client.commands.search import search
 from petapter_hub_client.commands.serve import serve
+from petapter_hub_client.commands.sign import sign
 from petapter_hub_client.commands.train import train
+from petapter_hub_client.commands.verify import verify
 from petapter_hub_client.commands.yank import unyank, yank
 from petapter_hub_client.exit_codes import ExitCode, exit_code
 from petapter_hub_client.output import be_quiet, note, say_error, say_interrupted, warn
@@ -62,11 +64,12 @@ def demo(
 for _name, _command in (
     ("train", train), ("evaluate", evaluate), ("predict", predict), ("drift", drift), ("merge", merge),
     ("serve", serve), ("adapt", adapt), ("benchmark", benchmark), ("push", push), ("pull", pull), ("search", search),
-    ("info", info), ("list", cache.list_), ("remove", cache.remove), ("verify", cache.verify), ("login", login),
-    ("logout", logout), ("whoami", whoami), ("yank", yank), ("unyank", unyank), ("demo", demo),
+    ("info", info), ("list", cache.list_), ("remove", cache.remove), ("sign", sign), ("verify", verify),
+    ("login", login), ("logout", logout), ("whoami", whoami), ("yank", yank), ("unyank", unyank),
+    ("demo", demo),
 ):  # fmt: skip
     app.command(_name)(habitual(_command))
-for _name, _group in (("channel", channel.app), ("remote", remote.app), ("stack", stack.app)):
+for _name, _group in (("channel", channel.app), ("keys", keys.app), ("remote", remote.app), ("stack", stack.app)):
     make_habitual(_group)
     app.add_typer(_group, name=_name)
 

@@ -19,7 +19,7 @@ from petapter_hub_client.cache import (
 from petapter_hub_client.downloading import RemoteFile, complete
 from petapter_hub_client.fits import Fit, likely_fit, require_fit
 from petapter_hub_client.hub import Hub, open_hub
-from petapter_hub_client.remotes import Remote, find_remote
+from petapter_hub_client.remotes import Remote, find_policy, find_remote
 from petapter_hub_client.resolving import Resolved, read_remote_manifest, resolve
 from petapter_hub_client.suggestions import did_you_mean
 from petapter_schemas.durable import appear, new_directory
@@ -81,18 +81,31 @@ def pull(
         BackboneMismatchError: The module does not run on `backbone`; none of its weights was fetched.
         RemoteError: The remote said no, or nothing; what arrived is kept, and the next pull goes on there.
         CacheError: The cache cannot be written, or has no room.
+        SignatureError: The policy of the remote asks for a signature that it lacks; none of its weights was fetched.
         ModuleError: What came is not what its manifest promises; nothing of it was kept.
     """
     parsed = Reference.parse(reference)
     if out is not None:
         check_new_directory(out)
     remote = find_remote(parsed.remote)
-    repository = cached_repository(remote, parsed.repo_id)
-    wanted = _Wanted(parsed, repository, backbone)
-    if (pulled := _from_cache_alone(wanted, remote)) is None:
-        hub = open_hub(remote.name)
-        pulled = _fetch(hub, resolve(hub, parsed), wanted, on_progress)
+    wanted = _Wanted(parsed, cached_repository(remote, parsed.repo_id), backbone)
+    pulled = _pull(wanted, remote, on_progress)
     return pulled if out is None else _copied(pulled, out)
+
+
+def pull_to_sign(reference: str, *, on_progress: OnProgress | None = None) -> PulledModule:
+    """As `pull`, for whoever is about to sign the module: the policy of the remote is not asked."""
+    parsed = Reference.parse(reference)
+    remote = find_remote(parsed.remote)
+    wanted = _Wanted(parsed, cached_repository(remote, parsed.repo_id), None, is_judged=False)
+    return _pull(wanted, remote, on_progress)
+
+
+def _pull(wanted: "_Wanted", remote: Remote, on_progress: OnProgress | None) -> PulledModule:
+    if (pulled := _from_cache_alone(wanted, remote)) is not None:
+        return pulled
+    hub = open_hub(remote.name)
+    return _fetch(hub, resolve(hub, wanted.reference), wanted, on_progress)
 
 
 def locate_module(name: str) -> Path:
@@ -135,7 +148,7 @@ def fetch_manifest(reference: Reference) -> tuple[Resolved, bytes]:
         RemoteError: The remote said no, or nothing.
     """
     remote = find_remote(reference.remote)
-    wanted = _Wanted(reference, cached_repository(remote, reference.repo_id), None)
+    wanted = _Wanted(reference, cached_repository(remote, reference.repo_id), None, is_judged=False)
     if (pulled := _from_cache_alone(wanted, remote)) is not None:
         resolved = Resolved(remote, reference.repo_id, Reference.parse(pulled.reference).revision or "", pulled.commit)
         return resolved, (pulled.directory / MANIFEST_FILE).read_bytes()
@@ -161,6 +174,18 @@ class _Wanted:
     reference: Reference
     repository: CachedRepository
     backbone: str | None
+    is_judged: bool = True
+    """Whether the policy of the remote is asked, before any weight is fetched or given."""
+
+    def judge(self, resolved: Resolved, manifest: bytes, ask: Callable[[], Hub] | None) -> None:
+        """Refuse a module that the policy of its remote does not accept."""
+        if not self.is_judged or not find_policy(resolved.remote.name).asks_for_signatures:
+            return
+        from petapter_hub_client.signing.policies import require_accepted  # noqa: PLC0415 (few remotes have a policy)
+        from petapter_hub_client.signing.statements import Signed  # noqa: PLC0415
+
+        signed = Signed(manifest_digest(manifest), resolved.repo_id)
+        require_accepted(Reference.parse(resolved.reference), signed, self.repository, ask)
 
     def fit_of_cached(self, manifest: Manifest) -> Fit | None:
         """The verdict about a module that is here: only if asked for, since a backbone's tokenizer is long to read."""
@@ -185,6 +210,8 @@ def _from_cache_alone(wanted: _Wanted, remote: Remote) -> PulledModule | None:
     if (manifest := repository.find(commit)) is None:
         return None
     resolved = Resolved(remote, wanted.reference.repo_id, revision or f"v{manifest.version}", commit)
+    ask = None if is_offline_mode() else lambda: open_hub(remote.name)
+    wanted.judge(resolved, (repository.path(commit) / MANIFEST_FILE).read_bytes(), ask)
     return _pulled(resolved, repository, wanted.fit_of_cached(manifest), was_cached=True)
 
 
@@ -193,6 +220,7 @@ def _fetch(hub: Hub, resolved: Resolved, wanted: _Wanted, on_progress: OnProgres
     was_cached = True
     if (manifest := repository.find(commit)) is None:
         data = read_remote_manifest(hub, resolved)
+        wanted.judge(resolved, data, lambda: hub)
         fit: Fit | None = wanted.fit_of_coming(parse_manifest(data))
         with repository.locked():
             note_remote(hub.remote)
@@ -200,6 +228,7 @@ def _fetch(hub: Hub, resolved: Resolved, wanted: _Wanted, on_progress: OnProgres
                 _Arrival(hub, resolved, repository, data).bring(on_progress)
                 was_cached = False
     else:
+        wanted.judge(resolved, (repository.path(commit) / MANIFEST_FILE).read_bytes(), lambda: hub)
         fit = wanted.fit_of_cached(manifest)
     repository.remember(commit, wanted.reference.revision, resolved.revision)
     return _pulled(resolved, repository, fit, was_cached=was_cached)

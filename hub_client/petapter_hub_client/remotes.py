@@ -1,4 +1,4 @@
-"""Which remotes the user knows, by name and address: the only reader and writer of remotes.json."""
+"""Which remotes the user knows, by name and address, and what each must prove: alone reads and writes remotes.json."""
 
 import os
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from petapter_hub_client.locks import CONFIG_TIMEOUT_S, locked
 from petapter_hub_client.places import config_directory
 from petapter_hub_client.settings_files import read_settings
 from petapter_hub_client.suggestions import did_you_mean
+from petapter_schemas.digests import Sha256
 from petapter_schemas.durable import write_file_durably
 from petapter_schemas.errors import InputError
 from petapter_schemas.frozen import Frozen
@@ -32,11 +33,41 @@ class Remote:
     url: str
 
 
+class AllowedKey(Frozen):
+    """A key that may sign modules.
+
+    Attributes:
+        modules: Pattern of `namespace/name`, in which `*` and `?` stand for any characters.
+        key: Its fingerprint.
+    """
+
+    modules: str
+    key: Sha256
+
+
+class Policy(Frozen):
+    """What must be proved of a remote's modules before they are used.
+
+    Attributes:
+        require_signature: A trusted key must have signed each.
+        allowed: If there are any, only these keys count, each for its modules alone; others are refused.
+    """
+
+    require_signature: bool = False
+    allowed: tuple[AllowedKey, ...] = ()
+
+    @property
+    def asks_for_signatures(self) -> bool:
+        """Whether a module without a signature is refused."""
+        return self.require_signature or bool(self.allowed)
+
+
 class _Document(Frozen):
-    """remotes.json: addresses by name, without the built-in Hub."""
+    """remotes.json: addresses by name, without the built-in Hub, and policies by the names of remotes."""
 
     default: str = HUB_REMOTE
     remotes: dict[str, str] = Field(default_factory=dict)
+    policies: dict[str, Policy] = Field(default_factory=dict)
 
 
 def list_remotes() -> tuple[Remote, ...]:
@@ -87,12 +118,12 @@ def add_remote(name: str, url: str) -> Remote:
     with _changing():
         document = _read()
         _refuse_taken(remote, document)
-        _write(_Document(default=document.default, remotes={**document.remotes, name: remote.url}))
+        _write(document.model_copy(update={"remotes": {**document.remotes, name: remote.url}}))
     return remote
 
 
 def remove_remote(name: str) -> None:
-    """Forget a remote; when it was the default, the Hub is again.
+    """Forget a remote and its policy; when it was the default, the Hub is again.
 
     Raises:
         InputError: There is none of that name, or it is the built-in Hub.
@@ -103,7 +134,9 @@ def remove_remote(name: str) -> None:
     with _changing():
         document = _read()
         remotes = {key: url for key, url in document.remotes.items() if key != name}
-        _write(_Document(default=HUB_REMOTE if document.default == name else document.default, remotes=remotes))
+        policies = {key: policy for key, policy in document.policies.items() if key != name}
+        default = HUB_REMOTE if document.default == name else document.default
+        _write(_Document(default=default, remotes=remotes, policies=policies))
 
 
 def set_default_remote(name: str) -> Remote:
@@ -114,8 +147,33 @@ def set_default_remote(name: str) -> Remote:
     """
     remote = find_remote(name)
     with _changing():
-        _write(_Document(default=name, remotes=_read().remotes))
+        _write(_read().model_copy(update={"default": name}))
     return remote
+
+
+def find_policy(name: str | None) -> Policy:
+    """The policy of a remote, or of the default one; without one, nothing is asked for.
+
+    Raises:
+        InputError: There is no such remote.
+    """
+    return _read().policies.get(find_remote(name).name, Policy())
+
+
+def set_policy(name: str | None, policy: Policy) -> Policy:
+    """Let a remote, or the default one, have a policy.
+
+    Raises:
+        InputError: There is no such remote.
+    """
+    remote = find_remote(name)
+    with _changing():
+        document = _read()
+        policies = {key: value for key, value in document.policies.items() if key != remote.name}
+        if policy != Policy():
+            policies[remote.name] = policy
+        _write(document.model_copy(update={"policies": policies}))
+    return policy
 
 
 def check_url(url: str) -> str:
@@ -178,4 +236,5 @@ def _read() -> _Document:
 
 
 def _write(document: _Document) -> None:
-    write_file_durably(_path(), document.model_dump_json(indent=2).encode() + b"\n")
+    text = document.model_dump_json(indent=2, exclude=None if document.policies else {"policies"})
+    write_file_durably(_path(), text.encode() + b"\n")

@@ -5,7 +5,6 @@ tokens.json says for every remote whether its token is in the keyring, so that a
 
 import logging
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pydantic import Field
 from petapter_hub_client import keyrings
 from petapter_hub_client.locks import CONFIG_TIMEOUT_S, locked
 from petapter_hub_client.places import config_directory
+from petapter_hub_client.private_files import write_private_file
 from petapter_hub_client.remotes import REMOTE_VARIABLE, Remote, variable_suffix
 from petapter_hub_client.settings_files import read_settings
 from petapter_schemas.errors import InputError
@@ -185,21 +185,8 @@ def _replace(name: str, token: _Token | None) -> Path:
         tokens = {key: value for key, value in _read().tokens.items() if key != name}
         if token is not None:
             tokens[name] = token
-        _write_private(directory / TOKENS_FILE, _Document(tokens=tokens).model_dump_json(indent=2).encode() + b"\n")
+        write_private_file(directory / TOKENS_FILE, _Document(tokens=tokens).model_dump_json(indent=2).encode() + b"\n")
     return directory / TOKENS_FILE
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Replace a file by one that was never readable to others: mkstemp makes it with mode 600."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def _read() -> _Document:

@@ -13,6 +13,7 @@ PetapterError
  |   |- ManifestError        petapter.json or another JSON file breaks the format
  |   |- TensorFileError      a safetensors file breaks the strict rules
  |   |- DigestMismatchError  bytes differ from what the manifest promises
+ |   |- SignatureError       a signature is missing that must be there, or does not hold
  |   '- GoldenMismatchError  the module does not reproduce its recorded outputs here
  |- BackboneError            no masked language model can be had from this name or directory
  |   '- BackboneMismatchError   the module was trained on another backbone or tokenizer
@@ -79,6 +80,10 @@ class TensorFileError(ModuleError):
 
 class DigestMismatchError(ModuleError):
     """Bytes differ from what the manifest promises."""
+
+
+class SignatureError(ModuleError):
+    """A signature is missing that the policy of a remote asks for, or one does not hold."""
 
 
 class GoldenMismatchError(ModuleError):

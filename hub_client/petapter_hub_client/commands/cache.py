@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
-"""`petapter list`, `remove` and `verify`: the modules that were pulled to this machine."""
+"""`petapter list` and `remove`: the modules that were pulled to this machine."""
 
 import sys
 from collections.abc import Sequence
@@ -11,22 +11,11 @@ import typer
 
 from petapter_hub_client.commands.completion import complete_reference
 from petapter_hub_client.commands.options import JsonOption
-from petapter_hub_client.output import (
-    hush_huggingface,
-    is_quiet,
-    note,
-    progress,
-    report,
-    say,
-    say_json,
-    say_table,
-    size_text,
-    warn,
-)
-from petapter_schemas.errors import DigestMismatchError, InputError
+from petapter_hub_client.output import is_quiet, note, report, say, say_json, say_table, size_text
+from petapter_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from petapter_hub_client.cached_modules import CachedModule, CheckedModule
+    from petapter_hub_client.cached_modules import CachedModule
 
 ReferencesArgument = Annotated[
     list[str] | None,
@@ -83,38 +72,6 @@ def remove(
         report(f"removed {size_text(leftover_bytes)} of unfinished pulls and broken modules")
 
 
-def verify(
-    reference: ReferencesArgument = None,
-    *,
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch broken modules again from their remote.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Hash all bytes of cached modules; broken ones go to quarantine.
-
-    Without references, all modules. Ends with code 6 if one is broken and was not repaired.
-    """
-    from petapter_hub_client.cached_modules import find_cached, list_cached, verify_cached
-
-    hush_huggingface()
-    modules = [module for name in reference for module in find_cached(name)] if reference else list_cached()
-    with progress("verifying") as on_step:
-        done = 0
-
-        def on_module(module: "CachedModule") -> None:
-            nonlocal done
-            on_step(done, len(modules), module.reference)
-            done += 1
-
-        checked = verify_cached(modules, repair=repair, on_module=on_module)
-    if as_json:
-        say_json([_checked_json(one) for one in checked])
-    else:
-        _show_checked(checked)
-    if lost := [one for one in checked if one.problem is not None and not one.was_repaired]:
-        remedy = " and ".join(f"'petapter pull {one.module.reference}'" for one in lost)
-        raise DigestMismatchError(f"{len(lost)} of {len(checked)} cached modules are broken: run {remedy}")
-
-
 def _chosen(references: Sequence[str], age: str | None, *, every: bool) -> "list[CachedModule]":
     from petapter_hub_client.cached_modules import find_cached, list_cached, older_than
 
@@ -164,25 +121,3 @@ def _json(module: "CachedModule") -> dict[str, object]:
         "checked": module.checked.isoformat() if module.checked else None,
         "directory": str(module.directory),
     }
-
-
-def _checked_json(one: "CheckedModule") -> dict[str, object]:
-    return {
-        "reference": one.module.reference,
-        "commit": one.module.commit,
-        "is_whole": one.problem is None,
-        "problem": one.problem,
-        "quarantine": str(one.quarantine) if one.quarantine else None,
-        "was_repaired": one.was_repaired,
-    }
-
-
-def _show_checked(checked: "Sequence[CheckedModule]") -> None:
-    for one in checked:
-        if one.problem is None:
-            report(f"{one.module.reference}  every byte is right")
-        else:
-            end = "fetched again" if one.was_repaired else f"moved to {one.quarantine}"
-            warn(f"{one.module.reference}: {one.problem}; {end}")
-    if not checked:
-        note("the cache is empty: there is nothing to verify")

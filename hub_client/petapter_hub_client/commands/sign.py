@@ -1,0 +1,89 @@
+# ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
+"""`petapter sign`: a signature of a module, kept in its directory or beside the published version."""
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from petapter_hub_client.commands.options import JsonOption
+from petapter_hub_client.output import hush_huggingface, report, say_json
+from petapter_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from petapter_hub_client.signing.keys import OwnKey
+
+
+def sign(
+    module: Annotated[
+        str,
+        typer.Argument(metavar="MODULE", help="A module directory, or a version on a remote to sign as it is there."),
+    ],
+    to: Annotated[
+        str | None,
+        typer.Argument(metavar="REFERENCE", help="Where this directory is published: the signature is added there."),
+    ] = None,
+    *,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="NAME", help="Which key signs. Default: the only one.")
+    ] = None,
+    valid_days: Annotated[
+        int | None, typer.Option("--valid-days", metavar="N", help="After how many days it no longer counts.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a module, every byte of which is checked first; a published version stays as it is."""
+    from petapter_hub_client.fetching import is_local_module
+    from petapter_hub_client.signing import verbs
+
+    hush_huggingface()
+    options = verbs.SignOptions(key, _passphrase, valid_days)
+    if is_local_module(module):
+        made = verbs.sign(Path(module), to, options=options)
+    elif to is not None:
+        raise InputError(f"{module!r} is no directory: give the module's directory first, then where it is published")
+    else:
+        made = verbs.sign_published(module, options=options)
+    if as_json:
+        say_json({**asdict(made), "path": str(made.path) if made.path else None})
+        return
+    report(f"signed {made.name} with key {made.key}")
+    if made.path is not None:
+        report(f"wrote {made.path}")
+    if made.reference is not None:
+        report(f"{made.reference} {'had a signature by this key already' if made.was_there else 'bears the signature'}")
+
+
+def new_passphrase() -> str:
+    """The passphrase of a new key: of the variable, else asked for twice."""
+    from petapter_hub_client.signing.keys import PASSPHRASE_VARIABLE
+
+    if given := os.environ.get(PASSPHRASE_VARIABLE):
+        return given
+    if not sys.stdin.isatty():
+        raise InputError(f"a passphrase is asked for on a terminal alone: set {PASSPHRASE_VARIABLE}")
+    return str(typer.prompt("Passphrase of the new key", hide_input=True, confirmation_prompt=True, err=True))
+
+
+def confirm_deletion(name: str) -> None:
+    """Ask before a private key is deleted.
+
+    Raises:
+        InputError: Nobody can be asked.
+    """
+    if not sys.stdin.isatty():
+        raise InputError(f"the private key {name!r} would be deleted for ever: give --yes where nobody can be asked")
+    typer.confirm(f"Delete the private key {name!r} for ever?", abort=True, err=True)
+
+
+def _passphrase(key: "OwnKey") -> str | None:
+    from petapter_hub_client.signing.keys import PASSPHRASE_VARIABLE
+
+    if given := os.environ.get(PASSPHRASE_VARIABLE):
+        return given
+    if not sys.stdin.isatty():
+        return None
+    return str(typer.prompt(f"Passphrase of key {key.name!r}", hide_input=True, err=True))

@@ -1,0 +1,1 @@
+"""Who made a module: keys, signatures, where they lie, and what a remote's policy asks of them."""
