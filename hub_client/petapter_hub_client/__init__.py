@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from petapter_hub_client.signing.policies import change_policy
     from petapter_hub_client.signing.verbs import SignOptions, sign, sign_published, verify_signatures
+    from petapter_hub_client.stacks.auditing import audit
     from petapter_hub_client.stacks.opening import open_stack
 
 __all__ = (
@@ -48,6 +49,7 @@ __all__ = (
     "Query",
     "SignOptions",
     "add_remote",
+    "audit",
     "byte_progress",
     "change_policy",
     "find_cached",
@@ -98,6 +100,7 @@ _NAMES_BY_ROOM = {
     "signing.keys": ("list_own_keys", "list_trusted_keys", "make_key", "remove_key", "revoke_key", "trust_key"),
     "signing.policies": ("change_policy",),
     "signing.verbs": ("SignOptions", "sign", "sign_published", "verify_signatures"),
+    "stacks.auditing": ("audit",),
     "stacks.opening": ("open_stack",),
 }
 _ROOMS = {name: room for room, names in _NAMES_BY_ROOM.items() for name in names}

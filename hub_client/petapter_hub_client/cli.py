@@ -16,6 +16,7 @@ import typer
 
 from petapter_hub_client.commands import cache, channel, keys, remote, stack
 from petapter_hub_client.commands.adapt import adapt
+from petapter_hub_client.commands.audit import audit
 from petapter_hub_client.commands.bash_words import whole_references
 from petapter_hub_client.commands.benchmark import benchmark
 from petapter_hub_client.commands.drift import drift
@@ -65,11 +66,14 @@ for _name, _command in (
     ("train", train), ("evaluate", evaluate), ("predict", predict), ("drift", drift), ("merge", merge),
     ("serve", serve), ("adapt", adapt), ("benchmark", benchmark), ("push", push), ("pull", pull), ("search", search),
     ("info", info), ("list", cache.list_), ("remove", cache.remove), ("sign", sign), ("verify", verify),
-    ("login", login), ("logout", logout), ("whoami", whoami), ("yank", yank), ("unyank", unyank),
+    ("audit", audit), ("login", login), ("logout", logout), ("whoami", whoami), ("yank", yank), ("unyank", unyank),
     ("demo", demo),
 ):  # fmt: skip
     app.command(_name)(habitual(_command))
-for _name, _group in (("channel", channel.app), ("keys", keys.app), ("remote", remote.app), ("stack", stack.app)):
+for _name, _group in (
+    ("channel", channel.app), ("keys", keys.app),
+    ("remote", remote.app), ("stack", stack.app),
+):  # fmt: skip
     make_habitual(_group)
     app.add_typer(_group, name=_name)
 

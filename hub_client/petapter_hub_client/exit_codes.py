@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     UNFIT_MODULE = 6
     CONFLICT = 7
     DRIFTED = 8
+    DEMANDS_ACTION = 9
     INTERRUPTED = 130
 
 

@@ -23,7 +23,6 @@ from petapter_schemas.names import ModuleName
 from petapter_schemas.sem_ver import SemVer
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-PREDICATE_TYPE = "urn:petapter:module-signature:1"
 
 SIGNATURES_BRANCH = "signatures"
 """The branch of a repository that holds the signatures of its versions and nothing else."""
@@ -100,7 +99,9 @@ class Statement(Known):
 
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type", default="https://in-toto.io/Statement/v1")
     subject: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=1)]
-    predicate_type: Literal["urn:petapter:module-signature:1"] = Field(alias="predicateType", default=PREDICATE_TYPE)
+    predicate_type: Literal["urn:petapter:module-signature:1"] = Field(
+        alias="predicateType", default="urn:petapter:module-signature:1"
+    )
     predicate: SignaturePredicate
 
     @property
