@@ -96,3 +96,11 @@ def test_what_it_cannot_do_is_one_line(
     assert ran.code == ExitCode.REMOTE_FAILED
     expected = "upgrade the older of the two" if other[2] else "is no petapter registry, or an older one"
     assert expected in ran.error
+
+
+def test_signatures_and_policies_need_the_hubs_protocol_alone(lab: Petapter, pushed: str, tmp_path: Path) -> None:
+    assert lab("keys", "new", "ada").code == 0
+    assert lab("remote", "policy", "lab", "--require-signature").code == 0
+    assert lab("pull", f"{pushed}@v1.0.0").code == ExitCode.UNFIT_MODULE
+    assert lab("sign", tmp_path / "1.0.0", f"lab:{pushed}").code == 0
+    assert lab("pull", f"{pushed}@v1.0.0").code == 0
