@@ -1,4 +1,5 @@
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,22 @@ def test_command_is_documented(command: str) -> None:
 def test_every_exit_code_is_documented() -> None:
     section = README.split("## Exit codes")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| (\d+) \|", section, flags=re.MULTILINE)) == {str(int(code)) for code in ExitCode}
+
+
+LINES = re.findall(r"^ {4}(?:[A-Z]+=\$\()?(petapter .+?)\)?$", README.replace("\\\n", " "), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_line_is_one_that_the_program_knows(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    command, rest = COMMANDS[words[1]], words[2:]
+    if hasattr(command, "commands"):
+        command, rest = command.commands[rest[0]], rest[1:]
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert [word for word in rest if word.startswith("-") and word != "-" and word not in known] == []
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    assert arguments or not rest or rest[0].startswith(("-", "<"))
+
+
+def test_lines_are_found() -> None:
+    assert len(LINES) > 70
