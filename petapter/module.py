@@ -37,7 +37,7 @@ from petapter_schemas.module_files import (
     HEAD_FILE,
     verify_directory,
 )
-from petapter_schemas.profile import PROFILE_FILE, parse_profile
+from petapter_schemas.profile import PROFILE_FILE, parse_profile, profile_bytes
 
 _NO_LINEAGE = LineageSpec()
 
@@ -139,7 +139,7 @@ def _files(trained: TrainedModule) -> dict[str, bytes]:
     _check_finite(trained.adapter_tensors, "adapter")
     files = {GOLDEN_FILE: trained.golden.model_dump_json(indent=2).encode() + b"\n"}
     if trained.profile is not None:
-        files[PROFILE_FILE] = trained.profile.model_dump_json(indent=None).encode() + b"\n"
+        files[PROFILE_FILE] = profile_bytes(trained.profile)
     if trained.head.parts:
         files[HEAD_FILE] = safetensors.torch.save(dict(trained.head_tensors))
     if trained.adapter_config is not None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from petapter.backbone import Backbone
 from petapter.evaluation.drift import DriftReport, compare_with
-from petapter.evaluation.profile import TopAnswers, text_features
+from petapter.evaluation.profile import Given, TopAnswers, text_features
 from petapter.module import open_module
 from petapter.runtime import Engine
 from petapter.trained import TrainedModule
@@ -50,8 +50,19 @@ def drift(
         texts = [texts[index] for index in sorted(drawn.tolist())]
     texts = [{field: text[field] for field in trained.task.fields} for text in texts]
     features = text_features(backbone.tokenizer, texts)
-    answers = _answers(backbone, trained, texts) if trained.profile.answers is not None else None
+    answers: TopAnswers | Given | None = None
+    if trained.profile.answers is not None:
+        answers = _answers(backbone, trained, texts)
+    elif trained.profile.rates is not None:
+        answers = _given(backbone, trained, texts)
     return compare_with(trained.profile, features, answers, trained.task.label_names, alpha=alpha, seed=seed)
+
+
+def _given(backbone: Backbone, module: TrainedModule, texts: Sequence[Mapping[str, str]]) -> Given:
+    with Engine(backbone) as engine:
+        engine.load(module, "module")
+        said = engine.predict([("module", text) for text in texts])
+    return np.array([[name in answer.labels for name in module.task.label_names] for answer in said], dtype=np.bool_)
 
 
 def _answers(backbone: Backbone, module: TrainedModule, texts: Sequence[Mapping[str, str]]) -> TopAnswers:

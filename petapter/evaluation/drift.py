@@ -8,6 +8,9 @@ changed, which makes up for parts of other sizes. So a few training texts raise 
 texts scatter more than those of long ones: where the training texts scattered more, that counts for them. Of confidence
 only a fall counts: the module saw all training rows and is surer than those that were asked about the rows left out.
 
+Of a multi-label module the share of texts that each label is given is compared by Fisher's exact test, and Holm's
+procedure (1979) is taken over the labels; all of them together are one comparison beside lengths and tokens.
+
 Accuracy is estimated without labels by the difference of confidences (Guillory et al. 2021, arXiv 2107.03315): what the
 module says of the new texts on average, corrected by how far that was off on training texts it had not seen. It follows
 a change of the texts; it cannot see that the same texts have come to deserve other labels.
@@ -19,11 +22,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from scipy.stats import fisher_exact
 
 from petapter.evaluation.divergence import Numbers, between_parts, jensen_shannon
-from petapter.evaluation.profile import Counts, TextFeatures, TopAnswers, shares_by
+from petapter.evaluation.profile import Counts, Given, TextFeatures, TopAnswers, shares_by
 from petapter_schemas.errors import DataError
-from petapter_schemas.profile import AnswerProfile, Histogram, Profile
+from petapter_schemas.profile import AnswerProfile, Histogram, LabelRates, Profile
 
 LEAST_NEW_TEXTS = 10
 _SPLITS = 1000
@@ -59,6 +63,25 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class LabelShift:
+    """How many of the texts a multi-label module gives one label.
+
+    Attributes:
+        label: Its name.
+        before: Share of the training texts, by models that had not seen them.
+        now: Share of the new texts.
+        p_value: Of Fisher's exact test of the two, two-sided.
+        drifted: Whether it has changed beyond chance, all labels together (Holm 1979).
+    """
+
+    label: str
+    before: float
+    now: float
+    p_value: float
+    drifted: bool
+
+
+@dataclass(frozen=True)
 class AccuracyEstimate:
     """How often the module may be right on the new texts, with a 95 % interval, and how often it was at training."""
 
@@ -74,13 +97,16 @@ class DriftReport:
 
     Attributes:
         texts: How many new texts there are.
-        findings: Lengths and tokens first; labels and confidences where the profile has answers.
+        findings: Lengths and tokens first; then labels, and of a single-label module confidences, where the profile
+            tells what left-out rows were given.
         accuracy: What may be left of the accuracy.
+        labels: Of a multi-label module, each label whose rate is known; `labels` in the findings is all of them.
     """
 
     texts: int
     findings: tuple[Finding, ...]
     accuracy: AccuracyEstimate | None
+    labels: tuple[LabelShift, ...] = ()
 
     @property
     def drifted(self) -> bool:
@@ -91,7 +117,7 @@ class DriftReport:
 def compare_with(
     profile: Profile,
     features: TextFeatures,
-    answers: TopAnswers | None,
+    answers: TopAnswers | Given | None,
     label_names: Sequence[str],
     *,
     alpha: float = 0.01,
@@ -102,7 +128,7 @@ def compare_with(
     Args:
         profile: The module's own.
         features: Of the new texts.
-        answers: What the module says of them; None if it was not asked.
+        answers: What the module says of them, a multi-label one which labels it gives [N, L]; None if it was not asked.
         label_names: The module's labels in their order.
         alpha: How often an unchanged stream of texts may raise an alarm.
         seed: Of the random splits.
@@ -117,11 +143,18 @@ def compare_with(
             f"{len(features.lengths)} texts are too few to compare: give {LEAST_NEW_TEXTS} or more, better hundreds"
         )
     rng = np.random.default_rng(seed)
-    found = [_compare(part, rng) for part in _parts(profile, features, answers, label_names)]
+    top = answers if isinstance(answers, TopAnswers) else None
+    found = [_compare(part, rng) for part in _parts(profile, features, top, label_names)]
+    shifts = _shifts(profile.rates, answers, label_names)
+    if shifts and profile.rates is not None:
+        found.append(_all_labels(shifts, profile.rates.texts, len(features.lengths)))
     alarms = _holm([finding.p_value for finding in found], alpha)
     findings = tuple(replace(finding, drifted=alarm) for finding, alarm in zip(found, alarms, strict=True))
-    estimate = _accuracy(profile.answers, answers) if profile.answers is not None and answers is not None else None
-    return DriftReport(len(features.lengths), findings, estimate)
+    estimate = _accuracy(profile.answers, top) if profile.answers is not None and top is not None else None
+    # no label has changed where all of them together have not
+    which = _holm([shift.p_value for shift in shifts], alpha) if findings[-1].drifted else [False] * len(shifts)
+    labels = tuple(replace(shift, drifted=alarm) for shift, alarm in zip(shifts, which, strict=True))
+    return DriftReport(len(features.lengths), findings, estimate, labels)
 
 
 @dataclass(frozen=True)
@@ -160,6 +193,42 @@ def _parts(
     labels = _labels(profile.answers, answers, label_names)
     confidences = _binned("confidences", profile.answers.confidences, answers.confidences)
     return [*parts, labels, replace(confidences, counts=bool(answers.confidences.mean() < profile.answers.confidence))]
+
+
+def _shifts(rates: LabelRates | None, given: TopAnswers | Given | None, names: Sequence[str]) -> list[LabelShift]:
+    """Each label by itself; what all of them together allow is judged later."""
+    if rates is None or given is None or isinstance(given, TopAnswers):
+        return []
+    shifts = []
+    for rate in rates.labels:
+        now = int(given[:, rate.label].sum())
+        table = [[rate.given, rates.texts - rate.given], [now, len(given) - now]]
+        p_value = float(fisher_exact(table).pvalue)
+        shifts.append(LabelShift(names[rate.label], rate.given / rates.texts, now / len(given), p_value, drifted=False))
+    return shifts
+
+
+def _all_labels(shifts: Sequence[LabelShift], trained: int, new: int) -> Finding:
+    """The labels as one comparison: the mean divergence, and Holm's first step, which holds for dependent tests too.
+
+    By chance the divergence of a share is about (1/m + 1/n) / (8 ln 2) bits: to second order it is a chi-squared of one
+    degree of freedom times that.
+    """
+    before, now = (np.array([getattr(shift, side) for shift in shifts]) for side in ("before", "now"))
+    apart = [
+        float(jensen_shannon(np.array([old, 1 - old]), np.array([new_, 1 - new_])))
+        for old, new_ in zip(before.tolist(), now.tolist(), strict=True)
+    ]
+    return Finding(
+        what="labels",
+        distance=float(np.mean(apart)),
+        by_chance=(1 / trained + 1 / new) / (8 * math.log(2)),
+        p_value=min(1.0, len(shifts) * min(shift.p_value for shift in shifts)),
+        drifted=False,
+        bins=tuple(shift.label for shift in shifts),
+        before=tuple(before.tolist()),
+        now=tuple(now.tolist()),
+    )
 
 
 def _labels(before: AnswerProfile, now: TopAnswers, names: Sequence[str]) -> _Part:

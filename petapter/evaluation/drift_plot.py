@@ -35,9 +35,11 @@ def draw_drift(report: DriftReport, path: Path) -> None:
     width, height = _PANEL_INCHES
     figure = Figure(figsize=(width * 2, height * -(-len(report.findings) // 2)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(-(-len(report.findings) // 2), 2, squeeze=False).flat
-    for panel, finding in zip(panels, report.findings, strict=True):
+    panels = list(figure.subplots(-(-len(report.findings) // 2), 2, squeeze=False).flat)
+    for panel, finding in zip(panels, report.findings, strict=False):
         _draw(panel, finding)
+    for panel in panels[len(report.findings) :]:
+        panel.set_visible(False)
     figure.suptitle(f"{report.texts} new texts beside the training texts")
     figure.savefig(path, dpi=_DOTS_PER_INCH, metadata={"Date": None} if path.suffix == ".svg" else None)
 
@@ -51,4 +53,4 @@ def _draw(panel: "Axes", finding: Finding) -> None:
     panel.set_ylabel("share")
     many = len(finding.bins) > 12  # noqa: PLR2004 (names of more bins cannot be read)
     panel.set_xticks([] if many else list(bins), [] if many else finding.bins, fontsize="small", rotation=30)
-    panel.legend(fontsize="small")
+    panel.legend(fontsize="small", loc="upper right")  # the best place takes long to find

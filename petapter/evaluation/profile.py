@@ -19,12 +19,16 @@ from petapter_schemas.profile import (
     AnswerProfile,
     Histogram,
     LabelGroup,
+    LabelRate,
+    LabelRates,
     Profile,
     TokenSketch,
     token_bucket,
 )
 
 Counts = NDArray[np.int64]
+Given = NDArray[np.bool_]
+"""Which labels texts are given, [N, L]."""
 
 _MOST_BINS = 10
 _DIGITS = 6
@@ -72,7 +76,11 @@ def text_features(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Fields]) -
 
 
 def make_profile(
-    features: TextFeatures, answers: TopAnswers | None = None, gold: Counts | None = None
+    features: TextFeatures,
+    answers: TopAnswers | None = None,
+    gold: Counts | None = None,
+    *,
+    given: Given | None = None,
 ) -> Profile | None:
     """The profile of training texts; None where they are fewer than LEAST_TEXTS.
 
@@ -80,6 +88,7 @@ def make_profile(
         features: Of all training texts.
         answers: Of those of them that a model answered which had not seen them; None if none did.
         gold: The right labels of these, [N of answers].
+        given: Of a multi-label task, which labels such models gave the rows that they had not seen, [N, L].
     """
     if len(features.lengths) < LEAST_TEXTS:
         return None
@@ -91,7 +100,22 @@ def make_profile(
         lengths=_histogram(features.lengths.astype(float)),
         tokens=_sketch(features.tokens),
         answers=told,
+        rates=_label_rates(given) if given is not None and len(given) >= LEAST_TEXTS else None,
     )
+
+
+def _label_rates(given: Given) -> LabelRates:
+    """Labels of which each side holds no text or LEAST_TEXTS and more."""
+    texts = len(given)
+    rates = [LabelRate(label=label, given=int(count)) for label, count in enumerate(given.sum(axis=0))]
+    return LabelRates(
+        texts=texts,
+        labels=tuple(rate for rate in rates if not _is_few(rate.given) and not _is_few(texts - rate.given)),
+    )
+
+
+def _is_few(count: int) -> bool:
+    return 0 < count < LEAST_TEXTS
 
 
 def _answer_profile(answers: TopAnswers, gold: Counts) -> AnswerProfile:

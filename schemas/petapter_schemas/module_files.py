@@ -220,7 +220,14 @@ def _check_profile(manifest: Manifest, profile: Profile) -> None:
     trained, labels = sum(manifest.training.examples_per_class), len(manifest.task.labels)
     if manifest.task.type == "single-label" and profile.texts != trained:
         raise ManifestError(f"{PROFILE_FILE} is of {profile.texts} texts, {MANIFEST_FILE} of {trained}")
-    answers = profile.answers
+    rates, answers = profile.rates, profile.answers
+    if rates is not None:
+        if manifest.task.type != "multi-label" or rates.texts > profile.texts:
+            raise ManifestError(
+                f"{PROFILE_FILE} has rates of more texts than there are, or of a task of one label each"
+            )
+        if any(rate.label >= labels for rate in rates.labels):
+            raise ManifestError(f"{PROFILE_FILE} counts a label that {MANIFEST_FILE} does not have")
     if answers is None:
         return
     if manifest.task.type != "single-label" or answers.texts > profile.texts:

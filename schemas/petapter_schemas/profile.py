@@ -101,6 +101,31 @@ class AnswerProfile(Frozen):
         return self
 
 
+class LabelRate(Frozen):
+    """How many texts were given a label, by its number."""
+
+    label: Count
+    given: Count
+
+
+class LabelRates(Frozen):
+    """Which labels training rows were given, each by a model that had not seen it; multi-label tasks alone.
+
+    A label that fewer than LEAST_TEXTS were given, but one, or all but so few, is left out.
+    """
+
+    texts: Annotated[int, Field(ge=LEAST_TEXTS)]
+    labels: tuple[LabelRate, ...]
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Self:
+        for rate in self.labels:
+            if any(count < 0 or 0 < count < LEAST_TEXTS for count in (rate.given, self.texts - rate.given)):
+                raise ValueError(f"a label must be given to no text, to all, or to {LEAST_TEXTS} and more but so many")
+        _check_ascending([rate.label for rate in self.labels])
+        return self
+
+
 class Profile(Frozen):
     """The whole file. Lengths are tokens of all text fields together, without pattern and special tokens."""
 
@@ -109,6 +134,7 @@ class Profile(Frozen):
     lengths: Histogram
     tokens: TokenSketch
     answers: AnswerProfile | None = None
+    rates: LabelRates | None = None
 
     @model_validator(mode="after")
     def _counts_fit(self) -> Self:
@@ -125,6 +151,12 @@ def _check_ascending(edges: Sequence[float]) -> None:
 def token_bucket(token_id: int) -> int:
     """The bucket of a token, 0 to TOKEN_BUCKETS - 1: the top bits of a multiplicative hash of its number."""
     return (token_id * _HASH_FACTOR & 0xFFFFFFFF) * TOKEN_BUCKETS >> 32
+
+
+def profile_bytes(profile: Profile) -> bytes:
+    """The file of a profile; `rates` stands in it only where there are some, as readers of before know none."""
+    left_out = {"rates"} if profile.rates is None else None
+    return profile.model_dump_json(indent=None, exclude=left_out).encode() + b"\n"
 
 
 def parse_profile(data: bytes) -> Profile:

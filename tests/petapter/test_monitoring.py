@@ -46,14 +46,29 @@ def test_plain_module_has_answers_where_it_is_calibrated(bert: Backbone) -> None
     assert (folded.lengths, folded.tokens) == (alone.lengths, alone.tokens)
 
 
-def test_multi_label_module_has_no_answers(bert: Backbone) -> None:
+def test_multi_label_module_is_compared_by_the_rates_of_its_labels(bert: Backbone, tmp_path: Path) -> None:
     task = TaskSpec.model_validate({**SENTIMENT.model_dump(), "type": "multi-label"})
     rows = [Example(row.fields, labels=(row.label,)) for row in ROWS]
     trained = train(task, rows, bert, StrongOptions())
     assert trained.profile is not None
     assert trained.profile.answers is None
+    assert trained.profile.rates is not None
+    assert trained.profile.rates.texts == len(ROWS)
     report = drift(bert, trained, TEXTS)
-    assert [finding.what for finding in report.findings] == ["lengths", "tokens"]
+    told = bool(trained.profile.rates.labels)
+    assert [finding.what for finding in report.findings] == ["lengths", "tokens", *(["labels"] if told else [])]
+    assert len(report.labels) == len(trained.profile.rates.labels)
+    save_module(trained, tmp_path / "m", ModuleInfo("m"))
+    assert open_module(tmp_path / "m", bert).profile == trained.profile
+
+
+def test_multi_label_module_that_was_never_left_out_has_no_rates(bert: Backbone) -> None:
+    task = TaskSpec.model_validate({**SENTIMENT.model_dump(), "type": "multi-label"})
+    rows = [Example(row.fields, labels=(row.label,)) for row in ROWS]
+    trained = train(task, rows, bert, PLAIN)
+    assert trained.profile is not None
+    assert trained.profile.rates is None
+    assert [finding.what for finding in drift(bert, trained, TEXTS).findings] == ["lengths", "tokens"]
 
 
 def test_profile_survives_the_directory(strong: TrainedModule, bert: Backbone, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 # ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
 """`petapter drift`: whether today's texts are still like those a module was trained on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from petapter_hub_client.exit_codes import ExitCode
 from petapter_hub_client.output import hush_huggingface, progress, say, say_json, say_table
 
 if TYPE_CHECKING:
-    from petapter.evaluation.drift import DriftReport, Finding
+    from petapter.evaluation.drift import DriftReport, Finding, LabelShift
 
 
 def drift(  # noqa: PLR0913 (a command's options)
@@ -59,12 +60,27 @@ def _show(report: "DriftReport") -> None:
             f"{finding.distance:.4f}",
             f"{finding.by_chance:.4f}",
             f"{finding.p_value:.3f}",
-            "changed" if finding.drifted else "as before",
+            _verdict(drifted=finding.drifted),
         )
         for finding in report.findings
     ]
     say_table(("what", "distance", "by chance", "p", "verdict"), rows)
+    if report.labels:
+        say("")
+        rows = [
+            (
+                shift.label,
+                f"{shift.before:.3f}",
+                f"{shift.now:.3f}",
+                f"{shift.p_value:.3f}",
+                _verdict(drifted=shift.drifted),
+            )
+            for shift in report.labels
+        ]
+        say_table(("label given to", "at training", "now", "p", "verdict"), rows)
     for finding in report.findings:
+        if finding.what == "labels" and report.labels:
+            continue
         if finding.what == "labels" or (finding.drifted and finding.what != "tokens"):
             say("")
             _show_bins(finding)
@@ -75,6 +91,18 @@ def _show(report: "DriftReport") -> None:
             f"accuracy may be {found.value:.3f} ({found.low:.3f} to {found.high:.3f}) on these texts; "
             f"of training rows that were left out {found.at_training:.3f} were right"
         )
+
+
+def _show_labels(shifts: "Sequence[LabelShift]") -> None:
+    rows = []
+    for shift in shifts:
+        numbers = (f"{number:.3f}" for number in (shift.before, shift.now, shift.p_value))
+        rows.append((shift.label, *numbers, _verdict(drifted=shift.drifted)))
+    say_table(("label given to", "at training", "now", "p", "verdict"), rows)
+
+
+def _verdict(*, drifted: bool) -> str:
+    return "changed" if drifted else "as before"
 
 
 def _show_bins(finding: "Finding") -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
+from scipy.stats import fisher_exact
 
 from petapter.evaluation.drift import DriftReport, Finding, compare_with
 from petapter.evaluation.drift_plot import check_plot, draw_drift
-from petapter.evaluation.profile import TextFeatures, TopAnswers, make_profile
+from petapter.evaluation.profile import Given, TextFeatures, TopAnswers, make_profile
 from petapter_schemas.errors import DataError, InputError
 from petapter_schemas.profile import TOKEN_BUCKETS, Profile
 
@@ -161,3 +162,63 @@ def test_finding_shows_shares_that_add_up() -> None:
         assert isinstance(finding, Finding)
         assert sum(finding.before) == pytest.approx(1, abs=1e-3)
         assert sum(finding.now) == pytest.approx(1, abs=1e-3)
+
+
+def given(count: int, seed: int, rates: tuple[float, ...] = (0.5, 0.3, 0.2)) -> Given:
+    """Labels that are given independently of one another."""
+    return np.random.default_rng(seed).random((count, len(rates))) < rates
+
+
+def rated(count: int, seed: int) -> Profile:
+    profile = make_profile(texts(count, seed), given=given(count, seed))
+    assert profile is not None
+    return profile
+
+
+def test_labels_of_a_multi_label_module_are_compared_one_by_one() -> None:
+    profile = rated(100, 1)
+    assert profile.rates is not None
+    now = given(300, 7, (0.5, 0.3, 0.6))
+    report = compare_with(profile, texts(300, 7), now, NAMES)
+    assert verdicts(report) == {"lengths": False, "tokens": False, "labels": True}
+    assert [(shift.label, shift.drifted) for shift in report.labels] == [("a", False), ("b", False), ("c", True)]
+    for shift, rate in zip(report.labels, profile.rates.labels, strict=True):
+        table = [[rate.given, 100 - rate.given], [int(now[:, rate.label].sum()), 300 - int(now[:, rate.label].sum())]]
+        assert shift.p_value == pytest.approx(fisher_exact(table).pvalue)
+        assert (shift.before, shift.now) == (rate.given / 100, now[:, rate.label].mean())
+    finding = report.findings[-1]
+    assert finding.p_value == pytest.approx(3 * min(shift.p_value for shift in report.labels))
+    assert finding.bins == NAMES
+
+
+def test_unchanged_label_rates_raise_an_alarm_as_seldom_as_alpha_says() -> None:
+    trials = 60
+    reports = [
+        compare_with(rated(60, 1000 + trial), texts(80, trial), given(80, trial), NAMES, alpha=0.1)
+        for trial in range(trials)
+    ]
+    alarms = sum(any(shift.drifted for shift in report.labels) for report in reports)
+    assert alarms <= 0.1 * trials + 3 * math.sqrt(0.09 * trials)
+
+
+def test_distance_of_rates_by_chance_is_what_resampling_gives() -> None:
+    found = [
+        compare_with(rated(100, 2000 + trial), texts(20, 3), given(200, trial), NAMES).findings[-1]
+        for trial in range(60)
+    ]
+    assert np.mean([finding.distance for finding in found]) == pytest.approx(found[0].by_chance, rel=0.35)
+
+
+def test_labels_that_few_texts_were_given_are_left_out() -> None:
+    rows = np.zeros((40, 4), dtype=np.bool_)
+    rows[:3, 0], rows[:20, 1], rows[:37, 2] = True, True, True
+    profile = make_profile(texts(40, 1), given=rows)
+    assert profile is not None
+    assert profile.rates is not None
+    assert [(rate.label, rate.given) for rate in profile.rates.labels] == [(1, 20), (3, 0)]
+
+
+def test_picture_of_three_comparisons_leaves_a_panel_empty(tmp_path: Path) -> None:
+    report = compare_with(rated(100, 1), texts(100, 7), given(100, 7), NAMES)
+    draw_drift(report, tmp_path / "drift.png")
+    assert (tmp_path / "drift.png").read_bytes().startswith(b"\x89PNG")
