@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from petapter_hub_client.describing import info
     from petapter_hub_client.fetching import pull
     from petapter_hub_client.identity import login, logout, whoami
+    from petapter_hub_client.importing.label_sets import import_label_set
+    from petapter_hub_client.importing.paper_config import import_paper_config
     from petapter_hub_client.maintaining import list_channels, remove_channel, set_channel, unyank, yank
     from petapter_hub_client.output import byte_progress
     from petapter_hub_client.publishing import PushOptions, push
@@ -54,6 +56,8 @@ __all__ = (
     "change_policy",
     "find_cached",
     "find_policy",
+    "import_label_set",
+    "import_paper_config",
     "info",
     "list_cached",
     "list_channels",
@@ -92,6 +96,8 @@ _NAMES_BY_ROOM = {
     "describing": ("info",),
     "fetching": ("pull",),
     "identity": ("login", "logout", "whoami"),
+    "importing.label_sets": ("import_label_set",),
+    "importing.paper_config": ("import_paper_config",),
     "maintaining": ("list_channels", "remove_channel", "set_channel", "unyank", "yank"),
     "output": ("byte_progress",),
     "publishing": ("PushOptions", "push"),
