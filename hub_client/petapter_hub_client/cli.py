@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_hub_client.commands import cache, channel, importing, keys, remote, stack
+from petapter_hub_client.commands import cache, channel, export, importing, keys, remote, stack
 from petapter_hub_client.commands.adapt import adapt
 from petapter_hub_client.commands.audit import audit
 from petapter_hub_client.commands.bash_words import whole_references
@@ -71,7 +71,7 @@ for _name, _command in (
 ):  # fmt: skip
     app.command(_name)(habitual(_command))
 for _name, _group in (
-    ("channel", channel.app), ("import", importing.app), ("keys", keys.app),
+    ("channel", channel.app), ("export", export.app), ("import", importing.app), ("keys", keys.app),
     ("remote", remote.app), ("stack", stack.app),
 ):  # fmt: skip
     make_habitual(_group)
