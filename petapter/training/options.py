@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, Self
 
+from torch import Tensor
+
 from petapter.adapters import AdapterChoice
 from petapter.head import HeadChoice, HeadInit
 from petapter.training.order import RowOrder
@@ -157,9 +159,11 @@ class Recipe:
         hyperparameters: The choices in the preset's own terms.
         weights: By their own weights rows count, or, where the task states a class prior, so that each label counts as
             often as that says.
+        start: What the adapter begins with, by the names peft saves tensors by; None for peft's own start.
     """
 
     preset: str
     options: TrainingOptions
     hyperparameters: Mapping[str, bool | int | float | str]
     weights: Literal["own", "class-prior"] = "own"
+    start: Mapping[str, Tensor] | None = None

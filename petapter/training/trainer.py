@@ -143,7 +143,7 @@ def follow_encoded(
             head = new_head(backbone, verbalizer, options.head_choice, options.seed)
             run = TrainingRun(recipe, rows, backbone, head)
             torch.manual_seed(options.seed)
-            adapter = _attach(slots, backbone, options)
+            adapter = _attach(slots, backbone, recipe)
             outcome = _run(run, on_step)
             tensors = slots.read(_SLOT) if adapter.kind != "none" else {}
             golden = _golden(run)
@@ -189,11 +189,13 @@ def as_one(on_step: OnStep | None, steps: Sequence[int]) -> list[OnStep | None]:
     return [part(sum(steps[:index])) for index in range(len(steps))]
 
 
-def _attach(slots: AdapterSlots, backbone: Backbone, options: TrainingOptions) -> AdapterSpec:
-    choice = options.adapter_choice
+def _attach(slots: AdapterSlots, backbone: Backbone, recipe: Recipe) -> AdapterSpec:
+    choice = recipe.options.adapter_choice
     spec = adapter_spec(choice, backbone.model)
     if spec.kind != "none":
         slots.add(_SLOT, peft_config(spec, dropout=choice.dropout, up_std=choice.up_std, repo=backbone.repo))
+    if recipe.start is not None:
+        slots.write(_SLOT, recipe.start)
     return spec
 
 

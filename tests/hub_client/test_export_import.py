@@ -78,3 +78,26 @@ def test_readme_pipeline_says_what_a_module_with_the_backbones_own_head_says(
     assert math.log(found["good"] / found["bad"]) == pytest.approx(
         math.log(expected["good"] / expected["bad"]), abs=1e-4
     )
+
+
+def test_import_peft_trains_a_module_from_an_adapter(
+    petapter: Petapter, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    from peft import LoraConfig, TaskType, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=2)
+    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=2, target_modules=["query"])
+    get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    task = tmp_path / "task.yaml"
+    task.write_text("labels: {good: good, bad: [bad, awful]}\npatterns: ['{text} it was {mask} .']\n")
+    arguments = (data, "--task", task, "--backbone", backbone, "--out", tmp_path / "m", "--steps", "2")
+    ran = petapter("import", "peft", tmp_path / "adapter", *arguments)
+    assert ran.code == 0, ran
+    assert "begun with LoRA of rank 2" in ran.out
+    assert "is left out" in ran.err
+    assert petapter("predict", "--module", tmp_path / "m", "--backbone", backbone, "great food").code == 0
+    assert (
+        "is no adapter directory"
+        in petapter("import", "peft", tmp_path / "absent", *arguments[:-3], tmp_path / "n").error
+    )

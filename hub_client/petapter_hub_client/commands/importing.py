@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from petapter_hub_client.commands.options import JsonOption
-from petapter_hub_client.output import is_quiet, report, say, say_json, warn
+from petapter_hub_client.commands.options import DataArgument, DeviceOption, JsonOption, prepare_torch
+from petapter_hub_client.output import hush_huggingface, is_quiet, progress, report, say, say_json, warn
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,3 +68,47 @@ def setfit(
         report(f"wrote {made.task} with the labels {', '.join(made.labels)}: look at words and pattern")
         report(f"wrote {made.rows} with {made.count} rows{'' if made.count else ': fill it in'}")
         report(f"then: petapter train {made.rows} --task {made.task} --out MODULE")
+
+
+@app.command()
+def peft(  # noqa: PLR0913 (a command's options)
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="A peft LoRA directory.")],
+    data: DataArgument,
+    *,
+    task: Annotated[Path, typer.Option("--task", metavar="FILE", help="Labels and patterns as YAML.")],
+    backbone: Annotated[str, typer.Option(help="The one that the adapter was trained on.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The module directory to make.")],
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps. Default: by the number of rows.")] = None,
+    seed: Annotated[int, typer.Option(help="Of head, order of rows and dropout.")] = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a module that begins with the weights of a LoRA classification adapter; its head is left out."""
+    prepare_torch("import peft")
+    from petapter.module import ModuleInfo, save_module
+    from petapter.task import read_examples, read_task
+    from petapter.training import TrainingOptions
+    from petapter.training.warm_start import read_lora_start, train_from
+    from petapter_hub_client.backbones import resolve_backbone
+    from petapter_hub_client.fetching import check_new_directory
+    from petapter_hub_client.local_runs import load_backbone
+
+    hush_huggingface()
+    check_new_directory(out)
+    read = read_task(task)
+    examples = read_examples(data, read)
+    with progress("training") as on_step:
+        loaded = load_backbone(resolve_backbone(backbone), device=device)
+        start = read_lora_start(adapter, loaded)
+
+        def told(step: int, total: int, loss: float) -> None:
+            on_step(step, total, f"loss {loss:.3f}")
+
+        trained = train_from(start, read, examples, loaded, TrainingOptions(seed=seed, steps=steps), on_step=told)
+        manifest = save_module(trained, out, ModuleInfo(out.resolve().name))
+    if as_json:
+        say_json({"directory": str(out), "name": manifest.name, "version": manifest.version, "start": start.sha256})
+    elif is_quiet():
+        say(str(out))
+    else:
+        report(f"wrote {out}: {manifest.name} {manifest.version}, begun with LoRA of rank {start.choice.rank}")
