@@ -91,6 +91,24 @@ def test_yanks_and_channels(petapter: Run, shown: Shown, published: dict[str, Pa
     petapter("channel", "remove", "team/tour", "stable")
 
 
+def test_keys_signatures_and_policies(petapter: Run, shown: Shown, published: dict[str, Path]) -> None:
+    assert shown("keys", "new", "tour")["name"] == "tour"
+    assert [key["name"] for key in shown("keys", "list")["own"]] == ["tour"]
+    petapter("remote", "policy", "--allow", "team/tour=tour")
+    try:
+        petapter("pull", "team/tour@v1.0.0", code=UNFIT_MODULE)
+        assert shown("sign", published["1.0.0"], "team/tour", "--key", "tour")["reference"] == "lab:team/tour@v1.0.0"
+        assert shown("pull", "team/tour@v1.0.0")["version"] == "1.0.0"
+        (found,) = shown("verify", "team/tour@v1.0.0", "--signed")
+        assert [signature["verdict"] for signature in found["signatures"]] == ["trusted"]
+        petapter("keys", "revoke", "tour", "--reason", "a test")
+        petapter("pull", "team/tour@v1.0.0", code=UNFIT_MODULE)
+    finally:
+        petapter("remote", "policy", "--disallow", "team/tour")
+        petapter("keys", "remove", "tour", "--yes")
+    assert not shown("remote", "policy")["asks_for_signatures"]
+
+
 def test_cache(petapter: Run, shown: Shown, published: dict[str, Path]) -> None:
     for version in published:
         petapter("pull", f"team/tour@v{version}", "-q")
