@@ -16,6 +16,7 @@ from petapter.backbone import Backbone
 from petapter.task.verbalizer import read_verbalizer
 from petapter.trained import TrainedModule
 from petapter_schemas.card import render_card
+from petapter_schemas.card_plots import draw_plots
 from petapter_schemas.digests import sha256_bytes
 from petapter_schemas.durable import appear, new_directory, write_file_durably
 from petapter_schemas.errors import DigestMismatchError, InputError, TensorFileError
@@ -37,6 +38,7 @@ from petapter_schemas.module_files import (
     HEAD_FILE,
     verify_directory,
 )
+from petapter_schemas.plot_data import PLOT_DATA_FILE, PlotData
 from petapter_schemas.profile import PROFILE_FILE, parse_profile, profile_bytes
 
 _NO_LINEAGE = LineageSpec()
@@ -60,8 +62,17 @@ def save_module(
     *,
     evaluation: tuple[EvaluationSpec, ...] = (),
     lineage: LineageSpec = _NO_LINEAGE,
+    plot_data: PlotData | None = None,
 ) -> Manifest:
     """Write a module directory: files into a scratch directory beside it, manifest last, then one rename.
+
+    Args:
+        trained: The module.
+        directory: To be made.
+        info: What the author says.
+        evaluation: Its figures.
+        lineage: Where it comes from.
+        plot_data: What the card's plots show besides the figures.
 
     Raises:
         InputError: The directory exists and is not empty, `info` breaks the format's rules, or a weight is no number.
@@ -69,7 +80,11 @@ def save_module(
     with new_directory(directory) as scratch:
         draft = _draft(trained, info, evaluation).model_copy(update={"lineage": lineage})
         files = _files(trained)
-        files[CARD_FILE] = render_card(draft).encode()
+        if plot_data is not None:
+            files[PLOT_DATA_FILE] = plot_data.model_dump_json(indent=None).encode() + b"\n"
+        plots = draw_plots(draft, plot_data)
+        files |= {plot.path: plot.svg.encode() for plot in plots}
+        files[CARD_FILE] = render_card(draft, plots=plots).encode()
         listed = tuple(_listed(path, data) for path, data in sorted(files.items()))
         manifest = draft.model_copy(update={"files": listed})
         for path, data in {**files, MANIFEST_FILE: manifest_bytes(manifest)}.items():

@@ -21,6 +21,7 @@ from petapter_schemas.strict_json import canonical_sha256
 if TYPE_CHECKING:
     from petapter.backbone import Backbone, Precision
     from petapter.runtime import Engine, Prediction
+    from petapter.runtime.answers import Examined
     from petapter.runtime.files import FileModule, FileReport, FileRun, OnProgress
     from petapter.runtime.ray_files import Cluster, ModuleSet
     from petapter.task import Example
@@ -133,6 +134,17 @@ def measure(
     Raises:
         PetapterError: The module does not fit the backbone, or there are no rows.
     """
+    return examine(backbone, module, examples, name=name, split=split).figures
+
+
+def examine(
+    backbone: "Backbone", module: "Path | TrainedModule", examples: "Sequence[Example]", *, name: str, split: str
+) -> "Examined":
+    """The same figures, and which labels were taken for which.
+
+    Raises:
+        PetapterError: As `measure`.
+    """
     from petapter.runtime import Engine
 
     members = members_of(module) if isinstance(module, Path) else None
@@ -141,7 +153,7 @@ def measure(
             engine.load(module, name)
         else:
             _load_members(engine, members, name)
-        return engine.evaluate(name, examples, name=name, split=split)
+        return engine.examine(name, examples, name=name, split=split)
 
 
 def reproduce(directory: Path, manifest: Manifest, backbone: str | None) -> None:

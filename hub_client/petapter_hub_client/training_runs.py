@@ -4,15 +4,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from petapter_hub_client.backbones import resolve_backbone
-from petapter_hub_client.local_runs import load_backbone, measure
+from petapter_hub_client.local_runs import examine, load_backbone
 from petapter_hub_client.output import OnStep
 from petapter_hub_client.run_settings import RunSettings
 from petapter_hub_client.stated_facts import StatedFacts
 from petapter_schemas.errors import InputError
-from petapter_schemas.manifest import EvaluationSpec, Manifest
+from petapter_schemas.manifest import Manifest
+from petapter_schemas.plot_data import PlotData
 from petapter_schemas.task import TaskSpec
+
+if TYPE_CHECKING:
+    from petapter.runtime.answers import Examined
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,12 @@ class TrainingRun:
         from petapter.module import ModuleInfo, save_module
         from petapter.task import read_examples, read_texts
         from petapter.training import train
+        from petapter.training.losses import module_losses
+
+        losses: list[float] = []
 
         def told(step: int, total: int, loss: float) -> None:
+            losses.append(loss)
             on_step(step, total, f"loss {loss:.3f}")
 
         task = self.settings.task(self.task.read())
@@ -92,10 +101,15 @@ class TrainingRun:
             abstain_error_rate=self.settings.abstain_error,
             on_step=told,
         )
-        evaluation: tuple[EvaluationSpec, ...] = ()
+        examined: Examined | None = None
         if self.held_out is not None:
             on_step(1, 1, "(measuring)")
-            evaluation = measure(backbone, trained, held_out, name=self.held_out.name, split="test")
+            examined = examine(backbone, trained, held_out, name=self.held_out.name, split="test")
         if not self.with_profile:
             trained = replace(trained, profile=None)
-        return save_module(trained, out, ModuleInfo(**self.facts.model_dump()), evaluation=evaluation)
+        evaluation, confusion = (examined.figures, examined.confusion) if examined else ((), None)
+        plot_data = PlotData(
+            losses=module_losses(trained.training, losses), confusions=() if confusion is None else (confusion,)
+        )
+        info = ModuleInfo(**self.facts.model_dump())
+        return save_module(trained, out, info, evaluation=evaluation, plot_data=plot_data)

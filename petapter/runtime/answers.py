@@ -9,6 +9,7 @@ from petapter.evaluation import Answers, evaluate_label_sets, evaluate_probabili
 from petapter.scoring import Scores
 from petapter.task.examples import Example
 from petapter_schemas.manifest import CalibrationSpec, EvaluationSpec
+from petapter_schemas.plot_data import MAX_CONFUSED_LABELS, Confusion
 from petapter_schemas.task import TaskSpec
 
 DEFAULT_THRESHOLD = 0.5
@@ -49,6 +50,19 @@ class Voice:
     seeds: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What labelled rows tell of a module.
+
+    Attributes:
+        figures: As `measured`.
+        confusion: Which labels were taken for which; None of a multi-label module, and of more labels than are drawn.
+    """
+
+    figures: tuple[EvaluationSpec, ...]
+    confusion: Confusion | None
+
+
 def predictions(alias: str, task: TaskSpec, calibration: CalibrationSpec | None, scores: Scores) -> list[Prediction]:
     """One answer per scored text."""
     least = thresholds(task, calibration)
@@ -85,3 +99,21 @@ def measured(
     abstain_below = voice.calibration.abstain_below if voice.calibration else None
     answers = Answers(probabilities, voice.task.label_names, abstain_below)
     return evaluate_probabilities(answers, examples, name=name, split=split, seeds=voice.seeds)
+
+
+def examined(
+    voice: Voice, probabilities: Sequence[Sequence[float]], examples: Sequence[Example], *, name: str, split: str
+) -> Examined:
+    """The figures of `measured`, and the confusion of the most probable labels, also where the module would abstain.
+
+    Raises:
+        DataError: As `measured`.
+    """
+    figures = measured(voice, probabilities, examples, name=name, split=split)
+    names = voice.task.label_names
+    if voice.task.type == "multi-label" or len(names) > MAX_CONFUSED_LABELS:
+        return Examined(figures, None)
+    counts = [[0] * len(names) for _ in names]
+    for row, example in zip(probabilities, examples, strict=True):
+        counts[names.index(example.label)][max(range(len(names)), key=row.__getitem__)] += 1
+    return Examined(figures, Confusion(evaluation_set=figures[0].evaluation_set, counts=tuple(map(tuple, counts))))

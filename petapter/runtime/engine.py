@@ -13,7 +13,7 @@ from petapter.backbone import Backbone, Precision
 from petapter.golden import check_golden
 from petapter.module import open_module
 from petapter.runtime.ahead import made_ahead
-from petapter.runtime.answers import Prediction, Voice, measured, predictions
+from petapter.runtime.answers import Examined, Prediction, Voice, examined, predictions
 from petapter.runtime.ensembles import Ensemble, Spread, joined
 from petapter.runtime.residency import Residency
 from petapter.runtime.runner import Runner, check_can_run
@@ -257,10 +257,17 @@ class Engine:
         Raises:
             InputError: The alias is not loaded, there are no rows, or a label is not the module's.
         """
+        return self.examine(alias, examples, name=name, split=split).figures
+
+    def examine(self, alias: str, examples: Sequence[Example], *, name: str, split: str = "test") -> Examined:
+        """Measure as `evaluate` does, and count which labels were taken for which.
+
+        Raises:
+            InputError: As `evaluate`.
+        """
         voice = self.voice(alias)
         scores = self._score_all(alias, [self._fields(alias, example.fields) for example in examples])
-        probabilities = torch.exp(scores.log_probabilities).tolist()
-        return measured(voice, probabilities, examples, name=name, split=split)
+        return examined(voice, torch.exp(scores.log_probabilities).tolist(), examples, name=name, split=split)
 
     def score(self, requests: Sequence[tuple[str, Fields]]) -> dict[str, Scores]:
         """By alias what a module or an ensemble says of its texts, in the order in which these were asked.

@@ -12,6 +12,7 @@ from statistics import mean
 
 from petapter_schemas.adapter_spec import Dtype
 from petapter_schemas.card_metadata import front_matter, published_backbone, within
+from petapter_schemas.card_plots import Plot
 from petapter_schemas.manifest import CalibrationSpec, EvaluationSpec, Interval, Manifest
 from petapter_schemas.merge_spec import MergeSpec
 from petapter_schemas.minilm import MINILM
@@ -38,12 +39,13 @@ _MARKUP = re.compile(r"[&<>|`\[\]*~\\$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _BLOCK_START = re.compile(r"^([#+=:-]|\d{1,9}(?=[.)]))")
 
 
-def render_card(manifest: Manifest, *, reference: str | None = None) -> str:
+def render_card(manifest: Manifest, *, reference: str | None = None, plots: Sequence[Plot] = ()) -> str:
     """The text of README.md.
 
     Args:
         manifest: The module; `files` is not used.
         reference: Where the module can be pulled from, for the examples.
+        plots: Pictures that lie beside the card.
 
     Raises:
         InvalidReferenceError: `reference` is none.
@@ -57,6 +59,7 @@ def render_card(manifest: Manifest, *, reference: str | None = None) -> str:
         *_usage(manifest, source),
         *_task(manifest),
         *_evaluation(manifest.evaluation),
+        *_plots(plots),
         *_training(manifest),
         *_merge(manifest.lineage.merge),
         *_limits(manifest),
@@ -131,6 +134,12 @@ def _evaluation(evaluation: Sequence[EvaluationSpec]) -> Iterator[str]:
         yield "\n".join(meanings)
     for item in evaluation:
         yield from _reliability(item)
+
+
+def _plots(plots: Sequence[Plot]) -> Iterator[str]:
+    for plot in plots:
+        yield f"### {_text(plot.title)}"
+        yield f"![{_text(plot.alt, len(plot.alt))}]({plot.path})"
 
 
 def _metrics(evaluation: Sequence[EvaluationSpec]) -> set[str]:

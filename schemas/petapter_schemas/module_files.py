@@ -16,6 +16,7 @@ from petapter_schemas.errors import DigestMismatchError, ManifestError, TensorFi
 from petapter_schemas.file_contents import ALLOWED_SUFFIXES, check_content, suffix
 from petapter_schemas.golden import GOLDEN_FILE, Golden, parse_golden
 from petapter_schemas.manifest import MANIFEST_FILE, MAX_MODULE_BYTES, Manifest, parse_manifest, read_manifest
+from petapter_schemas.plot_data import PLOT_DATA_FILE, check_plot_data, parse_plot_data
 from petapter_schemas.profile import PROFILE_FILE, Profile, parse_profile
 from petapter_schemas.strict_json import MAX_JSON_BYTES
 from petapter_schemas.tensor_header import TensorHeader, read_tensor_header
@@ -103,8 +104,8 @@ def verify_module(files: Mapping[str, StoredFile]) -> Manifest:
     """Check the files of one module against its manifest and the format, without reading tensor values.
 
     In order: manifest; digest and size of every listed file; required and allowed files; strict safetensors headers;
-    head and adapter tensors against the manifest; adapter_config.json; golden.json; profile.json if any. Files that
-    the manifest does not list are ignored.
+    head and adapter tensors against the manifest; adapter_config.json; golden.json; profile.json and plots.json if any.
+    Files that the manifest does not list are ignored.
 
     Raises:
         ManifestError: A JSON file breaks the format or a file is missing or of a kind that is not allowed.
@@ -126,6 +127,8 @@ def verify_module(files: Mapping[str, StoredFile]) -> Manifest:
     _check_golden(manifest, parse_golden(_read_small(files, GOLDEN_FILE)))
     if any(file.path == PROFILE_FILE for file in manifest.files):
         _check_profile(manifest, parse_profile(_read_small(files, PROFILE_FILE)))
+    if any(file.path == PLOT_DATA_FILE for file in manifest.files):
+        check_plot_data(manifest, parse_plot_data(_read_small(files, PLOT_DATA_FILE)))
     return manifest
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from petapter_schemas.manifest import read_manifest
+from petapter_schemas.plot_data import parse_plot_data
 from tests.hub_client.conftest import Petapter
 from tests.hub_client.tiny_reviews import ROWS, TASK
 
@@ -23,6 +25,27 @@ def test_train_records_what_was_measured(petapter: Petapter, backbone: Path, dat
     sets = {(item["metric"], item["evaluation_set"]["name"]) for item in made["manifest"]["evaluation"]}
     metrics = ("accuracy", "macro_f1", "ece", "brier", "log_loss", "aurc")
     assert sets == {(metric, "held out") for metric in metrics}
+
+
+def test_train_draws_what_it_measured(module: Path) -> None:
+    data = parse_plot_data((module / "plots.json").read_bytes())
+    accuracy = read_manifest(module).evaluation[0]
+    (confusion,) = data.confusions
+    assert confusion.right == round(accuracy.value * len(ROWS))
+    assert [sum(row) for row in confusion.counts] == [2, 2]
+    assert [point.step for point in data.losses] == [1, 2]
+    card = (module / "README.md").read_text(encoding="utf-8")
+    for plot in ("plot-confusion.svg", "plot-f1.svg", "plot-reliability.svg", "plot-loss.svg"):
+        assert f"]({plot})" in card
+        assert (module / plot).read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_train_without_test_rows_draws_the_loss_alone(
+    petapter: Petapter, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "m"
+    petapter("train", data, "--out", out, *TASK, "--backbone", backbone, "--preset", "plain", "--steps", "2")
+    assert sorted(path.name for path in out.glob("plot-*")) == ["plot-loss.svg"]
 
 
 def test_train_reads_a_task_file(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from petapter_schemas import restamp
 from petapter_schemas.errors import DigestMismatchError, InvalidReferenceError, ManifestError
 from petapter_schemas.manifest import MANIFEST_FILE, read_manifest
 from petapter_schemas.module_files import verify_directory
+from petapter_schemas.plot_data import PLOT_DATA_FILE
 from petapter_schemas.restamp import restamp_version
-from tests.schemas.tiny_module import TinyModule
+from tests.schemas.test_plot_data import DATA
+from tests.schemas.tiny_module import TinyModule, build_tiny_module, put_file
 
 
 def test_module_gets_another_version_and_stays_valid(tiny_module: TinyModule, tmp_path: Path) -> None:
@@ -80,3 +82,13 @@ def test_manifest_that_lists_no_card_is_refused(tiny_module: TinyModule, tmp_pat
     (directory / MANIFEST_FILE).write_text(json.dumps(document))
     with pytest.raises(ManifestError, match=r"must list README\.md"):
         restamp_version(directory, version="2.0.0")
+
+
+def test_plots_are_drawn_and_listed_where_their_numbers_are(tmp_path: Path) -> None:
+    directory = put_file(build_tiny_module(tmp_path / "m"), PLOT_DATA_FILE, json.dumps(DATA).encode())
+    manifest = restamp_version(directory, version="1.1.0", reference="team/tiny@v1.1.0")
+    drawn = [file.path for file in manifest.files if file.path.startswith("plot-")]
+    assert drawn == ["plot-confusion.svg", "plot-f1.svg", "plot-loss.svg"]
+    assert "](plot-loss.svg)" in (directory / "README.md").read_text()
+    (directory / "plot-f1.svg").write_text("half")  # as an interrupted call leaves it
+    assert restamp_version(directory, version="1.1.0", reference="team/tiny@v1.1.0") == verify_directory(directory)
