@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from petapter_hub_client.importing.paper_config import import_paper_config
     from petapter_hub_client.maintaining import list_channels, remove_channel, set_channel, unyank, yank
     from petapter_hub_client.output import byte_progress
-    from petapter_hub_client.publishing import PushOptions, push
+    from petapter_hub_client.publishing import PushOptions, plan_push, push
     from petapter_hub_client.remotes import add_remote, find_policy, list_remotes, remove_remote, set_default_remote
     from petapter_hub_client.searching import Query, search
     from petapter_hub_client.signing.keys import (
@@ -69,6 +69,7 @@ __all__ = (
     "make_key",
     "older_than",
     "open_stack",
+    "plan_push",
     "pull",
     "push",
     "remove_cached",
@@ -100,7 +101,7 @@ _NAMES_BY_ROOM = {
     "importing.paper_config": ("import_paper_config",),
     "maintaining": ("list_channels", "remove_channel", "set_channel", "unyank", "yank"),
     "output": ("byte_progress",),
-    "publishing": ("PushOptions", "push"),
+    "publishing": ("PushOptions", "plan_push", "push"),
     "remotes": ("add_remote", "find_policy", "list_remotes", "remove_remote", "set_default_remote"),
     "searching": ("Query", "search"),
     "signing.keys": ("list_own_keys", "list_trusted_keys", "make_key", "remove_key", "revoke_key", "trust_key"),

@@ -1,6 +1,5 @@
 """Push: one commit and one tag, or nothing."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -99,13 +98,16 @@ def test_refused_version_does_not_touch_the_directory(
     assert snapshot(directory) == before
 
 
-def test_version_option_stamps_the_directory(
+def test_version_option_publishes_a_copy_and_leaves_the_directory(
     lab: Petapter, tiny_module: TinyModule, tmp_path: Path, repo_id: str
 ) -> None:
     directory = tiny_module(tmp_path / "m")
+    before = snapshot(directory)
     pushed: Any = lab("push", directory, repo_id, "--version", "2.0.0", "--json").json
-    assert pushed["version"] == "2.0.0"
-    assert json.loads((directory / "petapter.json").read_text())["version"] == "2.0.0"
+    assert snapshot(directory) == before
+    pulled: Any = lab("pull", repo_id, "--json").json
+    assert (pulled["version"], pulled["digest"]) == ("2.0.0", pushed["digest"])
+    assert f"petapter pull {repo_id}@v2.0.0" in (Path(pulled["directory"]) / "README.md").read_text()
 
 
 def test_files_no_longer_listed_are_deleted(
