@@ -5,7 +5,8 @@
     hub.search("topics", remote="lab")
     hub.pull("lab:team/topics").directory
 
-Every verb of the command line that needs no torch has its function here, which raises the errors of
+Every verb of the command line that needs no torch has its function here, as have `suggest`, `reproduce` and `diff`
+with rows, which need it when they are called; each raises the errors of
 `petapter_schemas.errors` and prints nothing; warnings go to the logger `petapter_hub_client`. The core, `petapter`,
 knows no network, so these are not below its name. A name is imported when it is first used, so that this package alone
 loads neither huggingface_hub nor rich, and never torch: `resolve_backbone` and `open_stack` need that to build the
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         verify_cached,
     )
     from petapter_hub_client.describing import info
+    from petapter_hub_client.differing import diff
     from petapter_hub_client.fetching import pull
     from petapter_hub_client.identity import login, logout, whoami
     from petapter_hub_client.importing.label_sets import import_label_set
@@ -54,6 +56,7 @@ __all__ = (
     "audit",
     "byte_progress",
     "change_policy",
+    "diff",
     "find_cached",
     "find_policy",
     "import_label_set",
@@ -95,6 +98,7 @@ _NAMES_BY_ROOM = {
     "backbones": ("resolve_backbone",),
     "cached_modules": ("find_cached", "list_cached", "older_than", "remove_cached", "verify_cached"),
     "describing": ("info",),
+    "differing": ("diff",),
     "fetching": ("pull",),
     "identity": ("login", "logout", "whoami"),
     "importing.label_sets": ("import_label_set",),

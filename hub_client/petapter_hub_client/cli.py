@@ -19,6 +19,7 @@ from petapter_hub_client.commands.adapt import adapt
 from petapter_hub_client.commands.audit import audit
 from petapter_hub_client.commands.bash_words import whole_references
 from petapter_hub_client.commands.benchmark import benchmark
+from petapter_hub_client.commands.diff import diff
 from petapter_hub_client.commands.drift import drift
 from petapter_hub_client.commands.evaluate import evaluate
 from petapter_hub_client.commands.habits import OfflineOption, QuietOption, habitual, make_habitual, take_effect
@@ -65,8 +66,10 @@ def demo(
 for _name, _command in (
     ("train", train), ("evaluate", evaluate), ("predict", predict), ("drift", drift), ("merge", merge),
     ("serve", serve), ("adapt", adapt), ("benchmark", benchmark), ("push", push), ("pull", pull), ("search", search),
-    ("info", info), ("list", cache.list_), ("remove", cache.remove), ("sign", sign), ("verify", verify),
-    ("audit", audit), ("login", login), ("logout", logout), ("whoami", whoami), ("yank", yank), ("unyank", unyank),
+    ("info", info), ("diff", diff), ("list", cache.list_),
+    ("remove", cache.remove), ("sign", sign), ("verify", verify),
+    ("audit", audit), ("login", login), ("logout", logout), ("whoami", whoami),
+    ("yank", yank), ("unyank", unyank),
     ("demo", demo),
 ):  # fmt: skip
     app.command(_name)(habitual(_command))

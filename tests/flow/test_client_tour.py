@@ -79,6 +79,22 @@ def test_push_search_info_and_pull(petapter: Run, shown: Shown, published: dict[
     petapter("pull", code=USAGE)
 
 
+def test_safe_pushes_and_differences(petapter: Run, shown: Shown, tmp_path: Path) -> None:
+    first = build_tiny_module(tmp_path / "first", version="0.1.0")
+    plan = shown("push", first, "team/safe", "--dry-run")
+    assert (plan["step"], plan["makes_repository"]) == ("commit", True)
+    assert "team/safe" not in petapter("search", "safe", "-q").stdout
+    petapter("push", first, "team/safe", "-q")
+    assert "nothing to do" in petapter("push", first, "team/safe", "--bump", "minor").stdout
+    second = build_tiny_module(tmp_path / "second", version="0.1.0", labels=("a", "c"))
+    assert petapter("push", second, "team/safe", "--bump", "minor", "-q").stdout == "lab:team/safe@v0.2.0\n"
+    assert json.loads((second / "petapter.json").read_text())["version"] == "0.1.0"
+    found = shown("diff", "team/safe@v0.1.0", "team/safe@v0.2.0")
+    assert {each["path"] for each in found["fields"]} == {"version", "task.labels.1.name"}
+    assert {each["change"] for each in found["weights"]} == {0.0}
+    petapter("diff", "team/safe@v0.1.0", "team/safe@v0.3.0", code=NOT_FOUND)
+
+
 def test_yanks_and_channels(petapter: Run, shown: Shown, published: dict[str, Path]) -> None:
     assert published
     petapter("yank", "team/tour@v1.1.0", "--reason", "a test")

@@ -12,7 +12,20 @@ README = Path("hub_client/README.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OPTIONS = [
     (command, parameter)
-    for command in ("train", "predict", "merge", "serve", "pull", "list", "remove", "verify", "sign", "login", "logout")
+    for command in (
+        "train",
+        "predict",
+        "merge",
+        "serve",
+        "push",
+        "pull",
+        "diff",
+        "list",
+        "remove",
+        "verify", "sign", 
+        "login",
+        "logout",
+    )
     for parameter in COMMANDS[command].params
     if parameter.param_type_name == "option"
 ]

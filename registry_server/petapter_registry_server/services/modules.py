@@ -12,7 +12,7 @@ from petapter_registry_server.db.module_search import Found
 from petapter_registry_server.db.module_tables import ChannelMove, ModuleVersion
 from petapter_registry_server.db.tables import Commit, Repository
 from petapter_registry_server.errors import BlobUnavailableError
-from petapter_registry_server.services import comparing, version_order
+from petapter_registry_server.services import version_order
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.channels import LATEST
 from petapter_registry_server.services.compatibility import compare
@@ -20,6 +20,7 @@ from petapter_registry_server.services.module_search import found_module
 from petapter_registry_server.services.revisions import At, resolve_revision
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import Tree
+from petapter_schemas.comparing import field_changes, file_changes, metric_changes
 from petapter_schemas.compatibility import verdict_of
 from petapter_schemas.manifest import MANIFEST_FILE
 from petapter_schemas.module_facts import ModuleFacts
@@ -92,9 +93,9 @@ class Modules:
             id=repository.full_name,
             before=oids[0],
             after=oids[1],
-            fields=comparing.field_changes(self._manifest(old), self._manifest(new)),
-            files=comparing.file_changes(old, new),
-            metrics=comparing.metric_changes(facts.get(oids[0]), facts.get(oids[1])),
+            fields=field_changes(self._manifest(old), self._manifest(new)),
+            files=file_changes(old, new),
+            metrics=metric_changes(facts.get(oids[0]), facts.get(oids[1])),
         )
 
     def lineage(self, caller: Caller, at: At) -> Lineage:

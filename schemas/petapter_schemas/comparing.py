@@ -1,9 +1,9 @@
-"""What differs between two commits of a module: fields of the manifest, files, and figures on the same rows."""
+"""What differs between two modules or versions: fields of the manifest, files, and figures on the same rows."""
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
-from petapter_registry_server.tree import Tree
 from petapter_schemas.module_facts import MetricFacts, ModuleFacts
 from petapter_schemas.registry_api import FieldChange, FileChange, MetricChange
 
@@ -12,6 +12,18 @@ MAX_CHANGES = 1000
 
 _SEPARATE = frozenset({"files", "evaluation"})
 _MAX_VALUE = 2000
+
+
+class NamedBytes(Protocol):
+    """A file by what names its bytes; of a registry's tree or of a manifest."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    @property
+    def sha256(self) -> str:
+        """Their digest."""
 
 
 def field_changes(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[FieldChange, ...]:
@@ -31,7 +43,7 @@ def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
         yield from _leaves(item, f"{path}.{key}" if path else str(key))
 
 
-def file_changes(before: Tree, after: Tree) -> tuple[FileChange, ...]:
+def file_changes(before: Mapping[str, NamedBytes], after: Mapping[str, NamedBytes]) -> tuple[FileChange, ...]:
     """The files that differ, by path."""
     changed = []
     for path in sorted({*before, *after}):
