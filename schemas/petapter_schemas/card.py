@@ -82,10 +82,9 @@ def _summary(manifest: Manifest) -> str:
 def _usage(manifest: Manifest, source: str | None) -> Iterator[str]:
     module, fields = source or f"./{manifest.name}", manifest.task.fields
     predict = f"petapter predict --module {module} " + ('"…"' if len(fields) == 1 else "--input texts.csv")
-    pull, push = f"petapter pull {source} --out {manifest.name}", f"petapter push {module} NAMESPACE/{manifest.name}"
-    commands = [pull, predict] if source else [predict, push]
+    pull = f"petapter pull {source or f'NAMESPACE/{manifest.name}'} --out {manifest.name}"  # a push may leave it so
     yield "## Use"
-    yield "\n".join(["```sh", *commands, "```"])
+    yield f"```sh\n{pull}\n{predict}\n```"
     text = '"…"' if len(fields) == 1 else "{" + ", ".join(f'"{field}": "…"' for field in fields) + "}"
     yield "\n".join(
         [
