@@ -47,11 +47,13 @@ if TYPE_CHECKING:
     from petapter_hub_client.signing.verbs import SignOptions, sign, sign_published, verify_signatures
     from petapter_hub_client.stacks.auditing import audit
     from petapter_hub_client.stacks.opening import open_stack
+    from petapter_hub_client.suggesting import SuggestOptions, suggest
 
 __all__ = (
     "PushOptions",
     "Query",
     "SignOptions",
+    "SuggestOptions",
     "add_remote",
     "audit",
     "byte_progress",
@@ -87,6 +89,7 @@ __all__ = (
     "sign",
     "sign_published",
     "trust_key",
+    "suggest",
     "unyank",
     "verify_cached",
     "verify_signatures",
@@ -113,6 +116,7 @@ _NAMES_BY_ROOM = {
     "signing.verbs": ("SignOptions", "sign", "sign_published", "verify_signatures"),
     "stacks.auditing": ("audit",),
     "stacks.opening": ("open_stack",),
+    "suggesting": ("SuggestOptions", "suggest"),
 }
 _ROOMS = {name: room for room, names in _NAMES_BY_ROOM.items() for name in names}
 

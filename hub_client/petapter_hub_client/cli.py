@@ -32,6 +32,7 @@ from petapter_hub_client.commands.push import push
 from petapter_hub_client.commands.search import search
 from petapter_hub_client.commands.serve import serve
 from petapter_hub_client.commands.sign import sign
+from petapter_hub_client.commands.suggest import suggest
 from petapter_hub_client.commands.train import train
 from petapter_hub_client.commands.verify import verify
 from petapter_hub_client.commands.yank import unyank, yank
@@ -66,7 +67,7 @@ def demo(
 for _name, _command in (
     ("train", train), ("evaluate", evaluate), ("predict", predict), ("drift", drift), ("merge", merge),
     ("serve", serve), ("adapt", adapt), ("benchmark", benchmark), ("push", push), ("pull", pull), ("search", search),
-    ("info", info), ("diff", diff), ("list", cache.list_),
+    ("suggest", suggest), ("info", info), ("diff", diff), ("list", cache.list_),
     ("remove", cache.remove), ("sign", sign), ("verify", verify),
     ("audit", audit), ("login", login), ("logout", logout), ("whoami", whoami),
     ("yank", yank), ("unyank", unyank),

@@ -19,6 +19,7 @@ OPTIONS = [
         "serve",
         "push",
         "pull",
+        "suggest",
         "diff",
         "list",
         "remove",
