@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from petapter_hub_client.output import byte_progress
     from petapter_hub_client.publishing import PushOptions, plan_push, push
     from petapter_hub_client.remotes import add_remote, find_policy, list_remotes, remove_remote, set_default_remote
+    from petapter_hub_client.reproducing import ReproduceOptions, reproduce
     from petapter_hub_client.searching import Query, search
     from petapter_hub_client.signing.keys import (
         list_own_keys,
@@ -53,6 +54,7 @@ __all__ = (
     "PushOptions",
     "Query",
     "SignOptions",
+    "ReproduceOptions",
     "SuggestOptions",
     "add_remote",
     "audit",
@@ -81,6 +83,7 @@ __all__ = (
     "remove_channel",
     "remove_key",
     "remove_remote",
+    "reproduce",
     "resolve_backbone",
     "revoke_key",
     "search",
@@ -110,6 +113,7 @@ _NAMES_BY_ROOM = {
     "output": ("byte_progress",),
     "publishing": ("PushOptions", "plan_push", "push"),
     "remotes": ("add_remote", "find_policy", "list_remotes", "remove_remote", "set_default_remote"),
+    "reproducing": ("ReproduceOptions", "reproduce"),
     "searching": ("Query", "search"),
     "signing.keys": ("list_own_keys", "list_trusted_keys", "make_key", "remove_key", "revoke_key", "trust_key"),
     "signing.policies": ("change_policy",),

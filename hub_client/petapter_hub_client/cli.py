@@ -29,6 +29,7 @@ from petapter_hub_client.commands.merge import merge
 from petapter_hub_client.commands.predict import predict
 from petapter_hub_client.commands.pull import pull
 from petapter_hub_client.commands.push import push
+from petapter_hub_client.commands.reproduce import reproduce
 from petapter_hub_client.commands.search import search
 from petapter_hub_client.commands.serve import serve
 from petapter_hub_client.commands.sign import sign
@@ -67,7 +68,7 @@ def demo(
 for _name, _command in (
     ("train", train), ("evaluate", evaluate), ("predict", predict), ("drift", drift), ("merge", merge),
     ("serve", serve), ("adapt", adapt), ("benchmark", benchmark), ("push", push), ("pull", pull), ("search", search),
-    ("suggest", suggest), ("info", info), ("diff", diff), ("list", cache.list_),
+    ("suggest", suggest), ("info", info), ("diff", diff), ("reproduce", reproduce), ("list", cache.list_),
     ("remove", cache.remove), ("sign", sign), ("verify", verify),
     ("audit", audit), ("login", login), ("logout", logout), ("whoami", whoami),
     ("yank", yank), ("unyank", unyank),

@@ -26,6 +26,7 @@ class ExitCode(IntEnum):
     CONFLICT = 7
     DRIFTED = 8
     DEMANDS_ACTION = 9
+    NOT_REPRODUCED = 9
     INTERRUPTED = 130
 
 

@@ -21,6 +21,7 @@ OPTIONS = [
         "pull",
         "suggest",
         "diff",
+        "reproduce",
         "list",
         "remove",
         "verify", "sign", 
