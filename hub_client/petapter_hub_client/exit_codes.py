@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     CONFLICT = 7
     DRIFTED = 8
     DEMANDS_ACTION = 9
-    NOT_REPRODUCED = 9
+    NOT_REPRODUCED = 10
     INTERRUPTED = 130
 
 

@@ -24,7 +24,8 @@ OPTIONS = [
         "reproduce",
         "list",
         "remove",
-        "verify", "sign", 
+        "verify",
+        "sign",
         "login",
         "logout",
     )

@@ -45,7 +45,7 @@ def reproduce(  # noqa: PLR0913 (a command's options)
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a module again from its manifest; exit code 9 if what comes out is outside the tolerance."""
+    """Train a module again from its manifest; exit code 10 if what comes out is outside the tolerance."""
     prepare_torch("reproduce")
     from petapter_hub_client.reproducing import ReproduceOptions
     from petapter_hub_client.reproducing import reproduce as train_again
