@@ -6,11 +6,10 @@
     hub.pull("lab:team/topics").directory
 
 Every verb of the command line that needs no torch has its function here, as have `suggest`, `reproduce` and `diff`
-with rows, which need it when they are called; each raises the errors of
-`petapter_schemas.errors` and prints nothing; warnings go to the logger `petapter_hub_client`. The core, `petapter`,
-knows no network, so these are not below its name. A name is imported when it is first used, so that this package alone
-loads neither huggingface_hub nor rich, and never torch: `resolve_backbone` and `open_stack` need that to build the
-built-in backbone, once.
+with rows, which need it when they are called. All raise the errors of `petapter_schemas.errors` and print nothing;
+warnings go to the logger `petapter_hub_client`. The core, `petapter`, knows no network, so these are not below its
+name. A name is imported when it is first used, so that this package alone loads neither huggingface_hub nor rich, and
+never torch: `resolve_backbone` and `open_stack` need that to build the built-in backbone, once.
 """
 
 from typing import TYPE_CHECKING
