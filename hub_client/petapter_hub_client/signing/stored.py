@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 from petapter_hub_client.cache import CachedRepository, check_commit
 from petapter_hub_client.downloading import RemoteFile, read_small
@@ -26,8 +26,6 @@ from petapter_schemas.signature import (
 
 Files = Mapping[str, bytes]
 """Signature files by name."""
-
-Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
 _KEPT = frozenset({".gitattributes"})
 _TRIES = 8
@@ -73,7 +71,8 @@ def publish_signature(hub: Hub, repo_id: str, path: str, data: bytes) -> str:
     """
     for _ in range(_TRIES):
         head = _head(hub, repo_id)
-        operations: list[Operation] = [CommitOperationAdd(path, data), *_strangers(hub, repo_id, head)]
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationAdd(path, data)]
+        operations += _strangers(hub, repo_id, head)
         try:
             with asking(hub.remote, repo_id):
                 commit = hub.api.create_commit(

@@ -281,6 +281,7 @@ def test_signing_while_others_do_is_tried_again(
     assert lab("sign", directory, pushed, "--valid-days", "30").code == 0
     assert moved
     monkeypatch.setattr(stored, "_head", lambda *_: "0" * 40)
+    monkeypatch.setattr(stored, "_strangers", lambda *_: [])
     with pytest.raises(VersionConflictError):
         hub.sign(directory, pushed, options=hub.SignOptions(valid_days=3))
 
