@@ -1,4 +1,5 @@
 """Every route against every kind of caller: each cell stands in a table below and is asserted at the wire."""
+# over 400 lines: the table of every route by every caller is read as one
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
