@@ -67,17 +67,7 @@ def _show(report: "DriftReport") -> None:
     say_table(("what", "distance", "by chance", "p", "verdict"), rows)
     if report.labels:
         say("")
-        rows = [
-            (
-                shift.label,
-                f"{shift.before:.3f}",
-                f"{shift.now:.3f}",
-                f"{shift.p_value:.3f}",
-                _verdict(drifted=shift.drifted),
-            )
-            for shift in report.labels
-        ]
-        say_table(("label given to", "at training", "now", "p", "verdict"), rows)
+        _show_labels(report.labels)
     for finding in report.findings:
         if finding.what == "labels" and report.labels:
             continue
