@@ -35,14 +35,15 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_suggest_finds_the_module_and_tells_it_from_having_none(petapter: Run, published: str, few: Path) -> None:
     found = json.loads(petapter("suggest", few, "--json").stdout)
     best = found["ranked"][0]
-    assert (best["module"], best["rows"]) == (f"lab:{published}", 70)
+    own = next(each for each in found["ranked"] if each["module"] == f"lab:{published}")
+    assert (own["rows"], own["accuracy"]) == (70, best["accuracy"])  # other tests may have pushed the same module
     assert best["interval"]["low"] > 0.6
     assert {each["module"] for each in found["ranked"] if not each["is_module"]} == {
         "(none: the most frequent label)",
         "(none: the bare backbone)",
     }
     assert found["beats_none"]
-    assert petapter("suggest", few, "-q").stdout.splitlines()[0] == f"lab:{published}"
+    assert petapter("suggest", few, "-q").stdout.splitlines()[0] == best["module"]
 
 
 def test_diff_with_rows_sees_no_flip_where_there_is_none(

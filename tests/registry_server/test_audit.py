@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.routing import Route
 
 from petapter_registry_server.api.route_policy import POLICY, QUESTIONS
 from petapter_registry_server.db import audit
@@ -16,6 +17,7 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.errors import DamagedAuditError
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditEnd, AuditLog
+from petapter_registry_server.web.all_pages import PAGES
 from tests.registry_process import run
 from tests.registry_server.conftest import Caller, Registry, commit_body
 from tests.registry_server.module_bytes import module_files
@@ -105,8 +107,11 @@ ELSEWHERE = {
     "POST /oauth/token",
     "POST /api/petapter/v1/devices/{code}/approve",
     "POST /api/petapter/v1/devices/{code}/deny",
-}
-"""Tested in test_trusted_publishing.py, with an issuer, and in test_device_login.py, with a device."""
+    *(f"{m} {route.path}" for part in PAGES for route in part.router.routes if isinstance(route, Route)
+      for m in route.methods or ()),
+}  # fmt: skip
+"""Tested in test_trusted_publishing.py, with an issuer, in test_device_login.py, with a device, and for the forms of
+pages, which need a page to come from, in test_page_forms.py."""
 UNSAFE = sorted(r for r in POLICY if r.split()[0] not in {"GET", "HEAD"} and r not in SILENT | ELSEWHERE)
 
 

@@ -222,12 +222,14 @@ def test_members_are_added_and_taken_out(registry: Registry, team: Caller, ada: 
     assert ada.post(f"{members}/remove", {"user": "grace"}).status_code == 303
     assert "grace" not in ada.get("/web/organisations/team").text
     assert ada.post(members, {"user": "nobody"}).status_code == 404
+    assert actions(registry)[-2:] == ["member.set", "member.remove"]
 
 
-def test_organisation_is_founded(ada: Browser) -> None:
+def test_organisation_is_founded(registry: Registry, ada: Browser) -> None:
     answer = ada.post("/web/organisations", {"name": "lab"})
     assert answer.headers["location"] == "/web/organisations/lab"
     assert "lab" in text_of(ada.get("/web/organisations"))
+    assert actions(registry)[-1] == "namespace.create"
 
 
 def test_access_is_asked_for_and_given(registry: Registry, team: Caller, ada: Browser) -> None:
@@ -242,6 +244,7 @@ def test_access_is_asked_for_and_given(registry: Registry, team: Caller, ada: Br
     assert "Waiting User Since Decide grace" in text_of(ada.get("/team/tickets/access"))
     assert ada.post("/team/tickets/access/decide", {"user": "grace", "status": "accepted"}).status_code == 303
     assert "/resolve/" in grace.get("/team/tickets").text
+    assert actions(registry)[-2:] == ["gate.ask", "gate.decide"]
 
 
 def test_program_that_shows_a_code_is_let_in(registry: Registry, ada: Browser) -> None:

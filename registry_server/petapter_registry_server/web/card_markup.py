@@ -38,6 +38,7 @@ def card_markup(text: str) -> str:
         )
         .replace("<table>", '<div class="wide" tabindex="0" role="region" aria-label="table"><table>')
         .replace("</table>", "</table></div>")
+        .replace("<pre>", '<pre tabindex="0">')
     )
 
 

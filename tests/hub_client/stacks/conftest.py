@@ -88,6 +88,11 @@ class StackFolder:
         assert old in text
         self.yaml.write_text(text.replace(old, new))
 
+    def restamp(self, alias: str, version: str) -> None:
+        """Make a module of the folder another version."""
+        path = self.folder / alias / "petapter.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
+
     def run(self, command: str, *arguments: object) -> Any:
         """Run `petapter stack COMMAND stack.yaml …`."""
         return self.petapter("stack", command, self.yaml, *arguments)

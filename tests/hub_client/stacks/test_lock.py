@@ -116,10 +116,10 @@ def test_changed_reference_is_resolved_anew(stack: StackFolder, publish: Publish
     assert stack.locked["newest"]["reference"].endswith("@v1.0.0")
 
 
-def test_changed_directory_is_locked_as_it_is_now(stack: StackFolder, lab: Petapter, repo_id: str) -> None:
+def test_changed_directory_is_locked_as_it_is_now(stack: StackFolder) -> None:
     stack.run("lock")
     before = stack.locked["own"]["digest"]
-    lab("push", stack.folder / "own", f"{repo_id}-own", "--version", "3.0.0")
+    stack.restamp("own", "3.0.0")
     assert stack.run("lock", "--json").json["changes"]["own"] == "changed"
     assert stack.locked["own"]["digest"] != before
 

@@ -75,8 +75,8 @@ def test_sync_of_a_changed_stack_locks_what_is_new_and_keeps_the_rest(locked: St
     assert locked.locked["pinned"]["reference"].endswith("@v1.1.0")
 
 
-def test_sync_of_a_changed_directory_locks_it(locked: StackFolder, lab: Petapter, repo_id: str) -> None:
-    lab("push", locked.folder / "own", f"{repo_id}-own", "--version", "3.0.0")
+def test_sync_of_a_changed_directory_locks_it(locked: StackFolder) -> None:
+    locked.restamp("own", "3.0.0")
     assert "own: ./own was changed" in locked.run("sync").err
     assert locked.run("lock", "--check").code == 0
 
@@ -99,8 +99,8 @@ def test_frozen_refuses_an_edited_stack(locked: StackFolder) -> None:
     assert locked.lock_file.read_bytes() == before
 
 
-def test_frozen_refuses_a_changed_directory(locked: StackFolder, lab: Petapter, repo_id: str) -> None:
-    lab("push", locked.folder / "own", f"{repo_id}-own", "--version", "3.0.0")
+def test_frozen_refuses_a_changed_directory(locked: StackFolder) -> None:
+    locked.restamp("own", "3.0.0")
     assert "own: ./own was changed" in locked.run("sync", "--frozen").error
 
 

@@ -203,7 +203,7 @@ def test_unchanged_label_rates_raise_an_alarm_as_seldom_as_alpha_says() -> None:
 
 def test_distance_of_rates_by_chance_is_what_resampling_gives() -> None:
     found = [
-        compare_with(rated(100, 2000 + trial), texts(20, 3), given(200, trial), NAMES).findings[-1]
+        compare_with(rated(100, 2000 + trial), texts(200, 3), given(200, trial), NAMES).findings[-1]
         for trial in range(60)
     ]
     assert np.mean([finding.distance for finding in found]) == pytest.approx(found[0].by_chance, rel=0.35)

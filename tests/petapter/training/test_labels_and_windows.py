@@ -85,11 +85,11 @@ def test_row_of_weight_nearly_zero_is_as_if_it_was_not_there(bert: Backbone) -> 
 def test_windows_of_a_text_are_drawn_evenly_and_a_single_one_without_a_draw() -> None:
     choose = torch.Generator().manual_seed(0)
     items = [EncodedText((window,), (0,), 0) for window in range(4)]
-    drawn = [trainer._draw(items, choose) for _ in range(4000)]
+    drawn = [trainer.drawn_window(items, choose) for _ in range(4000)]
     # binomial with n 4000 and p 1/4 has a standard deviation of 27
     assert all(abs(drawn.count(item) - 1000) < 150 for item in items)
     before = choose.get_state()
-    assert trainer._draw(items[:1], choose) == items[0]
+    assert trainer.drawn_window(items[:1], choose) == items[0]
     assert torch.equal(choose.get_state(), before)
 
 
@@ -98,13 +98,13 @@ def test_every_window_of_a_long_text_is_trained_on(bert: Backbone, monkeypatch: 
     windows = Encoder(bert.tokenizer, WINDOWED.patterns[0], bert.max_tokens).encode_windows([rows[0].fields])
     assert len(windows.encoded) == 5  # starts 0, 29, 58, 87 and 102
     trained_on: set[EncodedText] = set()
-    draw = trainer._draw
+    draw = trainer.drawn_window
 
     def watched(items: Sequence[EncodedText], choose: torch.Generator) -> EncodedText:
         trained_on.add(item := draw(items, choose))
         return item
 
-    monkeypatch.setattr(trainer, "_draw", watched)
+    monkeypatch.setattr(trainer, "drawn_window", watched)
     train(WINDOWED, rows, bert, replace(FIT, steps=60, batch_size=2))
     assert trained_on >= set(windows.encoded)
 
