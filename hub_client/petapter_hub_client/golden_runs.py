@@ -52,20 +52,13 @@ def _backbone_of(manifest: Manifest) -> ResolvedBackbone:
 
 
 def _answers(directory: Path, manifest: Manifest, backbone: ResolvedBackbone, texts: list[dict[str, str]]) -> Golden:
-    import torch
-
     from petapter.golden import record_golden
     from petapter.runtime import Engine
-    from petapter.scoring import Scores
     from petapter_hub_client.local_runs import load_backbone
 
     with Engine(load_backbone(backbone, device="cpu")) as engine:
         engine.load(directory, manifest.name)
-        answers = engine.predict([(manifest.name, text) for text in texts])
-    probabilities = torch.tensor([list(answer.probabilities.values()) for answer in answers])
-    smallest = torch.finfo(probabilities.dtype).tiny
-    logarithms = probabilities.clamp(min=smallest).log()
-    return record_golden(texts, Scores(logarithms, tuple(answer.lost_tokens for answer in answers)))
+        return record_golden(texts, engine.score([(manifest.name, text) for text in texts])[manifest.name])
 
 
 def _write(directory: Path, golden: Golden) -> Manifest:

@@ -1,17 +1,14 @@
 """Which remotes the user knows, by name and address, and what each must prove: alone reads and writes remotes.json."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from petapter_hub_client.locks import CONFIG_TIMEOUT_S, locked
 from petapter_hub_client.places import config_directory
-from petapter_hub_client.settings_files import read_settings
+from petapter_hub_client.settings_files import changing_settings, read_settings
 from petapter_hub_client.suggestions import did_you_mean
 from petapter_schemas.digests import Sha256
 from petapter_schemas.durable import write_file_durably
@@ -115,7 +112,7 @@ def add_remote(name: str, url: str) -> Remote:
         InputError: The name is taken or reads like another one, or the address is no http(s) URL.
     """
     remote = Remote(check_remote_name(name), check_url(url))
-    with _changing():
+    with changing_settings(REMOTES_FILE):
         document = _read()
         _refuse_taken(remote, document)
         _write(document.model_copy(update={"remotes": {**document.remotes, name: remote.url}}))
@@ -131,7 +128,7 @@ def remove_remote(name: str) -> None:
     if name == HUB_REMOTE:
         raise InputError(f"remote {HUB_REMOTE!r} is built in and cannot be removed")
     find_remote(name)
-    with _changing():
+    with changing_settings(REMOTES_FILE):
         document = _read()
         remotes = {key: url for key, url in document.remotes.items() if key != name}
         policies = {key: policy for key, policy in document.policies.items() if key != name}
@@ -146,7 +143,7 @@ def set_default_remote(name: str) -> Remote:
         InputError: There is none of that name.
     """
     remote = find_remote(name)
-    with _changing():
+    with changing_settings(REMOTES_FILE):
         _write(_read().model_copy(update={"default": name}))
     return remote
 
@@ -167,7 +164,7 @@ def set_policy(name: str | None, policy: Policy) -> Policy:
         InputError: There is no such remote.
     """
     remote = find_remote(name)
-    with _changing():
+    with changing_settings(REMOTES_FILE):
         document = _read()
         policies = {key: value for key, value in document.policies.items() if key != remote.name}
         if policy != Policy():
@@ -221,14 +218,6 @@ def _refuse_taken(remote: Remote, document: _Document) -> None:
 
 def _path() -> Path:
     return config_directory() / REMOTES_FILE
-
-
-@contextmanager
-def _changing() -> Iterator[None]:
-    directory = config_directory()
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with locked(directory / f"{REMOTES_FILE}.lock", CONFIG_TIMEOUT_S):
-        yield
 
 
 def _read() -> _Document:

@@ -1,10 +1,14 @@
-"""Reads the small JSON files in which the client keeps its settings, and says in one line what is wrong with one."""
+"""The small JSON files in which the client keeps its settings: one line for a broken one, and changes in turns."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
+from petapter_hub_client.locks import CONFIG_TIMEOUT_S, locked
+from petapter_hub_client.places import config_directory
 from petapter_schemas import strict_json
 from petapter_schemas.errors import InputError, ManifestError
 from petapter_schemas.frozen import Frozen
@@ -34,3 +38,16 @@ def read_settings(path: Path, empty: Document, *, remedy: str) -> Document:
         raise InputError(f"{error}: {remedy}") from error
     except ValidationError as error:
         raise InputError(f"{path} is broken ({first_problem(error)}): {remedy}") from error
+
+
+@contextmanager
+def changing_settings(name: str) -> Iterator[Path]:
+    """Hold a file of the configuration directory, which is made if there is none, while it is read and replaced.
+
+    Yields:
+        The file.
+    """
+    directory = config_directory()
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked(directory / f"{name}.lock", CONFIG_TIMEOUT_S):
+        yield directory / name

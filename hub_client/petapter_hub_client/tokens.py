@@ -11,11 +11,10 @@ from pathlib import Path
 from pydantic import Field
 
 from petapter_hub_client import keyrings
-from petapter_hub_client.locks import CONFIG_TIMEOUT_S, locked
 from petapter_hub_client.places import config_directory
 from petapter_hub_client.private_files import write_private_file
 from petapter_hub_client.remotes import REMOTE_VARIABLE, Remote, variable_suffix
-from petapter_hub_client.settings_files import read_settings
+from petapter_hub_client.settings_files import changing_settings, read_settings
 from petapter_schemas.errors import InputError
 from petapter_schemas.frozen import Frozen
 from petapter_schemas.references import HUB_REMOTE
@@ -179,14 +178,12 @@ def _hub_token() -> str | None:
 
 
 def _replace(name: str, token: _Token | None) -> Path:
-    directory = config_directory()
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with locked(directory / f"{TOKENS_FILE}.lock", CONFIG_TIMEOUT_S):
+    with changing_settings(TOKENS_FILE) as path:
         tokens = {key: value for key, value in _read().tokens.items() if key != name}
         if token is not None:
             tokens[name] = token
-        write_private_file(directory / TOKENS_FILE, _Document(tokens=tokens).model_dump_json(indent=2).encode() + b"\n")
-    return directory / TOKENS_FILE
+        write_private_file(path, _Document(tokens=tokens).model_dump_json(indent=2).encode() + b"\n")
+    return path
 
 
 def _read() -> _Document:

@@ -78,7 +78,7 @@ def plan_memory(
     Raises:
         InputError: One module alone does not fit.
     """
-    budget = int(free_bytes(backbone) * _SHARE) if memory_bytes is None else memory_bytes
+    budget = int(_free_bytes(backbone) * _SHARE) if memory_bytes is None else memory_bytes
     measured = [_measured(slot, passes) for slot in samples]
     token_bytes = max(tokens for tokens, _ in measured)
     slot_bytes = max(slot.weights.nbytes + _head_bytes(slot) for slot in samples)
@@ -99,7 +99,7 @@ def plan_memory(
     return JointPlan(slots, len(runs), tokens, token_bytes, slot_bytes, passes.cached_bytes, begun)
 
 
-def free_bytes(backbone: Backbone) -> int:
+def _free_bytes(backbone: Backbone) -> int:
     """Memory of the device that is free."""
     if backbone.device.type == "cuda":
         return int(torch.cuda.mem_get_info(backbone.device)[0])

@@ -14,14 +14,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from petapter.backbone import Backbone
-from petapter.head import PetHead
 from petapter.joint.dropout import DropoutLayers
 from petapter.joint.runs import Drawn, Slot
 from petapter.runtime.arrays import Arrays, Here, Sent
 from petapter.runtime.banks import Active, Bank, Form, Places, form_of
 from petapter.runtime.layers import Layers, read_tokens
 from petapter.runtime.packed import Acting, Prepared, Read, is_packable, prepare_pack, run_pack
-from petapter.runtime.plan import Item, Pack, Span, pack_of, spans_of
+from petapter.runtime.plan import Item, Span, pack_of, spans_of
 from petapter.runtime.products import groups_of
 from petapter.runtime.thinning import Thinning
 from petapter.runtime.ways import ways_of
@@ -36,25 +35,6 @@ class Asked:
 
     slot: Slot
     drawn: Drawn
-
-
-@dataclass(frozen=True)
-class _Laid:
-    """A pass that is laid out.
-
-    Attributes:
-        asked: Its modules in the order of their tokens.
-        pack: Where their texts stand.
-        read: What the last layer is narrowed to.
-        prepared: What runs.
-        masks: Rows of the last hidden states at all masks, [sum of n M].
-    """
-
-    asked: tuple[Asked, ...]
-    pack: Pack
-    read: Read | None
-    prepared: Prepared
-    masks: Tensor
 
 
 class Passes:
@@ -130,12 +110,11 @@ class Passes:
 
     def losses(self, asked: tuple[Asked, ...]) -> Tensor:
         """The loss of each module of a pass, [K]; its gradient may be asked once."""
-        laid = self._lay_out(asked)
-        with self._trunk.standing_in(self._lower(laid)):
-            hidden = run_pack(self._backbone, laid.prepared)
+        prepared, masks = self._lay_out(asked)
+        with self._trunk.standing_in(self._lower(asked)):
+            hidden = run_pack(self._backbone, prepared)
         counts = [len(each.drawn.rows) * len(each.drawn.texts[0].mask_positions) for each in asked]
-        at_masks = hidden.at(laid.masks).split(counts)
-        logits = _label_logits([each.slot.head for each in asked], asked, at_masks)
+        logits = _label_logits(asked, hidden.at(masks).split(counts))
         return torch.stack([each.slot.loss(said, each.drawn) for each, said in zip(asked, logits, strict=True)])
 
     def close(self) -> None:
@@ -145,7 +124,8 @@ class Passes:
         self._dropout.close()
         self._states.clear()
 
-    def _lay_out(self, asked: tuple[Asked, ...]) -> _Laid:
+    def _lay_out(self, asked: tuple[Asked, ...]) -> tuple[Prepared, Tensor]:
+        """A pass, and the rows of its last hidden states at all masks, [sum of n M]."""
         items = [
             Item(each.slot.bank, each.slot.number, each.drawn.pattern, len(text.input_ids))
             for each in asked
@@ -167,7 +147,7 @@ class Passes:
         at = [pack.starts[place] + mask for place, text in enumerate(encoded) for mask in text.mask_positions]
         masks = arrays.put(at if read is None else np.searchsorted(read.tokens, at))
         arrays.send()
-        return _Laid(asked, pack, read, prepared, masks)
+        return prepared, masks
 
     def _active(
         self, spans: Sequence[Span], rows: "_Rows", lengths: Sequence[int], arrays: Arrays
@@ -184,11 +164,11 @@ class Passes:
             for span in spans
         )
 
-    def _lower(self, laid: _Laid) -> Tensor:
+    def _lower(self, asked: tuple[Asked, ...]) -> Tensor:
         """What enters the first layer above the cut, [1, T, H]; nothing without a cut."""
         if not self._cut:
             return torch.zeros(0)
-        states = [self._states[text.input_ids] for each in laid.asked for text in each.drawn.texts]
+        states = [self._states[text.input_ids] for each in asked for text in each.drawn.texts]
         return torch.cat(states).unsqueeze(0)
 
 
@@ -242,16 +222,17 @@ def _thinning(asked: Sequence[Asked], lengths: Sequence[int]) -> Thinning:
     return Thinning(generators, tuple(len(each.drawn.texts) for each in asked), tuple(lengths))
 
 
-def _label_logits(heads: Sequence[PetHead], asked: Sequence[Asked], at_masks: Sequence[Tensor]) -> list[Tensor]:
+def _label_logits(asked: Sequence[Asked], at_masks: Sequence[Tensor]) -> list[Tensor]:
     """Logits [n, L] of each module from what stands at its masks [n M, H]; frozen dense layers run once for all."""
-    features: list[Tensor | None] = [None] * len(heads)
+    features: list[Tensor | None] = [None] * len(asked)
     same = [number for number, each in enumerate(asked) if not each.slot.trains_features]
     if same:
-        read = heads[same[0]].features(torch.cat([at_masks[number] for number in same]))
+        read = asked[same[0]].slot.head.features(torch.cat([at_masks[number] for number in same]))
         for number, part in zip(same, read.split([len(at_masks[number]) for number in same]), strict=True):
             features[number] = part
     logits: list[Tensor] = []
-    for head, each, own, states in zip(heads, asked, features, at_masks, strict=True):
+    for each, own, states in zip(asked, features, at_masks, strict=True):
+        head = each.slot.head
         found = head.features(states) if own is None else own
         shape = (len(each.drawn.rows), -1, found.shape[-1])
         logits.append(head.word_scores(found.reshape(shape)) * head.shape.words)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from petapter.adapters import AdapterSlots, adapter_spec, peft_config
+from petapter.adapters import AdapterSlots
 from petapter.backbone import Backbone
 from petapter.head import PetHead, new_head
 from petapter.joint.optimizer import Weights
@@ -17,7 +17,7 @@ from petapter.training.objective import Loss, objective
 from petapter.training.options import Recipe, TrainingOptions
 from petapter.training.order import batches
 from petapter.training.schedule import linear_factor
-from petapter.training.trainer import EncodedRows, drawn_window, weighted_rows
+from petapter.training.trainer import EncodedRows, attach_adapter, drawn_window, weighted_rows
 from petapter_schemas.adapter_spec import AdapterSpec
 
 _SLOT = "begun_here"
@@ -64,19 +64,17 @@ class Begun:
     tensors: dict[str, Tensor]
 
 
-def begin(slots: AdapterSlots, options: TrainingOptions, backbone: Backbone) -> Begun:
-    """The adapter of a run as peft makes it from the run's seed; the model is bare again afterwards.
+def begin(slots: AdapterSlots, recipe: Recipe, backbone: Backbone) -> Begun:
+    """The adapter of a run from the run's seed; the model is bare again afterwards.
 
     Raises:
-        BackboneError: The backbone has no place for it.
+        PetapterError: As `attach_adapter`.
     """
-    choice = options.adapter_choice
-    spec = adapter_spec(choice, backbone.model)
+    with torch.random.fork_rng([backbone.device] if backbone.device.type == "cuda" else []):
+        torch.manual_seed(recipe.options.seed)
+        spec = attach_adapter(slots, _SLOT, backbone, recipe)
     if spec.kind == "none":
         return Begun(spec, {})
-    with torch.random.fork_rng([backbone.device] if backbone.device.type == "cuda" else []):
-        torch.manual_seed(options.seed)
-        slots.add(_SLOT, peft_config(spec, up_std=choice.up_std, repo=backbone.repo))
     tensors = slots.read(_SLOT)
     slots.remove(_SLOT)
     return Begun(spec, tensors)
@@ -126,11 +124,12 @@ class Slot:
         options = run.recipe.options
         self.number, self.run, self.begun = number, run, begun
         self.bank = None if bank is None else bank[0]
+        self._bank = None if bank is None else bank[1]
         self.row: nn.Parameter | None = None
         self.scales = torch.ones(1)
-        if bank is not None:
-            self.row = nn.Parameter(bank[1].flat(begun.tensors).to(backbone.device))
-            self.scales = bank[1].scales(begun.spec).to(backbone.device)
+        if self._bank is not None:
+            self.row = nn.Parameter(self._bank.flat(begun.tensors).to(backbone.device))
+            self.scales = self._bank.scales(begun.spec).to(backbone.device)
         self.verbalizer: Verbalizer = read_verbalizer(run.rows.task, backbone.tokenizer)
         self.head: PetHead = new_head(backbone, self.verbalizer, options.head_choice, options.seed)
         self.dropout = torch.Generator(backbone.device).manual_seed(options.seed + _DROPOUT_STREAM)
@@ -177,6 +176,10 @@ class Slot:
         texts = [drawn_window(self._texts[pattern][row], self._choose) for row in chosen]
         by_length = sorted(range(len(chosen)), key=lambda at: len(texts[at].input_ids))
         return Drawn(pattern, tuple(chosen[at] for at in by_length), tuple(texts[at] for at in by_length))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The adapter's weights as they are now, copies on the CPU under peft's names; none without an adapter."""
+        return {} if self._bank is None or self.row is None else self._bank.tensors(self.row.detach().cpu())
 
     def loss(self, logits: Tensor, drawn: Drawn) -> Tensor:
         """Mean loss of logits [B, L] of the rows of a step."""

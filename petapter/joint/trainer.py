@@ -10,12 +10,12 @@ that a module does not depend on its neighbours; and layers below a module's low
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from petapter.adapters import AdapterSlots, Claim
 from petapter.backbone import Backbone
@@ -24,6 +24,7 @@ from petapter.joint.memory import JointPlan, plan_memory
 from petapter.joint.optimizer import update
 from petapter.joint.passes import Asked, Passes
 from petapter.joint.runs import Begun, JointRun, Slot, begin
+from petapter.runtime.banks import Form, form_of
 from petapter.runtime.engine import Engine
 from petapter.scoring import Scores
 from petapter.task.encoding import Fields
@@ -95,7 +96,7 @@ def train_jointly(
 def _begin(runs: Sequence[JointRun], backbone: Backbone) -> list[Begun]:
     slots = AdapterSlots(backbone.model)
     try:
-        return [begin(slots, run.recipe.options, backbone) for run in runs]
+        return [begin(slots, run.recipe, backbone) for run in runs]
     finally:
         slots.close()
 
@@ -172,10 +173,9 @@ class _Together:
 
     def _first(self) -> list[Slot]:
         """One slot of each form, to measure what they take."""
-        forms: dict[object, int] = {}
+        forms: dict[Form, int] = {}
         for number in reversed(self._queue):
-            spec = self._begun[number].spec
-            forms.setdefault((spec.kind, spec.rank, spec.layers), number)
+            forms.setdefault(form_of(self._begun[number].spec), number)
         return [self._take(number) for number in forms.values()]
 
     def _take(self, number: int) -> Slot:
@@ -192,7 +192,7 @@ class _Together:
             losses.sum().backward()
             said |= zip((each.slot.number for each in part), losses.tolist(), strict=True)
         for slot in active:
-            if not _is_number(said[slot.number]):
+            if not math.isfinite(said[slot.number]):
                 self._found[slot.number] = InputError(_DIVERGED)
         going = [slot for slot in active if slot.number not in self._found]
         update([slot.weights for slot in going], [slot.factor for slot in going])
@@ -210,20 +210,11 @@ class _Together:
         return slot.is_done
 
     def _collected(self, slot: Slot) -> TrainedModule:
-        tensors: dict[str, Tensor] = {}
-        if slot.row is not None and (
-            bank := self._passes.bank_of(slot.begun.spec, slot.options.adapter_choice.dropout)
-        ):
-            tensors = bank[1].tensors(slot.row.detach().cpu())
         run = TrainingRun(slot.run.recipe, slot.run.rows, self._backbone, slot.head)
         outcome = Outcome(slot.step, slot.seconds, peak_memory_bytes(self._backbone))
         texts = probe_texts(slot.run.rows.task.fields)
         nothing_yet = record_golden(texts, Scores(torch.zeros(len(texts), slot.head.labels), ()))
-        return collect_module(run, slot.verbalizer, RunResult(slot.begun.spec, tensors, nothing_yet, outcome))
-
-
-def _is_number(loss: float) -> bool:
-    return loss - loss == 0.0
+        return collect_module(run, slot.verbalizer, RunResult(slot.begun.spec, slot.tensors(), nothing_yet, outcome))
 
 
 def _with_golden(modules: dict[int, TrainedModule], backbone: Backbone) -> dict[int, TrainedModule | InputError]:

@@ -48,20 +48,21 @@ class Thinning:
         """
         shapes = [(heads, own, seen) for own, seen in zip(self.lengths, looked_at, strict=True)]
         sizes = [h * own * seen for h, own, seen in shapes]
-        ends = [0, *accumulate(self.texts)]
         drawn: list[Tensor] = []
-        for generator, (first, last) in zip(self.generators, pairwise(ends), strict=True):
-            numbers = _larger(_kept(sum(sizes[first:last]), rate, generator), rate, like)
-            drawn += numbers.split(sizes[first:last])
+        for generator, own in zip(self.generators, self._by_module(sizes), strict=True):
+            drawn += _larger(_kept(sum(own), rate, generator), rate, like).split(own)
         return [numbers.view(shape) for numbers, shape in zip(drawn, shapes, strict=True)]
 
     def _numbers(self, states: Tensor) -> list[int]:
         """How many numbers of the states belong to each module."""
         if len(self.generators) == 1:
             return [states.numel()]
-        ends = [0, *accumulate(self.texts)]
-        width = states.shape[-1]
-        return [sum(self.lengths[first:last]) * width for first, last in pairwise(ends)]
+        return [sum(own) * states.shape[-1] for own in self._by_module(self.lengths)]
+
+    def _by_module(self, numbers: Sequence[int]) -> list[list[int]]:
+        """Numbers by text as those of each module."""
+        ends = accumulate(self.texts, initial=0)
+        return [list(numbers[first:last]) for first, last in pairwise(ends)]
 
 
 def _kept(count: int, rate: float, generator: torch.Generator) -> Tensor:

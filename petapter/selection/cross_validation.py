@@ -1,6 +1,6 @@
 """What each candidate says of rows that it did not see: all candidates, seeds and folds train in one stack."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -105,13 +105,11 @@ def cross_validated(  # noqa: PLR0913 (what is compared, on what, and how)
     kept = [number for number in range(len(candidates)) if number not in lost]
     if not kept:
         raise InputError("the training of every candidate diverged: choose a lower learning rate")
+    asked = {at: module for at, module in enumerate(found) if isinstance(module, TrainedModule)}
+    left_out = {at: folds.rows(parts[at][2]) for at in asked}
     said = torch.zeros(len(candidates), len(examples), len(candidates[0].task.labels))
-    with Engine(backbone) as engine:
-        for (number, _, fold), module in zip(parts, found, strict=True):
-            if number in lost or not isinstance(module, TrainedModule):
-                continue
-            rows = folds.rows(fold)
-            said[number, rows] += _asked(engine, module, [examples[row] for row in rows]) / seeds
+    for at, scores in _asked(backbone, asked, examples, left_out).items():
+        said[parts[at][0], left_out[at]] += scores / seeds
     return LeftOutScores(
         tuple(candidates[number] for number in kept),
         torch.log_softmax(said[kept], dim=-1),
@@ -138,10 +136,15 @@ def _run(candidate: Candidate, rows: EncodedRows, seed: int, left_out: Sequence[
     return JointRun(plain_recipe(options, backbone, len(seen.examples)), seen)
 
 
-def _asked(engine: Engine, module: TrainedModule, rows: Sequence[Example]) -> Tensor:
-    """What a module says of rows, [N, L]."""
-    engine.load(module, "candidate")
-    try:
-        return engine.score([("candidate", row.fields) for row in rows])["candidate"].log_probabilities
-    finally:
-        engine.unload("candidate")
+def _asked(
+    backbone: Backbone,
+    modules: Mapping[int, TrainedModule],
+    examples: Sequence[Example],
+    left_out: Mapping[int, Sequence[int]],
+) -> dict[int, Tensor]:
+    """What each module says of its rows, all asked together, [rows, L]."""
+    with Engine(backbone) as engine:
+        for number, module in modules.items():
+            engine.load(module, str(number))
+        requests = [(str(number), examples[row].fields) for number, rows in left_out.items() for row in rows]
+        return {int(alias): scores.log_probabilities for alias, scores in engine.score(requests).items()}

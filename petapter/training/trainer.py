@@ -143,7 +143,7 @@ def follow_encoded(
             head = new_head(backbone, verbalizer, options.head_choice, options.seed)
             run = TrainingRun(recipe, rows, backbone, head)
             torch.manual_seed(options.seed)
-            adapter = _attach(slots, backbone, recipe)
+            adapter = attach_adapter(slots, _SLOT, backbone, recipe)
             outcome = _run(run, on_step)
             tensors = slots.read(_SLOT) if adapter.kind != "none" else {}
             golden = _golden(run)
@@ -189,13 +189,19 @@ def as_one(on_step: OnStep | None, steps: Sequence[int]) -> list[OnStep | None]:
     return [part(sum(steps[:index])) for index in range(len(steps))]
 
 
-def _attach(slots: AdapterSlots, backbone: Backbone, recipe: Recipe) -> AdapterSpec:
+def attach_adapter(slots: AdapterSlots, name: str, backbone: Backbone, recipe: Recipe) -> AdapterSpec:
+    """Put the adapter of a recipe into its backbone as it begins: as peft draws it, or at the weights it starts from.
+
+    Raises:
+        BackboneError: The backbone has no place for it.
+        TensorFileError: The weights to start from do not fit.
+    """
     choice = recipe.options.adapter_choice
     spec = adapter_spec(choice, backbone.model)
     if spec.kind != "none":
-        slots.add(_SLOT, peft_config(spec, dropout=choice.dropout, up_std=choice.up_std, repo=backbone.repo))
+        slots.add(name, peft_config(spec, dropout=choice.dropout, up_std=choice.up_std, repo=backbone.repo))
     if recipe.start is not None:
-        slots.write(_SLOT, recipe.start)
+        slots.write(name, recipe.start)
     return spec
 
 

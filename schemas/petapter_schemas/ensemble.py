@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from petapter_schemas import strict_json
 from petapter_schemas.digests import Sha256, sha256_file
+from petapter_schemas.documents import parse_document
 from petapter_schemas.errors import DigestMismatchError, ManifestError
 from petapter_schemas.frozen import Frozen
 from petapter_schemas.manifest import (
@@ -22,7 +23,6 @@ from petapter_schemas.manifest import (
     ShortText,
 )
 from petapter_schemas.merge_spec import MAX_MEMBERS, Weight, check_shares
-from petapter_schemas.messages import first_problem
 from petapter_schemas.module_files import verify_directory
 from petapter_schemas.names import LabelName, ModuleName
 from petapter_schemas.sem_ver import SemVer
@@ -121,12 +121,7 @@ def parse_ensemble(data: bytes) -> EnsembleSpec:
     Raises:
         ManifestError: The bytes are no ensemble of format version 1.
     """
-    document = strict_json.loads(data, source=ENSEMBLE_FILE)
-    strict_json.check_version(document, source=ENSEMBLE_FILE, what="ensemble")
-    try:
-        return EnsembleSpec.model_validate_json(data, strict=True)
-    except ValidationError as error:
-        raise ManifestError(f"{ENSEMBLE_FILE} breaks the format: {first_problem(error)}") from error
+    return parse_document(EnsembleSpec, data, source=ENSEMBLE_FILE, what="ensemble")
 
 
 def ensemble_bytes(ensemble: EnsembleSpec) -> bytes:

@@ -3,14 +3,13 @@
 from functools import lru_cache
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from petapter_schemas import strict_json
 from petapter_schemas.adapter_spec import Count
+from petapter_schemas.documents import parse_document
 from petapter_schemas.errors import ManifestError
 from petapter_schemas.frozen import Frozen
 from petapter_schemas.manifest import MANIFEST_FILE, EvaluationSet, Manifest
-from petapter_schemas.messages import first_problem
 
 PLOT_DATA_FILE = "plots.json"
 
@@ -87,9 +86,4 @@ def parse_plot_data(data: bytes) -> PlotData:
     Raises:
         ManifestError: The bytes break the format.
     """
-    document = strict_json.loads(data, source=PLOT_DATA_FILE)
-    strict_json.check_version(document, source=PLOT_DATA_FILE, what="plot data")
-    try:
-        return PlotData.model_validate_json(data, strict=True)
-    except ValidationError as error:
-        raise ManifestError(f"{PLOT_DATA_FILE} breaks the format: {first_problem(error)}") from error
+    return parse_document(PlotData, data, source=PLOT_DATA_FILE, what="plot data")

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from petapter_schemas import strict_json
 from petapter_schemas.adapter_spec import Count
-from petapter_schemas.errors import ManifestError
+from petapter_schemas.documents import parse_document
 from petapter_schemas.frozen import Frozen
-from petapter_schemas.messages import first_problem
 
 PROFILE_FILE = "profile.json"
 LEAST_TEXTS = 5
@@ -165,9 +163,4 @@ def parse_profile(data: bytes) -> Profile:
     Raises:
         ManifestError: The bytes break the format.
     """
-    document = strict_json.loads(data, source=PROFILE_FILE)
-    strict_json.check_version(document, source=PROFILE_FILE, what="profile")
-    try:
-        return Profile.model_validate_json(data, strict=True)
-    except ValidationError as error:
-        raise ManifestError(f"{PROFILE_FILE} breaks the format: {first_problem(error)}") from error
+    return parse_document(Profile, data, source=PROFILE_FILE, what="profile")

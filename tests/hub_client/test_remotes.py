@@ -49,7 +49,7 @@ def test_add_and_remove_answer_programs(petapter: Petapter) -> None:
 def test_long_wait_for_another_process_is_said(
     petapter: Petapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("petapter_hub_client.remotes.CONFIG_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("petapter_hub_client.settings_files.CONFIG_TIMEOUT_S", 0.05)
     (tmp_path / "config").mkdir()
     with locked(tmp_path / "config" / "remotes.json.lock", 1):
         assert "another petapter process" in petapter("remote", "add", "lab", "http://127.0.0.1:1").error

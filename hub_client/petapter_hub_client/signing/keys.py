@@ -6,8 +6,7 @@
 """
 
 import base64
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,10 +16,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import Field
 
-from petapter_hub_client.locks import CONFIG_TIMEOUT_S, locked
 from petapter_hub_client.places import config_directory
 from petapter_hub_client.private_files import write_private_file
-from petapter_hub_client.settings_files import read_settings
+from petapter_hub_client.settings_files import changing_settings, read_settings
 from petapter_hub_client.suggestions import did_you_mean
 from petapter_schemas.digests import sha256_bytes
 from petapter_schemas.durable import write_file_durably
@@ -108,7 +106,7 @@ def make_key(name: str, passphrase: str | None = None) -> OwnKey:
         serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
     )
     private = secret.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    with _changing():
+    with changing_settings(TRUSTED_FILE):
         document = _read()
         if name in document.keys or _private_path(name).exists():
             raise InputError(f"there is a key {name!r} already: choose another name (see 'petapter keys list')")
@@ -210,7 +208,7 @@ def trust_key(name: str, public: bytes, until: date | None = None) -> TrustedKey
     check_name(name, what="key name")
     key = _read_public(public)
     fingerprint = fingerprint_of(key)
-    with _changing():
+    with changing_settings(TRUSTED_FILE):
         document = _read()
         for known in (_trusted(*item) for item in document.keys.items()):
             if known.name == name and known.fingerprint != fingerprint:
@@ -230,7 +228,7 @@ def revoke_key(name: str, reason: str) -> TrustedKey:
     Raises:
         InputError: There is no such key.
     """
-    with _changing():
+    with changing_settings(TRUSTED_FILE):
         document = _read()
         key = find_trusted_key(name, [_trusted(*item) for item in document.keys.items()])
         entry = document.keys[key.name].model_copy(update={"revoked": " ".join(reason.split()) or "no reason given"})
@@ -244,7 +242,7 @@ def remove_key(name: str) -> bool:
     Raises:
         InputError: There is no such key.
     """
-    with _changing():
+    with changing_settings(TRUSTED_FILE):
         document = _read()
         is_own = any(key.name == name for key in list_own_keys())
         if not is_own:
@@ -322,14 +320,6 @@ def _public_path(name: str) -> Path:
 
 def _trusted_path() -> Path:
     return config_directory() / TRUSTED_FILE
-
-
-@contextmanager
-def _changing() -> Iterator[None]:
-    directory = config_directory()
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with locked(directory / f"{TRUSTED_FILE}.lock", CONFIG_TIMEOUT_S):
-        yield
 
 
 def _read() -> _Document:

@@ -11,7 +11,7 @@ from petapter import Backbone, Engine, Example, TrainedModule, TrainingOptions, 
 from petapter.adapters import AdapterChoice
 from petapter.head import HeadChoice
 from petapter.joint import JointRun, rows_without, train_jointly
-from petapter.training.trainer import EncodedRows, checked_rows, plain_recipe
+from petapter.training.trainer import EncodedRows, checked_rows, follow, plain_recipe
 from petapter_schemas.errors import BackboneError, InputError
 from petapter_schemas.task import TaskSpec
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS, TOPIC, TOPIC_ROWS, BackboneOf, StillOf
@@ -153,6 +153,16 @@ def test_dropout_takes_part(bert: Backbone, still_of: StillOf, alone: list[Train
     still = still_of("bert")
     (without,) = trained([mixture(still)[0]], still)
     assert moved(alone[0], without) > 1e-4
+
+
+def test_a_run_that_starts_from_weights_starts_there(still_of: StillOf) -> None:
+    still = still_of("bert")
+    run = mixture(still)[0]
+    (begun,) = trained([run], still)
+    again = replace(run, recipe=replace(run.recipe, start=begun.adapter_tensors))
+    (found,) = trained([again], still)
+    assert_same(found, follow(again.recipe, SENTIMENT, SENTIMENT_ROWS, still))
+    assert moved(found, begun) > 1e-4
 
 
 def test_upper_layers_train_from_states_that_are_cached(still_of: StillOf) -> None:
