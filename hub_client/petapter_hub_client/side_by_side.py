@@ -46,11 +46,8 @@ def ask_side_by_side(
     """
     from petapter.runtime import Engine
 
-    groups: dict[str, list[LocalModule]] = {}
-    for module in modules:
-        groups.setdefault(module.manifest.backbone.weights_sha256, []).append(module)
     answered: dict[str, Answered] = {}
-    for group in groups.values():
+    for group in by_backbone(modules):
         resolved = shared_backbone(backbone, [module.manifest for module in group])
         with Engine(load_backbone(resolved, device=device)) as engine:
             for module in group:
@@ -61,6 +58,14 @@ def ask_side_by_side(
             answers = [next(said) for _ in rows[module.alias]]
             answered[module.alias] = _answered(module, answers, rows[module.alias])
     return answered
+
+
+def by_backbone(modules: Sequence[LocalModule]) -> list[list[LocalModule]]:
+    """Modules that share a backbone together, in their order."""
+    groups: dict[str, list[LocalModule]] = {}
+    for module in modules:
+        groups.setdefault(module.manifest.backbone.weights_sha256, []).append(module)
+    return list(groups.values())
 
 
 def _answered(module: LocalModule, said: "Sequence[Prediction]", rows: "Sequence[Example]") -> Answered:

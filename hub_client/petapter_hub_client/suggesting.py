@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from petapter_hub_client.local_runs import LocalModule, load_backbone, locate_modules, shared_backbone
 from petapter_hub_client.searching import Query, search
-from petapter_hub_client.side_by_side import Answered, ask_side_by_side
+from petapter_hub_client.side_by_side import Answered, ask_side_by_side, by_backbone
 from petapter_hub_client.suggestions import did_you_mean
 from petapter_schemas.errors import BackboneError, DataError, InputError, ModuleError, RemoteNotFoundError
 from petapter_schemas.manifest import Interval, Manifest
@@ -222,12 +222,9 @@ def _measured(
     candidates: Sequence[LocalModule], rows: _Rows, options: SuggestOptions
 ) -> tuple[dict[str, Answered], list[tuple[str, str]]]:
     """One pass for all that share a backbone; where one cannot be had, its modules are out."""
-    groups: dict[str, list[LocalModule]] = {}
-    for module in candidates:
-        groups.setdefault(module.manifest.backbone.weights_sha256, []).append(module)
     answered: dict[str, Answered] = {}
     skipped: list[tuple[str, str]] = []
-    for group in groups.values():
+    for group in by_backbone(candidates):
         examples = {module.alias: rows.examples_for(module.manifest) for module in group}
         try:
             answered |= ask_side_by_side(group, examples, backbone=options.backbone, device=options.device)

@@ -149,6 +149,10 @@ class StrongOptions:
             raise InputError("consistency and contrast must be 0 or more")
 
 
+STARTED_FROM = "start_sha256"
+"""Hyperparameter of a run that began at given weights: their digest. The weights themselves are in no manifest."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What a run does, and what the manifest says about that.

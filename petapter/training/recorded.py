@@ -6,7 +6,7 @@ from typing import Any
 
 from petapter.adapters import AdapterChoice
 from petapter.head import HeadChoice
-from petapter.training.options import StrongOptions, TrainingOptions
+from petapter.training.options import STARTED_FROM, StrongOptions, TrainingOptions
 from petapter.training.paper import PaperOptions
 from petapter.training.presets import PresetOptions
 from petapter_schemas.errors import InputError
@@ -31,6 +31,11 @@ def recorded_options(manifest: Manifest) -> PresetOptions:
         raise InputError(
             f"{manifest.name} {manifest.version} was made by {training.preset!r}, which is no single run of a preset: "
             "reproduce the modules that it was made of"
+        )
+    if STARTED_FROM in training.hyperparameters:
+        raise InputError(
+            f"{manifest.name} {manifest.version} began with the weights of another adapter, which its manifest names "
+            "by their digest alone: repeat 'petapter import peft' where that adapter is"
         )
     try:
         if training.preset == "strong":

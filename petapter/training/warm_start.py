@@ -18,7 +18,7 @@ from petapter.adapters import AdapterChoice, adapter_spec, check_config
 from petapter.backbone import Backbone
 from petapter.task import Example
 from petapter.trained import TrainedModule
-from petapter.training.options import TrainingOptions
+from petapter.training.options import STARTED_FROM, TrainingOptions
 from petapter.training.trainer import OnStep, follow, plain_recipe
 from petapter_schemas import strict_json
 from petapter_schemas.adapter_files import ADAPTER_CONFIG_FILE, ADAPTER_FILE, PEFT_PREFIX, PEFT_TYPES
@@ -74,9 +74,7 @@ def train_from(
     """
     chosen = replace(options or TrainingOptions(), adapter=start.choice)
     recipe = plain_recipe(chosen, backbone, len(examples))
-    begun = replace(
-        recipe, start=start.tensors, hyperparameters={**recipe.hyperparameters, "start_sha256": start.sha256}
-    )
+    begun = replace(recipe, start=start.tensors, hyperparameters={**recipe.hyperparameters, STARTED_FROM: start.sha256})
     return follow(begun, task, examples, backbone, on_step=on_step)
 
 

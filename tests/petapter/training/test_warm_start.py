@@ -9,9 +9,11 @@ import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
-from petapter import Backbone, TrainingOptions
+from petapter import Backbone, ModuleInfo, TrainingOptions, save_module
+from petapter.training.recorded import recorded_options
 from petapter.training.warm_start import read_lora_start, train_from
 from petapter_schemas.errors import InputError, TensorFileError
+from petapter_schemas.manifest import read_manifest
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
 
 
@@ -48,6 +50,14 @@ def test_module_begins_with_the_weights_of_the_adapter(adapter: Path, bert: Back
     assert all(torch.equal(module.adapter_tensors[name], start.tensors[name]) for name in start.tensors)
     assert (module.adapter.rank, module.adapter.alpha) == (3, 6.0)
     assert module.training.hyperparameters["start_sha256"] == start.sha256
+
+
+def test_run_from_given_weights_is_not_repeated_from_fresh_ones(adapter: Path, bert: Backbone, tmp_path: Path) -> None:
+    start = read_lora_start(adapter, bert)
+    module = train_from(start, SENTIMENT, SENTIMENT_ROWS, bert, TrainingOptions(steps=1))
+    save_module(module, tmp_path / "begun", ModuleInfo("begun"))
+    with pytest.raises(InputError, match="began with the weights of another adapter"):
+        recorded_options(read_manifest(tmp_path / "begun"))
 
 
 def test_module_moves_on_from_there(adapter: Path, bert: Backbone) -> None:
