@@ -2,8 +2,10 @@
 
 from petapter.selection.choosing import Choice, Standing, choose
 from petapter.selection.cross_validation import Candidate, LeftOutScores, cross_validated
+from petapter.selection.frozen_ranking import RowRanking, TextRanking, rank_by_rows, rank_by_texts
 from petapter.selection.grouped_folds import GroupedFolds, grouped_folds
 from petapter.selection.pattern_pool import PatternPool, PooledPattern, pattern_pool
+from petapter.selection.zero_label import zero_label_module
 
 __all__ = [
     "Candidate",
@@ -12,9 +14,14 @@ __all__ = [
     "LeftOutScores",
     "PatternPool",
     "PooledPattern",
+    "RowRanking",
     "Standing",
+    "TextRanking",
     "choose",
     "cross_validated",
     "grouped_folds",
     "pattern_pool",
+    "rank_by_rows",
+    "rank_by_texts",
+    "zero_label_module",
 ]

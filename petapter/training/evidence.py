@@ -18,7 +18,7 @@ from petapter_schemas.task import TaskSpec
 
 logger = logging.getLogger(__name__)
 
-_NULL_TEXTS = ("N/A", ".")
+NULL_TEXTS = ("N/A", ".")
 """Texts that say nothing; what the label words score there is their prior (Zhao et al. 2021, arXiv 2102.09690)."""
 _ROWS_PER_BATCH = 32
 _PSEUDO_ROWS = 5.0
@@ -157,13 +157,24 @@ def words_prior(head: PetHead, backbone: Backbone, task: TaskSpec, known: tuple[
     scores, weights = known
     if not head.shape.words:
         return torch.zeros(scores.shape[0], scores.shape[2])
-    null = [Example(dict.fromkeys(task.fields, text)) for text in _NULL_TEXTS]
+    null = [Example(dict.fromkeys(task.fields, text)) for text in NULL_TEXTS]
     encoded = encode_rows(task, backbone.tokenizer, backbone.max_tokens, null)
     both = torch.cat([scores, read_frozen(backbone, head, encoded).words], dim=1)  # [P, N + 2, L]
-    counts = torch.cat([weights.to(both.dtype), torch.ones(len(null))])[None, :, None]
+    return log_prior(task, both, torch.cat([weights.to(both.dtype), torch.ones(len(null))]))
+
+
+def log_prior(task: TaskSpec, scores: Tensor, weights: Tensor) -> Tensor:
+    """What label words score of texts on average, [P, L]: the log of their mean share, in a multi-label task the mean.
+
+    Args:
+        task: Its type.
+        scores: Of the words, [P, N, L].
+        weights: How much each text counts, [N].
+    """
+    counts = weights[None, :, None]
     if task.type == "multi-label":
-        return (both * counts).sum(dim=1) / counts.sum()
-    return ((torch.softmax(both, dim=-1) * counts).sum(dim=1) / counts.sum()).clamp_min(1e-8).log()
+        return (scores * counts).sum(dim=1) / counts.sum()
+    return ((torch.softmax(scores, dim=-1) * counts).sum(dim=1) / counts.sum()).clamp_min(1e-8).log()
 
 
 def targets_of(task: TaskSpec, examples: Sequence[Example]) -> Tensor:

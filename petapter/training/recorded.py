@@ -27,6 +27,11 @@ def recorded_options(manifest: Manifest) -> PresetOptions:
         InputError: It records no run of one of the presets, or one with options that this version does not know.
     """
     training = manifest.training
+    if not any(training.examples_per_class):
+        raise InputError(
+            f"{manifest.name} {manifest.version} was made without labelled rows, by {training.preset!r}: there is no "
+            "run of a preset to repeat"
+        )
     if len(training.seeds) != 1 or training.preset not in {"strong", "plain", "paper"}:
         raise InputError(
             f"{manifest.name} {manifest.version} was made by {training.preset!r}, which is no single run of a preset: "

@@ -70,13 +70,19 @@ def render_card(manifest: Manifest, *, reference: str | None = None, plots: Sequ
 def _summary(manifest: Manifest) -> str:
     repo, adapter = manifest.backbone.repo, manifest.adapter.kind
     built_in = f" (petapter's built-in one, made from {published_backbone(repo)})" if repo == MINILM else ""
-    head = "a trained head" if manifest.head.parts else "the backbone's own head"
+    trained = manifest.head.parts and (_has_rows(manifest) or manifest.training.steps)
+    head = "a trained head" if trained else "the backbone's own head"
     kind = f"{head}, no adapter" if adapter == "none" else f"a {adapter} adapter and {head}"
     return (
         f"A [petapter](https://arxiv.org/abs/2412.04975) module for {manifest.task.type} text classification: {kind} "
         f"for the frozen backbone {_text(repo)}{built_in}, which it needs exactly as it is (weights sha256 "
         f"`{manifest.backbone.weights_sha256[:16]}`)."
     )
+
+
+def _has_rows(manifest: Manifest) -> bool:
+    """Whether labelled rows had a part in the module."""
+    return any(manifest.training.examples_per_class)
 
 
 def _usage(manifest: Manifest, source: str | None) -> Iterator[str]:
@@ -218,6 +224,8 @@ def _limits(manifest: Manifest) -> Iterator[str]:
         "Texts longer than the backbone reads are cut, and the prediction says how many tokens were lost.",
         *_calibration(manifest.calibration),
     ]
+    if not _has_rows(manifest):
+        limits.append("No labelled row had a part in it: what its labels mean it knows from their words alone.")
     if not manifest.evaluation:
         limits.append("Nothing is known about how often it is right.")
     yield "## Limits"

@@ -5,7 +5,7 @@ import string
 from pathlib import Path
 
 import torch
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AlbertConfig,
     AlbertForMaskedLM,
@@ -157,6 +157,7 @@ def modernbert_tokenizer() -> PreTrainedTokenizerBase:
     vocab, merges = _byte_pairs(_BERT_SPECIALS)
     fresh = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     fresh.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fresh.decoder = decoders.ByteLevel()
     ends = [(token, vocab[token]) for token in ("[CLS]", "[SEP]")]
     fresh.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}

@@ -112,6 +112,18 @@ def test_head_of_the_backbone_alone_is_not_called_trained() -> None:
     assert "a lora adapter and a trained head for" in render_card(tiny_manifest())
 
 
+def test_module_without_rows_and_steps_has_no_trained_head_and_says_whence_it_knows_its_labels() -> None:
+    manifest = tiny_manifest()
+    told = "No labelled row had a part in it"
+    assert told not in render_card(manifest)
+    none = manifest.training.model_copy(update={"examples_per_class": (0, 0), "steps": 0, "seeds": ()})
+    card = render_card(_changed(manifest, training=none))
+    assert "the backbone's own head for the frozen backbone" in card
+    assert told in card
+    distilled = none.model_copy(update={"steps": 80})
+    assert "a trained head" in render_card(_changed(manifest, training=distilled))
+
+
 def test_nothing_is_said_that_is_not_known() -> None:
     head = _head(render_card(_changed(tiny_manifest(), license=None, languages=(), evaluation=())))
     assert not {"license", "language", "model-index"} & head.keys()
