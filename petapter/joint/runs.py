@@ -42,7 +42,9 @@ def rows_without(rows: EncodedRows, left_out: Sequence[int]) -> EncodedRows:
     """The rows but for some, by number; nothing is encoded again."""
     out = set(left_out)
     kept = [row for row in range(len(rows.examples)) if row not in out]
-    return EncodedRows(rows.task, [rows.examples[row] for row in kept], [_part(each, kept) for each in rows.encoded])
+    soft = None if rows.soft is None else rows.soft[kept]
+    encoded = [_part(each, kept) for each in rows.encoded]
+    return EncodedRows(rows.task, [rows.examples[row] for row in kept], encoded, soft)
 
 
 def _part(windows: Windows, kept: Sequence[int]) -> Windows:
@@ -137,7 +139,11 @@ class Slot:
         self.seconds = 0.0
         self._texts = [windows.by_text() for windows in run.rows.encoded]  # by pattern, text and window
         self._loss: Loss = objective(
-            run.rows.task, weighted_rows(run.recipe, run.rows), options.label_smoothing, backbone.device
+            run.rows.task,
+            weighted_rows(run.recipe, run.rows),
+            options.label_smoothing,
+            backbone.device,
+            run.rows.soft,
         )
         self._choose = torch.Generator().manual_seed(options.seed)
         lengths = [len(windows[0].input_ids) for windows in self._texts[0]]

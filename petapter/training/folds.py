@@ -88,7 +88,7 @@ def follow_in_folds(
         trained = follow_encoded(recipe, EncodedRows(task, seen, encoded), backbone, on_step=on_part)
         left_out[unseen] = _logits(_score(backbone, trained, [examples[row].fields for row in unseen], None), task)
     calibration = calibration_from(task, left_out, targets, weights, folds.abstain_error_rate)
-    calibrated = _with(module, calibration, backbone)
+    calibrated = with_calibration(module, calibration, backbone)
     profile = profile_rows(task, examples, backbone, LeftOut(left_out, targets, calibration))
     record = _training(module, folds, time.perf_counter() - began, backbone)
     return replace(calibrated, training=record, profile=profile)
@@ -150,7 +150,7 @@ def _logits(scores: Scores, task: TaskSpec) -> Tensor:
     return torch.logit(torch.exp(scores.log_probabilities))
 
 
-def _with(module: TrainedModule, calibration: CalibrationSpec, backbone: Backbone) -> TrainedModule:
+def with_calibration(module: TrainedModule, calibration: CalibrationSpec, backbone: Backbone) -> TrainedModule:
     """The module with a calibration, and what it then says of the probe texts."""
     texts = probe_texts(module.task.fields)
     golden = record_golden(texts, _score(backbone, module, texts, calibration))

@@ -26,11 +26,13 @@ class LeftOut:
         logits: [N, L], single-label ones up to a constant per row.
         targets: 1 where a row has a label, else 0, [N, L].
         calibration: What was fitted to them.
+        rows: Which of the training rows they are; None where they are all, in their order.
     """
 
     logits: Tensor
     targets: Tensor
     calibration: CalibrationSpec
+    rows: tuple[int, ...] | None = None
 
 
 def profile_rows(

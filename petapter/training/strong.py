@@ -11,7 +11,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,7 @@ def train_strong(  # noqa: PLR0913 (a door of the library, with a default for ea
     unlabelled: Sequence[Fields] = (),
     abstain_error_rate: float | None = None,
     on_step: OnStep | None = None,
+    on_left_out: Callable[[LeftOut], None] | None = None,
 ) -> TrainedModule:
     """Train a module with the preset `strong`.
 
@@ -69,6 +70,7 @@ def train_strong(  # noqa: PLR0913 (a door of the library, with a default for ea
         abstain_error_rate: As in `train`. Where the half of the rows that tries a delta cannot promise it, but all rows
             can, no delta is tried.
         on_step: Called after each step of the delta with the step, the number of steps and the loss.
+        on_left_out: Called once with what models said of rows that they had not seen; of the delta where one ships.
 
     Raises:
         TaskError: The task or the rows cannot work; the message names the first problem.
@@ -96,6 +98,8 @@ def train_strong(  # noqa: PLR0913 (a door of the library, with a default for ea
                 write_convex_head(head, convex, rows.prior)
             seconds = time.perf_counter() - began
             left_out = _left_out(rows, convex, delta, abstain_error_rate)
+            if on_left_out is not None:
+                on_left_out(left_out)
             return _collect(run, _Result(convex, delta, left_out, seconds, _kept(choice)))
         finally:
             slots.close()
@@ -144,7 +148,8 @@ def _left_out(rows: FrozenRows, convex: ConvexHead, delta: Delta | None, abstain
     if delta is not None:
         unseen = list(delta.rows)
         logits, targets, weights = delta.left_out, targets[unseen], weights[unseen]
-    return LeftOut(logits, targets, calibration_from(rows.task, logits, targets, weights, abstain_error_rate))
+    calibration = calibration_from(rows.task, logits, targets, weights, abstain_error_rate)
+    return LeftOut(logits, targets, calibration, None if delta is None else delta.rows)
 
 
 def _collect(run: Run, result: _Result) -> TrainedModule:

@@ -101,11 +101,13 @@ class EncodedRows:
         task: Its patterns.
         examples: The rows.
         encoded: The rows by pattern.
+        soft: Probabilities [N, L] to learn instead of the labels of the rows; None for these.
     """
 
     task: TaskSpec
     examples: Sequence[Example]
     encoded: Sequence[Windows]
+    soft: Tensor | None = None
 
 
 def follow(
@@ -216,7 +218,8 @@ def _run(run: TrainingRun, on_step: OnStep | None) -> Outcome:
     steps = options.steps or 0
     adapter = [parameter for parameter in backbone.model.parameters() if parameter.requires_grad]
     optimizer, scheduler = _optimizer(adapter, run.head, options, steps)
-    loss_of = objective(run.rows.task, weighted_rows(run.recipe, run.rows), options.label_smoothing, backbone.device)
+    rows_of, soft = weighted_rows(run.recipe, run.rows), run.rows.soft
+    loss_of = objective(run.rows.task, rows_of, options.label_smoothing, backbone.device, soft)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     choose = torch.Generator().manual_seed(options.seed)
     backbone.model.train()

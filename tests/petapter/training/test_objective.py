@@ -59,3 +59,30 @@ def test_smoothing_moves_the_targets_of_several_labels_towards_one_half() -> Non
     loss = objective(MULTI, several(("pos",), (), ()), 0.2, CPU)
     expected = (0.9 * 0.3132617 + 0.1 * 1.3132617 + 0.6931472) / 2
     assert float(loss(torch.tensor([[1.0, 0.0]]), [0])) == pytest.approx(expected, abs=1e-6)
+
+
+def test_soft_targets_that_are_sure_cost_what_labels_cost() -> None:
+    rows = single(("pos", 1.0), ("neg", 2.0), ("neg", 6.0))
+    soft = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    hard, learnt = (objective(SENTIMENT, rows, 0.1, CPU, given)(LOGITS, [0, 1, 2]) for given in (None, soft))
+    assert float(learnt) == pytest.approx(float(hard), abs=1e-6)
+
+
+def test_soft_targets_cost_least_where_the_model_says_the_same() -> None:
+    soft = torch.softmax(LOGITS, dim=-1)
+    loss = objective(SENTIMENT, single(("pos", 1.0), ("neg", 1.0), ("neg", 1.0)), 0.0, CPU, soft)
+    entropy = -(soft * soft.log()).sum(dim=-1).mean()
+    assert float(loss(LOGITS, [0, 1, 2])) == pytest.approx(float(entropy), abs=1e-6)
+    assert float(loss(LOGITS + torch.tensor([0.1, -0.1]), [0, 1, 2])) > float(entropy)
+
+
+def test_soft_targets_of_several_labels_are_probabilities_of_each() -> None:
+    soft = torch.tensor([[0.9, 0.2], [0.5, 0.5], [0.0, 1.0]])
+    loss = objective(MULTI, several((), (), ()), 0.0, CPU, soft)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(LOGITS, soft)
+    assert float(loss(LOGITS, [0, 1, 2])) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_soft_targets_of_other_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="soft targets of shape"):
+        objective(SENTIMENT, single(("pos", 1.0)), 0.0, CPU, torch.ones(2, 2))

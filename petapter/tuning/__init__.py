@@ -1,0 +1,22 @@
+"""Tuning: which patterns to ask in, found by rows left out, and one module that says what many say together."""
+
+from petapter.tuning.members import Member, MemberRuns, OnMembers, Trains
+from petapter.tuning.options import TuneOptions
+from petapter.tuning.outcome import Finalist, PatternStanding, Tuned, Voted
+from petapter.tuning.tuning import Watcher, tune
+from petapter.tuning.work import Work
+
+__all__ = [
+    "Finalist",
+    "Member",
+    "MemberRuns",
+    "OnMembers",
+    "PatternStanding",
+    "Trains",
+    "TuneOptions",
+    "Tuned",
+    "Voted",
+    "Watcher",
+    "Work",
+    "tune",
+]

@@ -1,0 +1,130 @@
+"""One small module that says what many say together: it learns their vote as soft labels.
+
+Texts without labels carry most of what a vote knows beyond the rows (Schick and Schütze 2021, arXiv 2001.07676, section
+3.3); where there are none, the rows themselves are learnt by half as they are labelled and by half as they are voted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from petapter.backbone import Backbone
+from petapter.joint import JointRun
+from petapter.task import Example
+from petapter.task.encoding import Fields
+from petapter.training.evidence import targets_of
+from petapter.training.options import TrainingOptions
+from petapter.training.trainer import EncodedRows, checked_rows, plain_recipe
+from petapter_schemas.task import TaskSpec
+
+_BALANCING = 50
+_MOST_WEIGHT = 10.0
+
+
+def voted(members: Sequence[Tensor], frozen: Tensor) -> Tensor:
+    """The vote: the mean of the members' probabilities, and that of the convex head on frozen features, by half each.
+
+    A head that was found without training errs elsewhere than trained ones do (petapter/training/trial.py).
+
+    Args:
+        members: Log-probabilities [T, L] of each; none where all diverged.
+        frozen: Of the convex head, [T, L].
+
+    Returns:
+        Log-probabilities [T, L].
+    """
+    if not members:
+        return frozen
+    together = torch.stack([member.double() for member in members]).exp().mean(dim=0)
+    return ((together + frozen.double().exp()) / 2).log()
+
+
+def soft_labels(vote: Tensor, shares: Tensor, temperature: float) -> Tensor:
+    """Probabilities to learn: the vote softened, and no label more frequent among them than texts of its kind are.
+
+    Every label is multiplied by a factor of its own until the shares of the labels are as given (Sinkhorn and Knopp
+    1967); else a vote that prefers a label teaches that preference, and more of it.
+
+    Args:
+        vote: Log-probabilities [T, L].
+        shares: Of the labels, adding up to 1, [L].
+        temperature: Above 1 softens.
+    """
+    soft = torch.softmax(vote.double() / temperature, dim=-1)
+    for _ in range(_BALANCING):
+        soft = soft * (shares / soft.mean(dim=0).clamp_min(1e-12))
+        soft = soft / soft.sum(dim=-1, keepdim=True)
+    return soft
+
+
+def label_shares(task: TaskSpec, examples: Sequence[Example], pseudo_rows: float = 5.0) -> Tensor:
+    """How frequent labels are thought to be, [L]: the task's prior, or the rows' counts drawn towards equal ones."""
+    if task.class_prior is not None:
+        prior = torch.tensor(task.class_prior, dtype=torch.float64)
+        return prior / prior.sum()
+    counts = targets_of(task, examples).double().sum(dim=0) + pseudo_rows
+    return counts / counts.sum()
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a student learns from.
+
+    Attributes:
+        rows: Numbers of the labelled rows that it may see.
+        vote: Log-probabilities [N + U, L] of the teacher.
+    """
+
+    rows: Sequence[int]
+    vote: Tensor
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How students are taught.
+
+    Attributes:
+        own_share: How much of a labelled row's target is its own label.
+        temperature: As of `soft_labels`.
+        options: How they train.
+    """
+
+    own_share: float
+    temperature: float
+    options: TrainingOptions
+
+
+def student_run(
+    task: TaskSpec,
+    rows: tuple[Sequence[Example], Sequence[Fields]],
+    lesson: Lesson,
+    teaching: Teaching,
+    backbone: Backbone,
+) -> JointRun:
+    """A student to be trained: on some labelled rows, and on all texts without labels.
+
+    All labelled rows together weigh as much as all texts without, but none more than ten times as much as one of these.
+
+    Raises:
+        TaskError: The rows cannot work.
+    """
+    examples, unlabelled = rows
+    seen = [examples[row] for row in lesson.rows]
+    at = [*lesson.rows, *range(len(examples), len(examples) + len(unlabelled))]
+    soft = torch.softmax(lesson.vote[list(lesson.rows)].double() / teaching.temperature, dim=-1)
+    own = targets_of(task, seen).double()
+    mixed = teaching.own_share * own + (1 - teaching.own_share) * soft
+    further: list[Example] = []
+    if unlabelled:
+        shares = label_shares(task, seen)
+        learnt = soft_labels(lesson.vote[at[len(seen) :]], shares, teaching.temperature)
+        mixed = torch.cat([mixed, learnt])
+        named = [task.label_names[label] for label in learnt.argmax(dim=-1).tolist()]
+        further = [Example(dict(text), label) for text, label in zip(unlabelled, named, strict=True)]
+    factor = min(max(1.0, len(unlabelled) / len(seen)), _MOST_WEIGHT)
+    weighted = [Example(each.fields, each.label, each.weight * factor) for each in seen]
+    taught = [*weighted, *further]
+    encoded = EncodedRows(task, taught, checked_rows(task, taught, backbone), mixed.float())
+    return JointRun(plain_recipe(teaching.options, backbone, len(taught)), encoded)

@@ -1,0 +1,163 @@
+"""The patterns of a pool as the frozen backbone reads rows in them, and convex heads on any part of the rows.
+
+Nothing trains here, so a whole pool can be searched again for every fold without that fold's rows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from petapter.backbone import Backbone
+from petapter.selection.pattern_pool import PooledPattern
+from petapter.task import Example, encode_rows, read_verbalizer
+from petapter.task.encoding import Fields
+from petapter.training.convex import ConvexHead, Evidence, convex_logits, fit_convex_head, part_of
+from petapter.training.evidence import (
+    FrozenReading,
+    evidence_of,
+    label_head,
+    read_frozen,
+    row_weights,
+    targets_of,
+    words_prior,
+)
+from petapter.training.trainer import checked_rows
+from petapter_schemas.task import TaskSpec
+
+OnPattern = Callable[[int, int, str], None]
+"""Called with how many patterns have been read, how many there are, and the name of the next."""
+
+_PENALTIES = (0.3, 3.0)
+"""Fewer than a shipped head is given, since here they only rank patterns; two fifths of the time."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Patterns of a pool by the rows of a part.
+
+    Attributes:
+        losses: By pattern, mean left-out loss of its convex head, nats.
+        accuracies: By pattern, likewise.
+        chosen: The best, in order, that read the label words alike and so can share one module.
+        together: Those first of them whose features, averaged, lose least.
+        left_out: What their convex head says of rows that it did not see, log-probabilities [R, L].
+    """
+
+    losses: tuple[float, ...]
+    accuracies: tuple[float, ...]
+    chosen: tuple[int, ...]
+    together: tuple[int, ...]
+    left_out: Tensor
+
+
+class FrozenPool:
+    """A pool's patterns, each read once for all rows and texts."""
+
+    def __init__(
+        self, patterns: Sequence[PooledPattern], task: TaskSpec, evidence: Sequence[Evidence], words: Sequence[object]
+    ) -> None:
+        """Take what was read.
+
+        Args:
+            patterns: The pool.
+            task: Its labels.
+            evidence: By pattern, of the labelled rows and then of the texts without labels, whose targets are 0.
+            words: By pattern, what tells patterns apart that read the label words as other tokens.
+        """
+        self.patterns = tuple(patterns)
+        self.task = task
+        self._evidence = list(evidence)
+        self._words = list(words)
+
+    @classmethod
+    def read(
+        cls,
+        patterns: Sequence[PooledPattern],
+        task: TaskSpec,
+        rows: tuple[Sequence[Example], Sequence[Fields]],
+        backbone: Backbone,
+        on_pattern: OnPattern | None = None,
+    ) -> "FrozenPool":
+        """Read labelled rows and texts without labels in every pattern.
+
+        Raises:
+            TaskError: A pattern cannot ask for the rows.
+        """
+        found: list[Evidence] = []
+        words: list[object] = []
+        for number, pattern in enumerate(patterns):
+            if on_pattern is not None:
+                on_pattern(number, len(patterns), pattern.name)
+            alone = pattern.alone(task)
+            found.append(_evidence(alone, rows, backbone))
+            words.append((read_verbalizer(alone, backbone.tokenizer), pattern.pattern.masks))
+        return cls(patterns, task, found, words)
+
+    def ranked(self, rows: Sequence[int], most: int) -> Ranking:
+        """The patterns by convex heads that see some rows alone, each asked about rows that it did not see.
+
+        Args:
+            rows: Their numbers.
+            most: Patterns to choose at most.
+        """
+        parts = [part_of(each, rows) for each in self._evidence]
+        heads = [_head(part) for part in parts]
+        losses = [head.loss for head in heads]
+        order = sorted(range(len(parts)), key=losses.__getitem__)
+        chosen = [number for number in order if self._words[number] == self._words[order[0]]][:most]
+        sets = [tuple(chosen[: end + 1]) for end in range(len(chosen))]
+        shared = [heads[chosen[0]], *(_head(_mean([parts[each] for each in part])) for part in sets[1:])]
+        best = min(range(len(sets)), key=lambda number: shared[number].loss)
+        gold = parts[0].targets.argmax(dim=1)
+        return Ranking(
+            losses=tuple(losses),
+            accuracies=tuple(float((head.out_of_fold.argmax(dim=1) == gold).double().mean()) for head in heads),
+            chosen=tuple(chosen),
+            together=sets[best],
+            left_out=torch.log_softmax(shared[best].out_of_fold, dim=-1),
+        )
+
+    def says(self, patterns: Sequence[int], rows: Sequence[int]) -> Tensor:
+        """What the convex head of some rows, on the mean of what is read in some patterns, says of all texts.
+
+        Returns:
+            Log-probabilities [N + U, L].
+        """
+        mean = _mean([self._evidence[number] for number in patterns])
+        return torch.log_softmax(convex_logits(fit_convex_head(part_of(mean, rows)), mean), dim=-1)
+
+
+def _head(evidence: Evidence) -> ConvexHead:
+    return fit_convex_head(evidence, _PENALTIES)
+
+
+def _mean(parts: Sequence[Evidence]) -> Evidence:
+    """Features and words averaged over patterns."""
+    blocks = tuple(torch.stack(same).mean(dim=0) for same in zip(*(part.blocks for part in parts), strict=True))
+    return replace(parts[0], blocks=blocks, words=torch.stack([part.words for part in parts]).mean(dim=0))
+
+
+def _evidence(task: TaskSpec, rows: tuple[Sequence[Example], Sequence[Fields]], backbone: Backbone) -> Evidence:
+    """Of the rows of a task with one pattern and then of the texts without labels."""
+    examples, texts = rows
+    encoded = checked_rows(task, examples, backbone)
+    head = label_head(backbone, read_verbalizer(task, backbone.tokenizer), task)
+    reading = read_frozen(backbone, head, encoded)
+    weights = row_weights(task, examples, targets_of(task, examples))
+    if not texts:
+        return evidence_of(task, examples, reading, words_prior(head, backbone, task, (reading.words, weights)))
+    further = [Example(dict(text)) for text in texts]
+    more = read_frozen(backbone, head, encode_rows(task, backbone.tokenizer, backbone.max_tokens, further))
+    words = torch.cat([reading.words, more.words], dim=1)
+    prior = words_prior(head, backbone, task, (words, torch.cat([weights, torch.ones(len(texts))])))
+    labelled = evidence_of(task, examples, reading, prior)
+    unlabelled = FrozenReading(more.words - prior.unsqueeze(1), more.blocks)
+    return Evidence(
+        tuple(torch.cat(both) for both in zip(labelled.blocks, unlabelled.blocks, strict=True)),
+        torch.cat([labelled.words, unlabelled.words.mean(dim=0)]),
+        torch.cat([labelled.targets, torch.zeros(len(texts), labelled.targets.shape[1])]),
+        torch.cat([labelled.weights, torch.ones(len(texts))]),
+        labelled.link,
+    )

@@ -1,0 +1,134 @@
+"""Members: small modules, each of one pattern and seed and trained without one fold, and what they say of all texts."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from torch import Tensor
+
+from petapter.backbone import Backbone
+from petapter.joint import JointRun, rows_without, train_jointly
+from petapter.joint.memory import JointPlan
+from petapter.runtime import Engine
+from petapter.selection.grouped_folds import GroupedFolds
+from petapter.selection.pattern_pool import PooledPattern
+from petapter.task import Example
+from petapter.task.encoding import Fields
+from petapter.trained import TrainedModule
+from petapter.training.options import TrainingOptions
+from petapter.training.trainer import EncodedRows, checked_rows, plain_recipe
+from petapter_schemas.task import TaskSpec
+
+Name = TypeVar("Name", bound=Hashable)
+
+OnMembers = Callable[[int, int, str], None]
+"""Called with how many joint steps are done, how many there are, and a few words."""
+
+
+@dataclass(frozen=True, order=True)
+class Member:
+    """One training run.
+
+    Attributes:
+        fold: Which rows it does not see.
+        pattern: Number of its pattern in the pool.
+        seed: Its seed.
+    """
+
+    fold: int
+    pattern: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What tuning is about.
+
+    Attributes:
+        task: Labels and words.
+        patterns: The pool.
+        examples: Labelled rows.
+        unlabelled: Texts without labels.
+        folds: Of the rows.
+    """
+
+    task: TaskSpec
+    patterns: Sequence[PooledPattern]
+    examples: Sequence[Example]
+    unlabelled: Sequence[Fields]
+    folds: GroupedFolds
+
+    @property
+    def texts(self) -> list[Fields]:
+        """The rows' texts, then those without labels; N + U."""
+        return [*(example.fields for example in self.examples), *self.unlabelled]
+
+
+Trains = Callable[[Sequence[Member], OnMembers | None], dict[Member, Tensor]]
+"""Trains members and tells what each says of all texts, log-probabilities [N + U, L]; one that diverged is left out."""
+
+
+class MemberRuns:
+    """Trains members here, all that are asked for in one stack."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        backbone: Backbone,
+        options: TrainingOptions,
+        *,
+        memory_bytes: int | None = None,
+        on_plan: Callable[[JointPlan], None] | None = None,
+    ) -> None:
+        """Name what is trained; nothing is read yet.
+
+        Args:
+            asked: What tuning is about.
+            backbone: The frozen masked language model.
+            options: Of all members; their seeds are replaced.
+            memory_bytes: As `train_jointly`.
+            on_plan: As `train_jointly`.
+        """
+        self._asked, self._backbone, self._options = asked, backbone, options
+        self._memory_bytes, self._on_plan = memory_bytes, on_plan
+        self._rows: dict[int, EncodedRows] = {}
+
+    def __call__(self, members: Sequence[Member], on_members: OnMembers | None = None) -> dict[Member, Tensor]:
+        """Train members; see `Trains`.
+
+        Raises:
+            TaskError: The rows cannot work.
+            BackboneError: An engine has the backbone.
+            InputError: Not even one member fits the memory.
+        """
+        runs = [self._run(member) for member in members]
+        tell = None if on_members is None else lambda done, total, loss: on_members(done, total, f"loss {loss:.3f}")
+        found = train_jointly(
+            runs, self._backbone, memory_bytes=self._memory_bytes, on_plan=self._on_plan, on_step=tell
+        )
+        modules = {
+            member: module for member, module in zip(members, found, strict=True) if isinstance(module, TrainedModule)
+        }
+        return says(modules, self._asked.texts, self._backbone)
+
+    def _run(self, member: Member) -> JointRun:
+        rows = rows_without(self._encoded(member.pattern), self._asked.folds.rows(member.fold))
+        options = replace(self._options, seed=member.seed)
+        return JointRun(plain_recipe(options, self._backbone, len(rows.examples)), rows)
+
+    def _encoded(self, pattern: int) -> EncodedRows:
+        if pattern not in self._rows:
+            task, examples = self._asked.patterns[pattern].alone(self._asked.task), self._asked.examples
+            self._rows[pattern] = EncodedRows(task, examples, checked_rows(task, examples, self._backbone))
+        return self._rows[pattern]
+
+
+def says(modules: Mapping[Name, TrainedModule], texts: Sequence[Fields], backbone: Backbone) -> dict[Name, Tensor]:
+    """What modules say of texts, all asked together, log-probabilities [T, L] before any calibration."""
+    with Engine(backbone) as engine:
+        aliases = {str(number): name for number, name in enumerate(modules)}
+        for alias, name in aliases.items():
+            engine.load(replace(modules[name], calibration=None), alias)
+        asked = [(alias, text) for text in texts for alias in aliases]
+        scores = engine.score(asked) if asked else {}
+    return {name: scores[alias].log_probabilities.cpu() for alias, name in aliases.items() if alias in scores}

@@ -1,0 +1,379 @@
+"""Finds out in which patterns to ask, by labelled rows alone; ends with one module and a score that can be believed.
+
+For every fold of the rows, with the other rows alone:
+
+1. The pool's patterns are ranked by convex heads on frozen features (petapter/tuning/frozen.py), and the best chosen.
+2. Members are trained in each of these, with several seeds; members of all folds share one pass over the backbone.
+3. The members and the convex head vote, and a student learns what they vote (petapter/tuning/distilling.py).
+
+What vote and student then say of the fold has paid for the whole search, which never saw it: cross-validation within
+cross-validation (Varma and Simon 2006). On all rows the same gives the module `distilled`, taught by the members of all
+folds. Beside it preset `strong` trains on all rows in the best patterns; its patterns were chosen with all rows, so the
+gain that patterns show by such a choice is taken from its score. The one that loses less on rows left out is shipped.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from petapter.backbone import Backbone
+from petapter.evaluation.comparison import paired_difference
+from petapter.evaluation.pairs import wilson_interval
+from petapter.joint import train_jointly
+from petapter.scoring import calibrated
+from petapter.selection.choosing import choose
+from petapter.selection.grouped_folds import grouped_folds
+from petapter.selection.pattern_pool import PooledPattern
+from petapter.task import Example
+from petapter.task.encoding import Fields
+from petapter.trained import TrainedModule
+from petapter.training.evidence import row_weights, targets_of
+from petapter.training.folds import with_calibration
+from petapter.training.out_of_fold import calibration_from
+from petapter.training.profiling import LeftOut, profile_rows
+from petapter.training.record import Outcome, peak_memory_bytes, training_spec
+from petapter.training.strong import train_strong
+from petapter.tuning.distilling import Lesson, Teaching, student_run, voted
+from petapter.tuning.frozen import FrozenPool, OnPattern, Ranking
+from petapter.tuning.members import Asked, Member, MemberRuns, OnMembers, Trains, says
+from petapter.tuning.options import TuneOptions
+from petapter.tuning.outcome import DISTILLED, STRONG, Finalist, PatternStanding, Tuned, Voted
+from petapter.tuning.work import Work
+from petapter_schemas.errors import DataError, InputError
+from petapter_schemas.manifest import CalibrationSpec
+from petapter_schemas.task import TaskSpec
+
+logger = logging.getLogger(__name__)
+
+OnStage = Callable[[str], None]
+"""Called with a few words when a stage begins."""
+OnStandings = Callable[[Sequence[PatternStanding]], None]
+"""Called whenever more is known of the patterns."""
+
+_LEAST_ROWS = 8
+
+
+class Watcher:
+    """Hears how tuning goes; each of its calls may be replaced."""
+
+    def __init__(
+        self,
+        on_stage: OnStage = lambda _: None,
+        on_pattern: OnPattern | None = None,
+        on_members: OnMembers | None = None,
+        on_standings: OnStandings = lambda _: None,
+    ) -> None:
+        self.on_stage, self.on_pattern, self.on_members, self.on_standings = (
+            on_stage, on_pattern, on_members, on_standings,
+        )  # fmt: skip
+
+
+def tune(  # noqa: PLR0913 (a door of the library)
+    task: TaskSpec,
+    examples: Sequence[Example],
+    backbone: Backbone,
+    patterns: Sequence[PooledPattern],
+    options: TuneOptions | None = None,
+    *,
+    unlabelled: Sequence[Fields] = (),
+    work: Work | None = None,
+    trains: Callable[[Asked], Trains] | None = None,
+    watcher: Watcher | None = None,
+) -> Tuned:
+    """Choose patterns and train one module; the backbone is bare again afterwards.
+
+    Args:
+        task: Labels and words of a single-label task.
+        examples: Labelled rows, eight or more.
+        backbone: With a masked-LM head.
+        patterns: The pool, see `pattern_pool`.
+        options: How.
+        unlabelled: Texts of the same kind without labels, from which the student learns the vote.
+        work: Remembers what members said, so that a tuning that was killed goes on.
+        trains: Makes what trains the members; here and in one process by default.
+        watcher: Hears how it goes.
+
+    Raises:
+        InputError: The task is multi-label, there is no pattern, or a label has too few texts to leave any out.
+        DataError: There are fewer than eight rows.
+        TaskError: The task or the rows cannot work.
+        BackboneError: The backbone has no masked-LM head, or an engine has it.
+    """
+    options, watcher = options or TuneOptions(), watcher or Watcher()
+    _check(task, examples, backbone, patterns)
+    folds = grouped_folds(task, examples, options.folds)
+    asked = Asked(task, patterns, examples, list(unlabelled), folds)
+    make = trains or (
+        lambda about: MemberRuns(about, backbone, options.of_members(backbone), memory_bytes=options.memory_bytes)
+    )
+    return _Tuning(asked, backbone, options, make(asked), work, watcher).run()
+
+
+def _check(task: TaskSpec, examples: Sequence[Example], backbone: Backbone, patterns: Sequence[PooledPattern]) -> None:
+    if task.type != "single-label":
+        raise InputError("tuning knows single-label tasks alone: train multi-label ones by 'petapter train'")
+    if not patterns:
+        raise InputError("there are no patterns to choose from: give one at least")
+    if len(examples) < _LEAST_ROWS:
+        raise DataError(
+            f"tuning needs {_LEAST_ROWS} labelled rows or more, and there are {len(examples)}: label more, or train "
+            "without choosing"
+        )
+    backbone.check_trains()
+    if not backbone.has_mlm_head:
+        raise InputError(f"{backbone.repo} comes without a masked-LM head, which patterns need: take another backbone")
+
+
+class _Tuning:
+    """One tuning on its way."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        backbone: Backbone,
+        options: TuneOptions,
+        trains: Trains,
+        work: Work | None,
+        watcher: Watcher,
+    ) -> None:
+        self._asked, self._backbone, self._options = asked, backbone, options
+        self._trains, self._work, self._watcher = trains, work, watcher
+        self._task, self._examples, self._folds = asked.task, asked.examples, asked.folds
+        self._targets = targets_of(asked.task, asked.examples)
+        self._gold = self._targets.argmax(dim=1)
+
+    def run(self) -> Tuned:
+        began = time.perf_counter()
+        watcher, every_row = self._watcher, range(len(self._examples))
+        watcher.on_stage("reading the rows in every pattern")
+        rows = (self._examples, self._asked.unlabelled)
+        frozen = FrozenPool.read(self._asked.patterns, self._task, rows, self._backbone, watcher.on_pattern)
+        watcher.on_stage("ranking the patterns")
+        every = frozen.ranked(every_row, self._options.patterns)
+        ranked = [frozen.ranked(self._seen(fold), self._options.patterns) for fold in range(self._folds.count)]
+        watcher.on_standings(self._standings(every, ranked, {}))
+        watcher.on_stage("training members")
+        members = [
+            Member(fold, pattern, seed)
+            for fold, ranking in enumerate(ranked)
+            for pattern in ranking.chosen
+            for seed in range(self._options.seeds)
+        ]
+        said = self._said(members)
+        standings = self._standings(every, ranked, said)
+        watcher.on_standings(standings)
+        heads = [frozen.says(ranking.together, self._seen(fold)) for fold, ranking in enumerate(ranked)]
+        votes = [voted(_of_fold(said, fold), head) for fold, head in enumerate(heads)]
+        teacher = voted(list(said.values()), frozen.says(every.together, every_row))
+        watcher.on_stage("distilling the vote")
+        left_out, student = self._students(every, ranked, votes, teacher)
+        watcher.on_stage("training preset strong in the best patterns")
+        strong, strong_left_out = self._strong(every)
+        vote_left_out = self._joined(votes)
+        optimism = _optimism(self._correct(every.left_out), self._correct(self._joined(heads)))
+        loss_optimism = _optimism(-self._losses(every.left_out), -self._losses(self._joined(heads)))
+        calibration = calibration_from(self._task, left_out, self._targets, self._row_weights())
+        distilled_said = torch.log_softmax(calibrated(left_out, calibration), dim=-1)
+        measured = strong_left_out.rows or tuple(every_row)
+        strong_said = torch.log_softmax(calibrated(strong_left_out.logits.cpu(), strong_left_out.calibration), dim=-1)
+        at = list(measured)
+        choice = choose(
+            (DISTILLED, STRONG),
+            torch.stack([self._losses(distilled_said)[at], self._losses(strong_said, at) + loss_optimism]).numpy(),
+            torch.stack([self._correct(distilled_said)[at], self._correct(strong_said, at)]).numpy(),
+        )
+        finalists = (
+            self._finalist(DISTILLED, distilled_said, vote_left_out, list(every_row)),
+            self._finalist(STRONG, strong_said, vote_left_out, at),
+        )
+        seconds = time.perf_counter() - began
+        module = strong if choice.chosen else self._dressed(student, left_out, calibration, seconds)
+        return Tuned(
+            module=module,
+            patterns=tuple(
+                replace(each, is_asked=each.template in {p.template for p in module.task.patterns})
+                for each in standings
+            ),
+            vote=self._voted(vote_left_out, members, said),
+            finalists=finalists,
+            choice=choice,
+            optimism=optimism,
+            notes=self._folds.notes,
+            seconds=seconds,
+        )
+
+    def _seen(self, fold: int) -> list[int]:
+        out = set(self._folds.rows(fold))
+        return [row for row in range(len(self._examples)) if row not in out]
+
+    def _said(self, members: Sequence[Member]) -> dict[Member, Tensor]:
+        """What members say, of those that an earlier run did not finish after training them, fold by fold."""
+        found: dict[Member, Tensor] = {}
+        waiting: list[Member] = []
+        for member in members:
+            kept = None if self._work is None else self._work.find(self._name(member))
+            if kept is None:
+                waiting.append(member)
+            else:
+                found[member] = kept
+        for part in _parts(waiting, self._options.seeds * self._options.patterns):
+            done = len(found)
+            tell = self._watcher.on_members
+            new = self._trains(part, None if tell is None else _told(tell, done, len(members), len(part)))
+            for member in part:
+                said = new.get(member, torch.full((1, 1), torch.nan))
+                if self._work is not None:
+                    self._work.keep(self._name(member), said)
+                found[member] = said
+        return {member: found[member] for member in members if bool(torch.isfinite(found[member]).all())}
+
+    def _name(self, member: Member) -> str:
+        return f"{self._asked.patterns[member.pattern].pattern.model_dump_json()} {member.seed} {member.fold}"
+
+    def _students(
+        self, every: Ranking, ranked: Sequence[Ranking], votes: Sequence[Tensor], teacher: Tensor
+    ) -> tuple[Tensor, TrainedModule]:
+        """What students say of the folds that neither they nor their teachers saw, [N, L]; and the student of all."""
+        options = self._options
+        teaching = Teaching(options.own_share, options.temperature, options.of_student(self._backbone))
+        rows = (self._examples, self._asked.unlabelled)
+        lessons = [(ranking, Lesson(self._seen(fold), votes[fold])) for fold, ranking in enumerate(ranked)]
+        lessons.append((every, Lesson(range(len(self._examples)), teacher)))
+        runs = [
+            student_run(self._in_patterns(ranking.chosen), rows, lesson, teaching, self._backbone)
+            for ranking, lesson in lessons
+        ]
+        tell = self._watcher.on_members
+        on_step = None if tell is None else lambda done, total, loss: tell(done, total, f"loss {loss:.3f}")
+        found = train_jointly(runs, self._backbone, memory_bytes=options.memory_bytes, on_step=on_step)
+        modules = {number: module for number, module in enumerate(found) if isinstance(module, TrainedModule)}
+        if len(modules) < len(runs):
+            raise InputError("the training of the module that learns the vote diverged: take another backbone")
+        said = says(modules, self._asked.texts, self._backbone)
+        return self._joined([said[fold] for fold in range(self._folds.count)]), modules[len(ranked)]
+
+    def _strong(self, every: Ranking) -> tuple[TrainedModule, LeftOut]:
+        heard: list[LeftOut] = []
+        module = train_strong(
+            self._in_patterns(every.together),
+            self._examples,
+            self._backbone,
+            unlabelled=self._asked.unlabelled,
+            on_left_out=heard.append,
+        )
+        found = {"tuned": True, "pool": len(self._asked.patterns)}
+        record = module.training.model_copy(update={"hyperparameters": module.training.hyperparameters | found})
+        return replace(module, training=record), heard[0]
+
+    def _dressed(
+        self, student: TrainedModule, left_out: Tensor, calibration: CalibrationSpec, seconds: float
+    ) -> TrainedModule:
+        """The student with its probabilities, and a record that names the labelled rows alone."""
+        options = self._options
+        record = training_spec(
+            self._task,
+            self._examples,
+            self._backbone,
+            Outcome(student.training.steps, seconds, peak_memory_bytes(self._backbone)),
+            preset=DISTILLED,
+            seed=0,
+            hyperparameters=student.training.hyperparameters
+            | options.identity()
+            | {"pool": len(self._asked.patterns), "unlabelled_texts": len(self._asked.unlabelled)},
+        )
+        profile = profile_rows(
+            self._task, self._examples, self._backbone, LeftOut(left_out, self._targets, calibration)
+        )
+        return replace(with_calibration(student, calibration, self._backbone), training=record, profile=profile)
+
+    def _in_patterns(self, chosen: Sequence[int]) -> TaskSpec:
+        patterns = tuple(self._asked.patterns[number].pattern for number in chosen)
+        return self._task.model_copy(update={"patterns": patterns})
+
+    def _joined(self, by_fold: Sequence[Tensor]) -> Tensor:
+        """Of each row what was said without its fold, [N, L], from what is said of all texts, each [N + U, L]."""
+        return torch.stack([by_fold[fold][row].double() for row, fold in enumerate(self._folds.fold_of)])
+
+    def _row_weights(self) -> Tensor:
+        return row_weights(self._task, self._examples, self._targets)
+
+    def _losses(self, said: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+        """Of rows, all by default, nats, [R]."""
+        gold = self._gold if rows is None else self._gold[list(rows)]
+        return -said.double().gather(1, gold.unsqueeze(1)).squeeze(1)
+
+    def _correct(self, said: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+        """Whether rows, all by default, are answered right, [R]."""
+        gold = self._gold if rows is None else self._gold[list(rows)]
+        return (said.argmax(dim=1) == gold).double()
+
+    def _standings(
+        self, every: Ranking, ranked: Sequence[Ranking], said: dict[Member, Tensor]
+    ) -> tuple[PatternStanding, ...]:
+        standings: list[PatternStanding] = []
+        for number, pooled in enumerate(self._asked.patterns):
+            own = [
+                (torch.stack([said[m] for m in said if (m.fold, m.pattern) == (fold, number)]), self._folds.rows(fold))
+                for fold in range(self._folds.count)
+                if any((m.fold, m.pattern) == (fold, number) for m in said)
+            ]
+            losses = [float(self._losses(each, rows).mean()) for stack, rows in own for each in stack[:, rows]]
+            right = [float(self._correct(each, rows).mean()) for stack, rows in own for each in stack[:, rows]]
+            standings.append(
+                PatternStanding(
+                    name=pooled.name,
+                    template=pooled.pattern.template,
+                    origin=pooled.origin,
+                    frozen_loss=every.losses[number],
+                    frozen_accuracy=every.accuracies[number],
+                    folds=sum(number in ranking.chosen for ranking in ranked),
+                    loss=sum(losses) / len(losses) if losses else None,
+                    accuracy=sum(right) / len(right) if right else None,
+                )
+            )
+        return tuple(sorted(standings, key=lambda each: each.frozen_loss))
+
+    def _voted(self, left_out: Tensor, members: Sequence[Member], said: dict[Member, Tensor]) -> Voted:
+        correct = self._correct(left_out)
+        return Voted(
+            members=len(members),
+            diverged=len(members) - len(said),
+            accuracy=float(correct.mean()),
+            interval=wilson_interval(int(correct.sum()), len(correct)),
+            loss=float(self._losses(left_out).mean()),
+        )
+
+    def _finalist(self, name: str, said: Tensor, vote: Tensor, rows: Sequence[int]) -> Finalist:
+        own = said if len(said) == len(rows) else said[list(rows)]
+        correct = self._correct(own, rows)
+        agrees = (own.argmax(dim=1) == vote[list(rows)].argmax(dim=1)).double()
+        return Finalist(
+            name=name,
+            rows=len(rows),
+            accuracy=float(correct.mean()),
+            loss=float(self._losses(own, rows).mean()),
+            behind_vote=paired_difference(self._correct(vote)[list(rows)].numpy(), correct.numpy()),
+            fidelity=float(agrees.mean()) if name == DISTILLED else None,
+        )
+
+
+def _of_fold(said: dict[Member, Tensor], fold: int) -> list[Tensor]:
+    return [each for member, each in said.items() if member.fold == fold]
+
+
+def _optimism(naive: Tensor, nested: Tensor) -> float:
+    """By how much a figure [N] looks better than it is; 0 where it does not."""
+    return max(0.0, float(naive.mean() - nested.mean()))
+
+
+def _parts(members: Sequence[Member], size: int) -> list[Sequence[Member]]:
+    return [members[start : start + size] for start in range(0, len(members), size)]
+
+
+def _told(tell: OnMembers, done: int, total: int, part: int) -> OnMembers:
+    """Steps of a part as members of all."""
+    return lambda step, steps, words: tell(done + round(part * step / max(1, steps)), total, words)
