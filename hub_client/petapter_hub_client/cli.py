@@ -35,6 +35,7 @@ from petapter_hub_client.commands.serve import serve
 from petapter_hub_client.commands.sign import sign
 from petapter_hub_client.commands.suggest import suggest
 from petapter_hub_client.commands.train import train
+from petapter_hub_client.commands.tune import tune
 from petapter_hub_client.commands.verify import verify
 from petapter_hub_client.commands.yank import unyank, yank
 from petapter_hub_client.exit_codes import ExitCode, exit_code
@@ -66,7 +67,7 @@ def demo(
 
 
 for _name, _command in (
-    ("train", train), ("evaluate", evaluate), ("predict", predict), ("drift", drift), ("merge", merge),
+    ("train", train), ("tune", tune), ("evaluate", evaluate), ("predict", predict), ("drift", drift), ("merge", merge),
     ("serve", serve), ("adapt", adapt), ("benchmark", benchmark), ("push", push), ("pull", pull), ("search", search),
     ("suggest", suggest), ("info", info), ("diff", diff), ("reproduce", reproduce), ("list", cache.list_),
     ("remove", cache.remove), ("sign", sign), ("verify", verify),

@@ -20,7 +20,6 @@ from petapter.training.evidence import (
     label_head,
     read_frozen,
     row_weights,
-    targets_of,
     words_prior,
 )
 from petapter.training.trainer import checked_rows
@@ -56,18 +55,17 @@ class FrozenPool:
     """A pool's patterns, each read once for all rows and texts."""
 
     def __init__(
-        self, patterns: Sequence[PooledPattern], task: TaskSpec, evidence: Sequence[Evidence], words: Sequence[object]
+        self, task: TaskSpec, examples: Sequence[Example], evidence: Sequence[Evidence], words: Sequence[object]
     ) -> None:
         """Take what was read.
 
         Args:
-            patterns: The pool.
-            task: Its labels.
+            task: Labels.
+            examples: Labelled rows.
             evidence: By pattern, of the labelled rows and then of the texts without labels, whose targets are 0.
             words: By pattern, what tells patterns apart that read the label words as other tokens.
         """
-        self.patterns = tuple(patterns)
-        self.task = task
+        self._task, self._examples = task, examples
         self._evidence = list(evidence)
         self._words = list(words)
 
@@ -93,7 +91,7 @@ class FrozenPool:
             alone = pattern.alone(task)
             found.append(_evidence(alone, rows, backbone))
             words.append((read_verbalizer(alone, backbone.tokenizer), pattern.pattern.masks))
-        return cls(patterns, task, found, words)
+        return cls(task, rows[0], found, words)
 
     def ranked(self, rows: Sequence[int], most: int) -> Ranking:
         """The patterns by convex heads that see some rows alone, each asked about rows that it did not see.
@@ -102,7 +100,7 @@ class FrozenPool:
             rows: Their numbers.
             most: Patterns to choose at most.
         """
-        parts = [part_of(each, rows) for each in self._evidence]
+        parts = [self._part(each, rows) for each in self._evidence]
         heads = [_head(part) for part in parts]
         losses = [head.loss for head in heads]
         order = sorted(range(len(parts)), key=losses.__getitem__)
@@ -126,7 +124,13 @@ class FrozenPool:
             Log-probabilities [N + U, L].
         """
         mean = _mean([self._evidence[number] for number in patterns])
-        return torch.log_softmax(convex_logits(fit_convex_head(part_of(mean, rows)), mean), dim=-1)
+        return torch.log_softmax(convex_logits(fit_convex_head(self._part(mean, rows)), mean), dim=-1)
+
+    def _part(self, evidence: Evidence, rows: Sequence[int]) -> Evidence:
+        """The evidence of some rows, which count as if there were no others."""
+        part = part_of(evidence, rows)
+        seen = [self._examples[row] for row in rows]
+        return replace(part, weights=row_weights(self._task, seen, part.targets))
 
 
 def _head(evidence: Evidence) -> ConvexHead:
@@ -145,13 +149,14 @@ def _evidence(task: TaskSpec, rows: tuple[Sequence[Example], Sequence[Fields]], 
     encoded = checked_rows(task, examples, backbone)
     head = label_head(backbone, read_verbalizer(task, backbone.tokenizer), task)
     reading = read_frozen(backbone, head, encoded)
-    weights = row_weights(task, examples, targets_of(task, examples))
-    if not texts:
-        return evidence_of(task, examples, reading, words_prior(head, backbone, task, (reading.words, weights)))
     further = [Example(dict(text)) for text in texts]
-    more = read_frozen(backbone, head, encode_rows(task, backbone.tokenizer, backbone.max_tokens, further))
-    words = torch.cat([reading.words, more.words], dim=1)
-    prior = words_prior(head, backbone, task, (words, torch.cat([weights, torch.ones(len(texts))])))
+    words = reading.words
+    if texts:
+        more = read_frozen(backbone, head, encode_rows(task, backbone.tokenizer, backbone.max_tokens, further))
+        words = torch.cat([words, more.words], dim=1)
+    prior = words_prior(head, backbone, task, (words, torch.ones(words.shape[1])))  # of no label: folds keep theirs
+    if not texts:
+        return evidence_of(task, examples, reading, prior)
     labelled = evidence_of(task, examples, reading, prior)
     unlabelled = FrozenReading(more.words - prior.unsqueeze(1), more.blocks)
     return Evidence(

@@ -1,0 +1,138 @@
+# ruff: noqa: PLC0415 (torch is imported when a run starts, not before)
+"""One tuning from files to a module directory: read, search, train, measure, save; it goes on where it was stopped."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from petapter_hub_client.backbones import resolve_backbone
+from petapter_hub_client.local_runs import examine, load_backbone
+from petapter_hub_client.stated_facts import StatedFacts
+from petapter_hub_client.training_runs import HeldOut, TaskSource
+from petapter_schemas.errors import DataError
+from petapter_schemas.manifest import EvaluationSet, EvaluationSpec, Manifest
+from petapter_schemas.plot_data import PlotData
+
+if TYPE_CHECKING:
+    from petapter.task import Example
+    from petapter.tuning import Tuned, TuneOptions, Watcher
+
+REPORT_FILE, PLOT_FILE = "report.md", "patterns.svg"
+
+
+@dataclass(frozen=True)
+class TuningRun:
+    """Everything a tuning needs, named but not yet read.
+
+    Attributes:
+        data: Labelled rows.
+        task: Labels, and patterns that are to be in the pool.
+        backbone: As `--backbone` takes it.
+        options: How to tune.
+        facts: What the author says of the module.
+        work: The folder that remembers what is finished, and gets report and plot.
+        languages: Of the grammar's patterns; none of it without any.
+        unlabelled: Texts without labels.
+        held_out: Rows to measure the module on afterwards; nothing is chosen by them.
+        device: Where it runs.
+        with_grammar: Whether the grammar's patterns are in the pool, those without words too.
+    """
+
+    data: Path
+    task: TaskSource
+    backbone: str
+    options: "TuneOptions"
+    facts: StatedFacts
+    work: Path
+    languages: tuple[str, ...] = ()
+    unlabelled: Path | None = None
+    held_out: HeldOut | None = None
+    device: str | None = None
+    with_grammar: bool = True
+
+    def run(self, out: Path, watcher: "Watcher") -> "tuple[Manifest, Tuned]":
+        """Tune, measure if rows were held out, and write the module directory, the report and the plot.
+
+        Raises:
+            PetapterError: Something given cannot be used; `out` was not made, and what is finished is kept in `work`.
+        """
+        from importlib.metadata import version
+
+        from petapter.module import ModuleInfo, save_module
+        from petapter.selection import pattern_pool
+        from petapter.selection.pattern_pool import OWN
+        from petapter.task import Example, read_examples, read_verbalizer, rows_digest
+        from petapter.tuning import Work, tune
+        from petapter.tuning.report import draw_tuning, tuning_report
+
+        task = self.task.read()
+        examples = read_examples(self.data, task)
+        held_out = read_examples(self.held_out.file, task) if self.held_out is not None else []
+        unlabelled = self._texts(task.fields)
+        watcher.on_stage("loading the backbone")
+        backbone = load_backbone(resolve_backbone(self.backbone), device=self.device)
+        found = pattern_pool(task, self.languages, backbone).patterns
+        pool = tuple(each for each in found if self.with_grammar or each.origin == OWN)
+        identity = {
+            "rows": rows_digest(examples),
+            "unlabelled": rows_digest([Example(text) for text in unlabelled]) if unlabelled else None,
+            "task": task.model_dump(mode="json"),
+            "patterns": [each.pattern.template for each in pool],
+            "backbone": backbone.spec(read_verbalizer(task, backbone.tokenizer)).model_dump(mode="json"),
+            "options": self.options.identity(),
+            "versions": {name: version(name) for name in ("petapter", "torch", "transformers")},
+        }
+        work = Work(self.work, identity)
+        tuned = tune(task, examples, backbone, pool, self.options, unlabelled=unlabelled, work=work, watcher=watcher)
+        (self.work / REPORT_FILE).write_text(tuning_report(tuned), encoding="utf-8")
+        draw_tuning(tuned.patterns, self.work / PLOT_FILE)
+        evaluation, confusions = (_searched(tuned, examples),), ()
+        if self.held_out is not None:
+            watcher.on_stage("measuring")
+            examined = examine(backbone, tuned.module, held_out, name=self.held_out.name, split="test")
+            evaluation = (*evaluation, *examined.figures)
+            confusions = () if examined.confusion is None else (examined.confusion,)
+        info = ModuleInfo(**self.facts.model_dump())
+        plot_data = PlotData(confusions=confusions)
+        return save_module(tuned.module, out, info, evaluation=evaluation, plot_data=plot_data), tuned
+
+    def _texts(self, fields: Sequence[str]) -> list[dict[str, str]]:
+        """As many texts as the options ask for, drawn from the whole file while it streams by (Vitter 1985).
+
+        Raises:
+            DataError: The file cannot be read, or holds no text.
+        """
+        from petapter.task.tables import read_rows
+
+        if self.unlabelled is None:
+            return []
+        drawn: list[dict[str, str]] = []
+        chance = random.Random(0)  # noqa: S311 (a sample, no secret)
+        count = 0
+        for count, row in enumerate(read_rows(self.unlabelled, fields), start=1):
+            text = {name: row.text(name) for name in fields}
+            if len(drawn) < self.options.most_unlabelled:
+                drawn.append(text)
+            elif (at := chance.randrange(count)) < len(drawn):
+                drawn[at] = text
+        if not count:
+            raise DataError(f"{self.unlabelled} holds no text: drop --unlabelled, or give texts")
+        return drawn
+
+
+def _searched(tuned: "Tuned", examples: "Sequence[Example]") -> EvaluationSpec:
+    """The score that has paid for the search, as a figure of the manifest."""
+    from petapter.task import rows_digest
+
+    rows = EvaluationSet(
+        name="training rows", sha256=rows_digest(examples), split="nested cross-validation", n=len(examples)
+    )
+    return EvaluationSpec(
+        metric="accuracy",
+        value=tuned.accuracy,
+        interval=tuned.interval,
+        evaluation_set=rows,
+        seeds=tuned.module.training.seeds,
+    )

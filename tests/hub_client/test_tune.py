@@ -1,0 +1,124 @@
+"""`petapter tune`: from labelled rows to a module, a report and a plot; stopped, started again, and misused."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petapter_schemas.manifest import Manifest
+from tests.hub_client.conftest import Petapter
+from tests.hub_client.tiny_reviews import CERTAIN, TASK
+
+QUICK = ("--patterns", "2", "--seeds", "1", "--folds", "2")
+ROWS = [(f"{text} {number}", label) for number in range(3) for text, label in CERTAIN]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    return write(tmp_path / "rows.csv", ROWS)
+
+
+def write(path: Path, rows: list[tuple[str, str]]) -> Path:
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    return path
+
+
+def test_tuning_ends_with_a_module_a_report_and_a_plot(
+    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\n" + "i love this food\n" * 4 + "awful film\n" * 500)
+    out = tmp_path / "tuned"
+    ran = petapter(
+        "tune", rows, "--out", out, *TASK, *QUICK, "--backbone", still_backbone, "--unlabelled", texts, "--test", rows
+    )
+    assert ran.code == 0, ran.err
+    assert "has paid for the search" in ran.out
+    manifest = Manifest.model_validate_json((out / "petapter.json").read_bytes())
+    searched, *measured = manifest.evaluation
+    assert (searched.metric, searched.evaluation_set.split, searched.evaluation_set.n) == (
+        "accuracy", "nested cross-validation", len(ROWS),
+    )  # fmt: skip
+    assert measured[0].evaluation_set.name == "rows"
+    report = (tmp_path / "tuned.tuning" / "report.md").read_text()
+    assert "`{text} it was {mask} .`" in report
+    assert (tmp_path / "tuned.tuning" / "patterns.svg").stat().st_size > 1000
+    answer = petapter("predict", "--module", out, "i love this film", "--backbone", still_backbone, "--json")
+    assert answer.code == 0, answer.err
+
+
+def test_own_patterns_alone_are_tried_where_that_is_asked(
+    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
+) -> None:
+    ran = petapter(
+        "tune", rows, "--out", tmp_path / "tuned", *TASK, "--pattern", "{mask} : {text}", *QUICK, "--own-only",
+        "--backbone", still_backbone, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    said: Any = ran.json
+    assert {each["template"] for each in said["patterns"]} == {"{text} it was {mask} .", "{mask} : {text}"}
+    assert {each["origin"] for each in said["patterns"]} == {"own"}
+    assert said["shipped"] in {"distilled", "strong"}
+
+
+def test_tuning_that_is_interrupted_goes_on_where_it_was(
+    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
+) -> None:
+    out, said = tmp_path / "tuned", tmp_path / "tuned.tuning" / "said"
+    words = ["tune", str(rows), "--out", str(out), *TASK, "--patterns", "1", "--seeds", "1", "--folds", "8"]
+    words += ["--own-only", "--backbone", str(still_backbone)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "petapter_hub_client.cli", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy(),
+    ) as stopped:  # fmt: skip
+        began = time.monotonic()
+        while stopped.poll() is None and not list(said.glob("*.safetensors")) and time.monotonic() - began < 60:
+            time.sleep(0.01)
+        stopped.send_signal(signal.SIGINT)
+        stopped.communicate()
+    assert not out.exists()
+    kept = {path.name: path.stat().st_mtime_ns for path in said.glob("*.safetensors")}
+    assert kept
+    ran = petapter(*words)
+    assert ran.code == 0, ran.err
+    assert {name: (said / name).stat().st_mtime_ns for name in kept} == kept
+    assert len(list(said.glob("*.safetensors"))) == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (CERTAIN, "8 labelled rows or more, and there are 6"),
+        ([(text, "good") for text, _ in ROWS] + [("i hate this film", "bad")], "one text, which no fold can spare"),
+    ],
+)
+def test_rows_that_are_too_few_are_refused_in_one_line(
+    petapter: Petapter, still_backbone: Path, tmp_path: Path, given: list[tuple[str, str]], error: str
+) -> None:
+    data = write(tmp_path / "few.csv", given)
+    ran = petapter("tune", data, "--out", tmp_path / "tuned", *TASK, *QUICK, "--backbone", still_backbone)
+    assert ran.code == 1
+    assert error in ran.err
+    assert ran.err.count("\n") <= 2
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_unlabelled_file_without_texts_and_work_of_other_options_are_refused(
+    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
+) -> None:
+    words = ("tune", rows, "--out", tmp_path / "tuned", *TASK, *QUICK, "--own-only", "--backbone", still_backbone)
+    empty = tmp_path / "empty.csv"
+    empty.write_text("text\n")
+    ran = petapter(*words, "--unlabelled", empty)
+    assert ran.code == 1
+    assert "no rows" in ran.err
+    (tmp_path / "tuned.tuning").mkdir()
+    (tmp_path / "tuned.tuning" / "tuning.json").write_text("{}\n")
+    ran = petapter(*words)
+    assert ran.code == 1
+    assert "holds the work of other rows" in ran.err

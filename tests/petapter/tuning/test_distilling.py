@@ -1,0 +1,54 @@
+"""What many say becomes soft labels: votes, balance, and what a student is given to learn."""
+
+import pytest
+import torch
+
+from petapter import Backbone, TrainingOptions
+from petapter.tuning.distilling import Lesson, Teaching, label_shares, soft_labels, student_run, voted
+from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
+
+VOTE = torch.log(torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]], dtype=torch.float64))
+
+
+def test_vote_is_half_the_mean_of_the_members_and_half_the_convex_head() -> None:
+    members = [torch.log(torch.tensor([[0.9, 0.1]])), torch.log(torch.tensor([[0.5, 0.5]]))]
+    vote = voted(members, torch.log(torch.tensor([[0.1, 0.9]])))
+    torch.testing.assert_close(vote.exp(), torch.tensor([[0.4, 0.6]]).double())
+    torch.testing.assert_close(voted([], VOTE), VOTE)
+
+
+def test_soft_labels_have_the_shares_that_were_asked_for() -> None:
+    shares = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    soft = soft_labels(VOTE, shares, 2.0)
+    torch.testing.assert_close(soft.mean(dim=0), shares, atol=1e-6, rtol=0)
+    torch.testing.assert_close(soft.sum(dim=1), torch.ones(4).double())
+    assert soft[:, 0].argsort().tolist() == VOTE[:, 0].argsort().tolist()
+
+
+def test_shares_are_the_prior_or_the_counts_drawn_towards_equal_ones() -> None:
+    torch.testing.assert_close(label_shares(SENTIMENT, SENTIMENT_ROWS[:4]), torch.tensor([8, 6]).double() / 14)
+    stated = SENTIMENT.model_copy(update={"class_prior": (0.2, 0.8)})
+    torch.testing.assert_close(label_shares(stated, SENTIMENT_ROWS), torch.tensor([0.2, 0.8]).double())
+
+
+def test_student_learns_rows_by_half_as_they_are_labelled_and_texts_as_they_are_voted(bert: Backbone) -> None:
+    teaching = Teaching(0.5, 1.0, TrainingOptions(steps=2))
+    texts = [{"text": "a goal"}, {"text": "bad price"}]
+    vote = torch.log(torch.tensor([[0.6, 0.4]] * 6 + [[0.9, 0.1], [0.1, 0.9]], dtype=torch.float64))
+    run = student_run(SENTIMENT, (SENTIMENT_ROWS, texts), Lesson([0, 5], vote), teaching, bert)
+    assert [row.label for row in run.rows.examples] == ["pos", "neg", "pos", "neg"]
+    soft = run.rows.soft
+    assert soft is not None
+    expected = torch.tensor([[0.8, 0.2], [0.3, 0.7], [0.9, 0.1], [0.1, 0.9]])
+    torch.testing.assert_close(soft, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("unlabelled", "weight"), [(0, 1.0), (6, 3.0), (40, 10.0)])
+def test_rows_weigh_as_much_as_texts_without_labels_but_at_most_tenfold(
+    bert: Backbone, unlabelled: int, weight: float
+) -> None:
+    texts = [{"text": f"a goal {number}"} for number in range(unlabelled)]
+    vote = torch.full((6 + unlabelled, 2), 0.5).log().double()
+    teaching = Teaching(0.5, 2.0, TrainingOptions(steps=2))
+    run = student_run(SENTIMENT, (SENTIMENT_ROWS, texts), Lesson([0, 5], vote), teaching, bert)
+    assert [row.weight for row in run.rows.examples[:2]] == [weight, weight]

@@ -1,0 +1,185 @@
+"""Patterns are searched again for every fold, members vote, and one module comes out with a score that paid for it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from petapter import Backbone, Engine, Example
+from petapter.selection import PooledPattern, pattern_pool
+from petapter.tuning import (
+    Member,
+    MemberRuns,
+    OnMembers,
+    PatternStanding,
+    Trains,
+    Tuned,
+    TuneOptions,
+    Watcher,
+    Work,
+    tune,
+)
+from petapter.tuning.frozen import FrozenPool
+from petapter.tuning.members import Asked
+from petapter.tuning.report import draw_tuning, tuning_report
+from petapter_schemas.errors import DataError, InputError
+from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
+
+ROWS = [
+    *SENTIMENT_ROWS,
+    *(
+        Example({"text": text}, label)
+        for text, label in [
+            ("a good goal", "pos"),
+            ("the team was fine", "pos"),
+            ("very good price", "pos"),
+            ("a bad match", "neg"),
+            ("the market was bad", "neg"),
+            ("no good goal in that game", "neg"),
+        ]
+    ),
+]
+QUICK = TuneOptions(patterns=2, seeds=2, folds=2, steps=4, student_steps=6, batch_size=4)
+TEXTS = [{"text": "the ball was fine"}, {"text": "bad business"}, {"text": "a goal"}]
+
+
+def pool(backbone: Backbone) -> list[PooledPattern]:
+    return list(pattern_pool(SENTIMENT, ["en"], backbone).patterns[:3])
+
+
+@pytest.fixture(scope="module")
+def tuned(bert: Backbone) -> Tuned:
+    return tune(SENTIMENT, ROWS, bert, pool(bert), QUICK, unlabelled=TEXTS)
+
+
+def counting(bert: Backbone, seen: list[Member], *, dies_after: int | None = None) -> Callable[[Asked], Trains]:
+    """What trains members, tells which, and is killed after some."""
+
+    def make(asked: Asked) -> Trains:
+        runs = MemberRuns(asked, bert, QUICK.of_members(bert))
+
+        def trains(members: Sequence[Member], on_members: OnMembers | None = None) -> dict[Member, Tensor]:
+            if dies_after is not None and len(seen) >= dies_after:
+                raise KeyboardInterrupt
+            seen.extend(members)
+            return runs(members, on_members)
+
+        return trains
+
+    return make
+
+
+def test_every_pattern_is_told_and_the_module_asks_in_some(tuned: Tuned) -> None:
+    assert len(tuned.patterns) == 3
+    assert [each.frozen_loss for each in tuned.patterns] == sorted(each.frozen_loss for each in tuned.patterns)
+    assert sum(each.folds for each in tuned.patterns) == QUICK.patterns * QUICK.folds
+    assert {each.template for each in tuned.patterns if each.is_asked} == {
+        pattern.template for pattern in tuned.module.task.patterns
+    }
+    assert tuned.vote.members == QUICK.patterns * QUICK.seeds * QUICK.folds
+    assert [each.name for each in tuned.finalists] == ["distilled", "strong"]
+    assert tuned.finalists[0].rows == len(ROWS)
+    assert 0 <= tuned.interval.low <= tuned.accuracy <= tuned.interval.high <= 1
+
+
+def test_module_names_the_labelled_rows_and_reproduces_its_golden_outputs(tuned: Tuned, bert: Backbone) -> None:
+    assert tuned.module.training.examples_per_class == (6, 6)
+    with Engine(bert) as engine:
+        engine.load(tuned.module, "tuned", check=True)
+        assert engine.predict([("tuned", "a good game")])[0].label in SENTIMENT.label_names
+
+
+def test_what_is_said_of_a_fold_does_not_depend_on_its_labels(bert: Backbone) -> None:
+    patterns = pool(bert)
+    fold = range(4)
+    seen = range(4, len(ROWS))
+    turned = [
+        replace(row, label={"pos": "neg", "neg": "pos"}[row.label]) if at in fold else row
+        for at, row in enumerate(ROWS)
+    ]
+    found = [FrozenPool.read(patterns, SENTIMENT, (rows, TEXTS), bert) for rows in (ROWS, turned)]
+    one, other = (each.ranked(seen, 2) for each in found)
+    assert one.losses == other.losses
+    assert one.chosen == other.chosen
+    torch.testing.assert_close(found[0].says(one.together, seen), found[1].says(other.together, seen), atol=0, rtol=0)
+
+
+def test_tuning_that_was_killed_trains_nothing_twice_and_ends_the_same(
+    bert: Backbone, tuned: Tuned, tmp_path: Path
+) -> None:
+    identity = {"rows": "those"}
+    first: list[Member] = []
+    with pytest.raises(KeyboardInterrupt):
+        tune(
+            SENTIMENT, ROWS, bert, pool(bert), QUICK, unlabelled=TEXTS, work=Work(tmp_path / "work", identity),
+            trains=counting(bert, first, dies_after=1),
+        )  # fmt: skip
+    assert first
+    second: list[Member] = []
+    again = tune(
+        SENTIMENT, ROWS, bert, pool(bert), QUICK, unlabelled=TEXTS, work=Work(tmp_path / "work", identity),
+        trains=counting(bert, second),
+    )  # fmt: skip
+    assert not set(first) & set(second)
+    assert len(first) + len(second) == QUICK.patterns * QUICK.seeds * QUICK.folds
+    assert again.vote.accuracy == tuned.vote.accuracy
+    for name, tensor in tuned.module.head_tensors.items():
+        torch.testing.assert_close(again.module.head_tensors[name], tensor, atol=1e-5, rtol=0)
+
+
+def test_member_that_diverges_does_not_vote(bert: Backbone) -> None:
+    def make(asked: Asked) -> Trains:
+        runs = MemberRuns(asked, bert, QUICK.of_members(bert))
+        return lambda members, on_members=None: {
+            member: said for member, said in runs(members, on_members).items() if member.seed
+        }
+
+    found = tune(SENTIMENT, ROWS, bert, pool(bert), QUICK, trains=make)
+    assert found.vote.diverged == found.vote.members // 2
+    assert "4 of 8 members diverged" in tuning_report(found)
+
+
+def test_watcher_hears_of_every_stage_and_of_the_patterns(bert: Backbone) -> None:
+    stages: list[str] = []
+    standings: list[Sequence[PatternStanding]] = []
+    members: list[tuple[int, int]] = []
+    watcher = Watcher(stages.append, None, lambda done, total, _: members.append((done, total)), standings.append)
+    tune(SENTIMENT, ROWS, bert, pool(bert), QUICK, watcher=watcher)
+    assert len(stages) == 5
+    assert [all(each.loss is None for each in said) for said in standings] == [True, False]
+    assert (8, 8) in members
+
+
+def test_report_and_plot_show_every_candidate(tuned: Tuned, tmp_path: Path) -> None:
+    report = tuning_report(tuned)
+    assert all(f"`{each.template}`" in report for each in tuned.patterns)
+    assert "has paid for the search" in report
+    draw_tuning(tuned.patterns, tmp_path / "patterns.svg")
+    assert (tmp_path / "patterns.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_work_of_other_rows_is_refused(tmp_path: Path) -> None:
+    work = Work(tmp_path / "work", {"rows": "those"})
+    work.keep("a", torch.ones(2, 2))
+    assert torch.equal(Work(tmp_path / "work", {"rows": "those"}).find("a"), torch.ones(2, 2))  # type: ignore[arg-type]
+    assert work.find("b") is None
+    with pytest.raises(InputError, match="holds the work of other rows"):
+        Work(tmp_path / "work", {"rows": "others"})
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "file").touch()
+    with pytest.raises(InputError, match="no work of tuning"):
+        Work(tmp_path / "else", {})
+
+
+def test_tuning_refuses_what_it_cannot_do(bert: Backbone) -> None:
+    with pytest.raises(DataError, match="8 labelled rows or more, and there are 6"):
+        tune(SENTIMENT, SENTIMENT_ROWS, bert, pool(bert), QUICK)
+    with pytest.raises(InputError, match="single-label tasks alone"):
+        tune(SENTIMENT.model_copy(update={"type": "multi-label"}), ROWS, bert, pool(bert), QUICK)
+    with pytest.raises(InputError, match="no patterns"):
+        tune(SENTIMENT, ROWS, bert, [], QUICK)
+    with pytest.raises(InputError, match="two folds or more"):
+        TuneOptions(folds=1)
