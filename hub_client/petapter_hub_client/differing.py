@@ -11,6 +11,7 @@ from petapter_hub_client.weight_changes import WeightChange, weight_changes
 from petapter_schemas.comparing import field_changes, file_changes, metric_changes
 from petapter_schemas.ensemble import is_ensemble
 from petapter_schemas.errors import InputError
+from petapter_schemas.label_cells import join_labels
 from petapter_schemas.manifest import MANIFEST_FILE, Interval, Manifest, manifest_digest
 from petapter_schemas.module_facts import ModuleFacts, facts_of_manifest
 from petapter_schemas.module_files import verify_directory
@@ -167,7 +168,6 @@ class _Side:
 def _answers(old: _Side, new: _Side, data: Path, backbone: str | None, device: str | None) -> AnswerChanges:
     from petapter.evaluation.pairs import mcnemar_exact, wilson_interval
     from petapter.task import read_examples
-    from petapter.task.examples import join_labels
     from petapter_hub_client.local_runs import LocalModule
     from petapter_hub_client.side_by_side import ask_side_by_side
 

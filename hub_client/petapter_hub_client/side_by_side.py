@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petapter_hub_client.local_runs import LocalModule, load_backbone, shared_backbone
+from petapter_schemas.label_cells import join_labels
 
 if TYPE_CHECKING:
     from petapter.runtime import Prediction
@@ -69,8 +70,6 @@ def by_backbone(modules: Sequence[LocalModule]) -> list[list[LocalModule]]:
 
 
 def _answered(module: LocalModule, said: "Sequence[Prediction]", rows: "Sequence[Example]") -> Answered:
-    from petapter.task.examples import join_labels
-
     if module.manifest.task.type == "multi-label":
         given = tuple(join_labels(answer.labels) for answer in said)
         gold = [join_labels(row.labels) for row in rows]

@@ -1,6 +1,5 @@
 """Labelled and unlabelled rows from CSV and JSON Lines files, kept as the text they are: "NA" and "null" stay words."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,12 @@ from pathlib import Path
 from petapter.task.tables import Row, read_rows, some
 from petapter_schemas.errors import DataError
 from petapter_schemas.fingerprints import rows_sha256
+from petapter_schemas.label_cells import join_labels, split_labels
 from petapter_schemas.task import TaskSpec
 
 LABEL_COLUMN = "label"
 LABELS_COLUMN = "labels"
 WEIGHT_COLUMN = "weight"
-
-_CELL = re.compile(r"(?:\\[\\|]|[^\\|])*")
 
 
 @dataclass(frozen=True)
@@ -71,31 +69,6 @@ def rows_digest(examples: Sequence[Example]) -> str:
     """The digest that names a set of labelled rows, whatever their order (schemas/README.md, "rows_sha256")."""
     rows = ({**example.fields, LABEL_COLUMN: example.label or join_labels(example.labels)} for example in examples)
     return rows_sha256(rows, [example.weight for example in examples])
-
-
-def join_labels(names: Sequence[str]) -> str:
-    r"""The one cell that means these labels, whatever their order: `a|b`, with `\|` and `\\` inside names."""
-    return "|".join(name.replace("\\", r"\\").replace("|", r"\|") for name in sorted(names))
-
-
-def split_labels(cell: str) -> tuple[str, ...]:
-    r"""The names in a cell that joins them by `|`; `\|` is a bar inside a name, `\\` a backslash.
-
-    Raises:
-        ValueError: A backslash stands before something else, or a name is empty.
-    """
-    if not cell.strip():
-        return ()
-    names, end = [], -1
-    while end < len(cell):
-        match = _CELL.match(cell, end + 1)
-        end = match.end() if match else len(cell)
-        if end < len(cell) and cell[end] != "|":
-            raise ValueError(r"a backslash must be written \\ and a bar inside a name \|")
-        names.append(re.sub(r"\\([\\|])", r"\1", match.group() if match else "").strip())
-    if "" in names:
-        raise ValueError("a name between two bars is empty")
-    return tuple(names)
 
 
 def _example(row: Row, task: TaskSpec) -> Example:

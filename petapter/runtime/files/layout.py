@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from petapter.runtime.answers import Prediction
 from petapter.runtime.files.chunks import BrokenRow, TextRow
 from petapter.runtime.files.parquet import ColumnType
-from petapter.task.examples import join_labels
 from petapter_schemas.digests import Sha256
 from petapter_schemas.errors import InputError
+from petapter_schemas.label_cells import join_labels
 from petapter_schemas.task import TaskSpec
 
 _ROW = "row"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from petapter.task.examples import Example, join_labels, read_examples, read_texts, rows_digest, split_labels
+from petapter.task.examples import Example, read_examples, read_texts, rows_digest
 from petapter.task.tables import MAX_CELL_CHARACTERS
 from petapter_schemas.errors import DataError
 from petapter_schemas.task import TaskSpec
@@ -161,11 +161,6 @@ def test_multi_label_cell_holds_names_and_empty_means_none(
 def test_bars_and_backslashes_inside_names_are_escaped(table: Path) -> None:
     table.write_text("text,labels\nfine,c\\\\d|a\\|b\n", encoding="utf-8")
     assert read_examples(table, ODD)[0].labels == ("a|b", "c\\d")
-
-
-@pytest.mark.parametrize("names", [(), ("a|b",), ("c\\d", "e"), ("a|b", "c\\d", "e"), ("\\|", "|\\", "\\\\")])
-def test_cell_of_joined_labels_splits_into_them(names: tuple[str, ...]) -> None:
-    assert sorted(split_labels(join_labels(names))) == sorted(names)
 
 
 @pytest.mark.parametrize(
