@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter
 
 from petapter_schemas.ensemble import EnsembleSpec
+from petapter_schemas.evaluation_set import EvaluationSetSpec
 from petapter_schemas.manifest import Manifest
 from petapter_schemas.merge_spec import MAX_MEMBERS
 from petapter_schemas.names import ModuleName
@@ -31,6 +32,11 @@ def manifest_schema() -> Schema:
 def ensemble_schema() -> Schema:
     """JSON Schema of `ensemble.json`, format version 1."""
     return _of_file(EnsembleSpec, "ensemble", "schema_version")
+
+
+def evaluation_set_schema() -> Schema:
+    """JSON Schema of `evaluation-set.json`, format version 1."""
+    return _of_file(EvaluationSetSpec, "evaluation-set", "schema_version")
 
 
 def stack_lock_schema() -> Schema:
@@ -58,6 +64,7 @@ def stack_schema() -> Schema:
 SCHEMAS: Mapping[str, Callable[[], Schema]] = {
     "petapter-manifest-v1.schema.json": manifest_schema,
     "petapter-ensemble-v1.schema.json": ensemble_schema,
+    "petapter-evaluation-set-v1.schema.json": evaluation_set_schema,
     "petapter-stack-v1.schema.json": stack_schema,
     "petapter-stack-lock-v1.schema.json": stack_lock_schema,
 }
