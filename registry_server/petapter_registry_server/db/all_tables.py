@@ -3,6 +3,7 @@
 from petapter_registry_server.db import (  # noqa: F401 (their tables join the metadata)
     device_tables,
     downloads,
+    evaluation_set_tables,
     former_names,
     gates,
     module_tables,

@@ -85,7 +85,10 @@ class IndexedMetric(Table):
     """A measured figure of an indexed module; `evaluation_set` is case-folded."""
 
     __tablename__ = "module_metrics"
-    __table_args__ = (Index("ix_module_metrics_value", "metric", "evaluation_set", "value", "repository_id"),)
+    __table_args__ = (
+        Index("ix_module_metrics_value", "metric", "evaluation_set", "value", "repository_id"),
+        Index("ix_module_metrics_sha256", "sha256", "metric", "value", "repository_id"),
+    )
 
     repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
