@@ -4,6 +4,7 @@ from petapter_registry_server.db import (  # noqa: F401 (their tables join the m
     device_tables,
     downloads,
     evaluation_set_tables,
+    evaluation_tables,
     former_names,
     gates,
     module_tables,
