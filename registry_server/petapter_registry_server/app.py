@@ -21,9 +21,11 @@ from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.services.belonging import check_belonging
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
+from petapter_registry_server.services.evaluation_sets import EvaluationSets
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.indexing import Indexing
+from petapter_registry_server.services.leaderboards import Leaderboards
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.module_search import ModuleSearch
 from petapter_registry_server.services.modules import Modules
@@ -34,6 +36,7 @@ from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.outbound import Outbound
 from petapter_registry_server.services.periodic import repeated
 from petapter_registry_server.services.publishing import Publishing
+from petapter_registry_server.services.publishing_sets import PublishingSets
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.rate_limits import RateLimits, Rates
 from petapter_registry_server.services.readiness import Readiness
@@ -129,6 +132,9 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
         indexing=Indexing(database, blobs),
         modules=Modules(database, access, blobs),
         module_search=ModuleSearch(database, access),
+        evaluation_sets=EvaluationSets(database, access, blobs),
+        publishing_sets=PublishingSets(database, access, blobs, limits, quotas),
+        leaderboards=Leaderboards(database, access),
         showing=Showing(database, access, gates, blobs),
         namespaces=Namespaces(database, access),
         operations=Operations(database),

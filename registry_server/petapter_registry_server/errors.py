@@ -11,6 +11,9 @@ RegistryError
  |- EntryNotFoundError           no such file or folder in a commit
  |- NamespaceNotFoundError       no such user or organisation, or none of whom this caller may see anything
  |- OrganisationNotFoundError    no such organisation, or none that this caller belongs to
+ |- EvaluationSetNotFoundError   no such evaluation set or version of one, or none that this caller may see
+ |   '- EvaluationSetNotFoundAnonymouslyError   the same, for a caller without a token
+ |- RowsNotHereError             the rows of an evaluation set, which are not here
  |- UserNotFoundError            no such user
  |- LastAdminError               an organisation that would be left without an admin
  |- InvalidTokenError            a token that is unknown or revoked, or has expired
@@ -23,6 +26,7 @@ RegistryError
  |- ContentRefusedError          a file of a kind that is not stored
  |- RepositoryExistsError        the repository is there already
  |- ReferenceExistsError         the branch or tag is there already
+ |- EvaluationSetExistsError     the version of an evaluation set is there already, with other content
  |- NameTakenError               a new name that something has or had already
  |- NameRetiredError             the name belonged to a deleted repository
  |- StaleParentError             the branch moved since the caller looked
@@ -103,6 +107,21 @@ class OrganisationNotFoundError(RegistryError):
         super().__init__(f"there is no organisation {name!r} that you belong to: an admin of it can add you")
 
 
+class EvaluationSetNotFoundError(RegistryError):
+    """There is no such evaluation set or version of one, or none that this caller may see."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no evaluation set {name}, or none that you may see")
+
+
+class EvaluationSetNotFoundAnonymouslyError(EvaluationSetNotFoundError):
+    """As its parent, for a caller without a token, who may see more after logging in."""
+
+
+class RowsNotHereError(RegistryError):
+    """The rows of an evaluation set were never given, or were taken back; who has them can compare their digest."""
+
+
 class NamespaceNotFoundError(RegistryError):
     """There is no such user or organisation, or none of whom this caller may see anything."""
 
@@ -169,6 +188,10 @@ class RepositoryExistsError(RegistryError):
 
 class ReferenceExistsError(RegistryError):
     """The branch or tag is there already."""
+
+
+class EvaluationSetExistsError(RegistryError):
+    """The version of an evaluation set is there already, with other content."""
 
 
 class NameTakenError(RegistryError):

@@ -61,14 +61,14 @@ def check_rows(stream: BinaryIO, spec: EvaluationSetSpec) -> None:
     for label, promised in zip(spec.labels, spec.counts, strict=True):
         if (found := facts.counts.get(label, 0)) != promised:
             raise DigestMismatchError(
-                f"{ROWS_FILE} has {found} rows with the label {_shown(label)}, and the evaluation set promises {promised}"
+                f"{ROWS_FILE} has {found} rows with the label {_shown(label)}, the evaluation set promises {promised}"
             )
 
 
 def _facts(stream: BinaryIO, spec: EvaluationSetSpec) -> RowFacts:
     digest, counts = hashlib.sha256(b"["), Counter[str]()
     before, number = b"", 0
-    for number, line in enumerate(_lines(stream), start=1):  # noqa: B007 (how many there were is asked at the end)
+    for number, line in enumerate(_lines(stream), start=1):
         row = _row(line, number, spec)
         if strict_json.canonical(row) != line:
             raise DataError(f"{ROWS_FILE}, line {number} is not the row's canonical JSON: 'petapter evalset' writes it")

@@ -10,8 +10,8 @@ from pydantic import AfterValidator
 from petapter_schemas.errors import InvalidNameError
 
 RESERVED_NAMESPACES = frozenset(
-    {"api", "buckets", "collections", "datasets", "health", "kernels", "metrics", "models", "oauth", "settings",
-     "spaces", "static", "web"}
+    {"api", "buckets", "collections", "datasets", "evalsets", "health", "kernels", "metrics", "models", "oauth",
+     "settings", "spaces", "static", "web"}
 )  # fmt: skip
 """First path segments that the Hub's protocol or the registry use for themselves."""
 

@@ -18,6 +18,7 @@ from petapter_registry_server.settings import Settings
 from petapter_registry_server.web.all_pages import PAGES
 from tests.registry_server.browser_caller import Browser
 from tests.registry_server.conftest import Caller, Registry, commit_body, running
+from tests.registry_server.evaluation_data import ROWS, body_of, send_set, spec_of
 
 # ok: not refused.  login: 401, a token is needed.  bad: 401, the token is none.  deny: 403.
 # hide: 404, there is no such repository.  anon: 401, the same to a caller without a token.
@@ -42,6 +43,30 @@ expired           bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   ba
 revoked           bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad
 disabled          bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad
 site-admin        ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
+"""
+
+# Evaluation sets: a role on one module, and a token for one, are for none of them.
+SETS = """
+                  team/public       team/private      other/public      other/private
+                  read  write admin read  write admin read  write admin read  write admin
+anonymous         ok    login login anon  login anon  ok    login login anon  login anon
+stranger          ok    deny  deny  hide  deny  hide  ok    deny  deny  hide  deny  hide
+reader            ok    deny  deny  ok    deny  deny  ok    deny  deny  hide  deny  hide
+writer            ok    ok    deny  ok    ok    deny  ok    deny  deny  hide  deny  hide
+maintainer        ok    ok    deny  ok    ok    deny  ok    deny  deny  hide  deny  hide
+owner             ok    ok    ok    ok    ok    ok    ok    deny  deny  hide  deny  hide
+other-owner       ok    deny  deny  hide  deny  hide  ok    ok    ok    ok    ok    ok
+granted           ok    deny  deny  hide  deny  hide  ok    deny  deny  hide  deny  hide
+read-token        ok    deny  deny  ok    deny  deny  ok    deny  deny  hide  deny  hide
+read-scope        ok    deny  deny  ok    deny  deny  ok    deny  deny  hide  deny  hide
+write-scope       ok    ok    deny  ok    ok    deny  ok    deny  deny  hide  deny  hide
+team-pattern      ok    ok    ok    ok    ok    ok    ok    deny  deny  hide  deny  hide
+public-pattern    ok    deny  deny  hide  deny  hide  ok    deny  deny  hide  deny  hide
+other-pattern     ok    deny  deny  hide  deny  hide  ok    deny  deny  hide  deny  hide
+expired           bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad
+revoked           bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad
+disabled          bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad   bad
+site-admin        ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 """
 
 # none: 404, there is no such organisation. `new` is making a repository in the organisation, `found` one in a new one.
@@ -83,6 +108,7 @@ BODIES: Mapping[str, Mapping[str, Any]] = {
 }
 """What routes are sent; the others, and every refused request, get an empty object."""
 PAGE = "/{namespace}/{name}"
+EVALSET = "/api/petapter/v1/evalsets/{namespace}/{name}"
 FORMS: Mapping[str, dict[str, str]] = {
     "POST /web/organisations/{organisation}/members": {"user": "parrot", "role": "read"},
     "POST /web/organisations/{organisation}/members/remove": {"user": "parrot"},
@@ -116,6 +142,14 @@ def repository_cells() -> dict[tuple[str, str, str], str]:
 
 
 CELLS = repository_cells()
+SET_CELLS = {
+    (caller, target, action): cell
+    for caller, cells in rows(SETS).items()
+    if caller in rows(REPOSITORIES)
+    for (target, action), cell in zip(
+        [(target, action) for target in TARGETS for action in ("read", "write", "admin")], cells, strict=True
+    )
+}
 OTHERS = {caller: cells for caller, cells in rows(REST).items() if caller in rows(REPOSITORIES)}
 COLUMNS = dict(zip(
     ["account read", "account write", "account admin", "team read", "team admin", "team new", "other read",
@@ -163,6 +197,8 @@ NEEDED = {
         f"PUT {GRANTS}/{{user}}",
         f"DELETE {GRANTS}/{{user}}",
     },
+    "evalset write": {f"POST {NATIVE}/evalsets/{{namespace}}"},
+    "evalset admin": {f"PUT {EVALSET}/settings", f"DELETE {EVALSET}/versions/{{version}}/rows"},
     "organisation admin": {
         f"PUT {MEMBERS}",
         f"DELETE {MEMBERS}",
@@ -226,6 +262,10 @@ def people(registry: Registry) -> None:
     for target in TARGETS:
         assert registry.admin.create(target, private=target.endswith("private")).status_code == 200
     services.organisations.grant(CONSOLE, "team/private", "granted", "write")
+    for target in TARGETS:
+        namespace, _, name = target.partition("/")
+        private = target.endswith("private")
+        assert send_set(registry.admin, namespace, spec_of(name=name), ROWS, private=private).status_code == 200
 
 
 LIMITED = {
@@ -263,7 +303,7 @@ def verdict(answer: Any) -> str:
     assert status < 500, message
     if status == 401 and message.startswith(("Invalid credentials in Authorization", "your login has ended")):
         return "bad"
-    if status in {401, 404} and code == "RepoNotFound":
+    if status in {401, 404} and code in {"RepoNotFound", "EvaluationSetNotFound"}:
         return "anon" if status == 401 else "hide"
     if status == 404 and message.startswith("there is no organisation"):
         return "none"
@@ -296,6 +336,24 @@ def test_repository_route_does_what_the_table_says(world: World, route: str) -> 
         (who, target): send(world.registry, world.callers[who], route, target) for who in CALLERS for target in TARGETS
     }
     assert found == {(who, target): CELLS[who, target, action] for who, target in found}
+
+
+@pytest.mark.parametrize("route", [r for r, n in POLICY.items() if n.resource == "evalset"])
+def test_route_of_evaluation_sets_does_what_the_table_says(world: World, route: str) -> None:
+    action = POLICY[route].action
+    found = {(who, target): send_about_set(world, who, route, target) for who in CALLERS for target in TARGETS}
+    assert found == {(who, target): SET_CELLS[who, target, action] for who, target in found}
+
+
+def send_about_set(world: World, who: str, route: str, target: str) -> str:
+    """Publishing needs a set, and settings what is set; versions are those that there are."""
+    spec = spec_of(name=target.partition("/")[2])
+    options: dict[str, Any] = {}
+    if route.startswith("POST"):
+        options = {"content": body_of(spec)}
+    elif route.endswith("/settings"):
+        options = {"json": {"private": target.endswith("private")}}
+    return send(world.registry, world.callers[who], route.replace("{version}", spec.version), target, **options)
 
 
 def test_repository_is_deleted_by_whom_the_table_says(world: World) -> None:

@@ -9,21 +9,29 @@ from tests.registry_server.module_bytes import module_files
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured figure; `digest` is the digit that the digest of the rows repeats."""
+    """A measured figure; `digest` is that of the rows, or the digit that it repeats; the interval is ± `half`."""
 
     metric: str
     value: float
     rows: str = "dev"
     digest: str = "a"
+    n: int = 20
+    half: float = 0.1
+    status: str = "declared"
 
     def entry(self) -> dict[str, Any]:
         return {
             "metric": self.metric,
             "value": self.value,
-            "interval": {"low": self.value - 0.1, "high": self.value + 0.1, "level": 0.95, "method": "bootstrap"},
-            "evaluation_set": {"name": self.rows, "sha256": self.digest * 64, "split": "test", "n": 20},
+            "interval": {
+                "low": self.value - self.half,
+                "high": self.value + self.half,
+                "level": 0.95,
+                "method": "bootstrap",
+            },
+            "evaluation_set": {"name": self.rows, "sha256": (self.digest * 64)[:64], "split": "test", "n": self.n},
             "seeds": [0],
-            "status": "declared",
+            "status": self.status,
             "reliability": [],
         }
 

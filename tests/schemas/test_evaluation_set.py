@@ -26,8 +26,8 @@ GOLDEN_ROWS = "fddfbbf14c6ebfed822050d17be10d636cbf80cf6ebb1094bb2d4e4ad8525be7"
 GOLDEN_SET = "6020f946d1621a406cf56a4e5845a73485c3785cedc8b1765a5491deade19f40"
 """Of the bytes as sha256sum has them; what was published under these names must keep them."""
 MANY = (
-    {"text": "both", "label": "a|b"},
     {"text": "neither", "label": ""},
+    {"text": "both", "label": "a|b"},
     {"text": "one", "label": "b"},
 )
 
@@ -187,7 +187,7 @@ def test_cell_of_labels_has_one_form(row: dict[str, str]) -> None:
     [
         (spec(n=4, counts=(2, 2)), "has 3 rows, and the evaluation set promises 4"),
         (spec(rows_sha256="0" * 64), "holds other rows than the evaluation set promises"),
-        (spec(counts=(1, 2)), "2 rows with the label 'poor', and the evaluation set promises 1"),
+        (spec(counts=(1, 2)), "2 rows with the label 'poor', the evaluation set promises 1"),
     ],
 )
 def test_rows_that_are_not_the_promised_ones_are_refused(promised: EvaluationSetSpec, reason: str) -> None:

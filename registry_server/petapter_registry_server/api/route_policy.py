@@ -25,6 +25,7 @@ _MODEL = "/api/models/{namespace}/{name}"
 _XET = "/api/xet"
 _NATIVE = "/api/petapter/v1"
 _MODULE = f"{_NATIVE}/modules/{{namespace}}/{{name}}"
+_EVALSET = f"{_NATIVE}/evalsets/{{namespace}}/{{name}}"
 _PAGE = "/{namespace}/{name}"
 _ORGANISATION_PAGE = "/web/organisations/{organisation}"
 _ORGANISATION = f"{_NATIVE}/organisations/{{organisation}}"
@@ -92,6 +93,14 @@ POLICY: Mapping[str, Need] = {
     f"GET {_MODULE}/grants": _ADMIN,
     f"PUT {_MODULE}/grants/{{user}}": _ADMIN,
     f"DELETE {_MODULE}/grants/{{user}}": _ADMIN,
+    f"GET {_NATIVE}/evalsets": Need("registry", "read"),
+    f"POST {_NATIVE}/evalsets/{{namespace}}": Need("evalset", "write"),
+    f"GET {_EVALSET}": Need("evalset", "read"),
+    f"GET {_EVALSET}/leaderboard": Need("evalset", "read"),
+    f"GET {_EVALSET}/versions/{{version}}": Need("evalset", "read"),
+    f"GET {_EVALSET}/versions/{{version}}/rows": Need("evalset", "read"),
+    f"DELETE {_EVALSET}/versions/{{version}}/rows": Need("evalset", "admin"),
+    f"PUT {_EVALSET}/settings": Need("evalset", "admin"),
     f"GET {_NATIVE}/organisations": Need("account", "read"),
     f"POST {_NATIVE}/organisations": Need("account", "admin"),
     f"GET {_ORGANISATION}/members": Need("organisation", "read"),
@@ -127,6 +136,8 @@ POLICY: Mapping[str, Need] = {
     f"POST {_ORGANISATION_PAGE}/members/remove": Need("organisation", "admin"),
     "GET /web/audit": Need("site", "read"),
     "GET /web/operations": Need("site", "read"),
+    "GET /evalsets": Need("registry", "read"),
+    "GET /evalsets/{namespace}/{name}": Need("evalset", "read"),
     "GET /{namespace}": Need("registry", "read"),
     f"GET {_PAGE}": _READ,
     f"GET {_PAGE}/compare": _READ,
@@ -136,7 +147,7 @@ POLICY: Mapping[str, Need] = {
     f"POST {_PAGE}/versions/{{version}}/yank": _MAINTAIN,
     f"POST {_PAGE}/versions/{{version}}/unyank": _MAINTAIN,
 }
-"""By method and path. A repository or organisation is the one in the path, else the one that the body names."""
+"""By method and path. A repository, organisation or evaluation set is the one in the path, else the body names it."""
 
 _FILE = "/{namespace}/{name}/resolve/{revision}/{path:path}"
 MIRRORED: Mapping[str, Kind] = {
@@ -195,6 +206,8 @@ def need_of(request: Request) -> Need:
         name = unescape(parts["name"])
         name = name.removesuffix(".git") if "/info/lfs/" in request.scope["route"].path else name
         return Need("repository", declared.action, f"{unescape(parts['namespace'])}/{name}")
+    if declared.resource == "evalset" and {"namespace", "name"} <= parts.keys():
+        return Need("evalset", declared.action, f"{unescape(parts['namespace'])}/{unescape(parts['name'])}")
     if declared.resource == "organisation":
         return Need("organisation", declared.action, unescape(parts["organisation"]))
     return declared

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.clock import now_ms
+from petapter_registry_server.db.evaluation_sets import keeps_rows, sets_with_blob
 from petapter_registry_server.db.tables import Blob, Commit, Repository, TreeEntry
 from petapter_registry_server.db.uploads import is_kept
 from petapter_registry_server.db.upsert import insert_into, insert_missing
@@ -82,7 +83,9 @@ def pardon_or_remove(session: Session, sha256: str, *, condemned_before_ms: int)
     row = session.scalar(select(Blob).where(Blob.sha256 == sha256, Blob.condemned_ms <= condemned_before_ms))
     if row is None:
         return False
-    if session.scalar(select(or_(exists().where(TreeEntry.sha256 == sha256, *_LIVES), is_kept(literal(sha256))))):
+    named = literal(sha256)
+    referred = or_(exists().where(TreeEntry.sha256 == sha256, *_LIVES), is_kept(named), keeps_rows(named))
+    if session.scalar(select(referred)):
         row.condemned_ms = None
         return False
     session.execute(delete(TreeEntry).where(TreeEntry.sha256 == sha256).execution_options(synchronize_session=False))
@@ -112,7 +115,7 @@ def damaged_among(session: Session, digests: Sequence[str]) -> set[str]:
 
 
 def files_of(session: Session, sha256: str, *, limit: int = 3) -> Sequence[str]:
-    """Some of the files in living repositories that have this content, as `namespace/name: path`."""
+    """Some of the files that have this content, as `namespace/name: path`; of a set's rows the version is the path."""
     rows = session.execute(
         select(Repository.full_name, TreeEntry.path)
         .where(TreeEntry.sha256 == sha256, *_LIVES)
@@ -120,7 +123,8 @@ def files_of(session: Session, sha256: str, *, limit: int = 3) -> Sequence[str]:
         .order_by(Repository.full_name, TreeEntry.path)
         .limit(limit)
     )
-    return [f"{name}: {path}" for name, path in rows]
+    found = [f"{name}: {path}" for name, path in rows]
+    return [*found, *sets_with_blob(session, sha256, limit=limit - len(found))] if len(found) < limit else found
 
 
 _LIVES = (
@@ -137,6 +141,7 @@ def _may_be_condemned(created_before_ms: int) -> tuple[ColumnElement[bool], ...]
         Blob.created_ms <= created_before_ms,
         ~referred,
         ~is_kept(Blob.sha256.expression),
+        ~keeps_rows(Blob.sha256.expression),
     )
 
 

@@ -12,7 +12,7 @@ from petapter_registry_server.db.tables import Table
 class EvaluationSet(Table):
     """A name of evaluation sets, kept for ever. `lookup` and `key` as of repositories; `newest` is what lists show.
 
-    `search_text` is case-folded: what the newest version says of itself.
+    `search_text` is what the newest version says of itself: its words, case-folded, with a space before each.
     """
 
     __tablename__ = "evaluation_sets"

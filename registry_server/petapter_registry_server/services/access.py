@@ -10,16 +10,20 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.clock import now_ms
-from petapter_registry_server.db import accounts, former_names, memberships, repositories
+from petapter_registry_server.db import accounts, evaluation_sets, former_names, memberships, repositories
 from petapter_registry_server.db.accounts import TokenHolder
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.evaluation_set_tables import EvaluationSet
 from petapter_registry_server.db.tables import Namespace, Repository
 from petapter_registry_server.db.visibility import Viewer
 from petapter_registry_server.errors import (
+    EvaluationSetNotFoundAnonymouslyError,
+    EvaluationSetNotFoundError,
     InvalidTokenError,
     NameRetiredError,
     OrganisationNotFoundError,
     PermissionDeniedError,
+    RegistryError,
     RepositoryMovedError,
     RepositoryNotFoundAnonymouslyError,
     RepositoryNotFoundError,
@@ -33,7 +37,7 @@ from petapter_schemas.names import name_key, split_repo_id
 
 __all__ = ["ANONYMOUS", "CONSOLE", "Access", "Caller", "Need", "require_write_role", "token_sha256"]
 
-Resource = Literal["public", "signed", "registry", "account", "organisation", "repository", "site"]
+Resource = Literal["public", "signed", "registry", "account", "organisation", "repository", "evalset", "site"]
 """`signed` is what an address or a token made by services/signed_addresses.py allows."""
 _USE_NOTED_EVERY_MS = 60_000
 _log = logging.getLogger(__name__)
@@ -106,6 +110,7 @@ class Access:
         Raises:
             RepositoryNotFoundError: The repository does not exist for this caller.
             OrganisationNotFoundError: The organisation does not.
+            EvaluationSetNotFoundError: The evaluation set does not.
             LoginRequiredError: The caller is anonymous.
             PermissionDeniedError: The caller's role or the token's scope is too small.
         """
@@ -113,7 +118,7 @@ class Access:
         if need.resource == "site" and not caller.is_admin:
             require_token(caller, need.action)
             raise PermissionDeniedError("only an admin of this registry may do that: use an admin's token")
-        if need.resource in {"repository", "organisation"} and need.name is not None:
+        if need.resource in {"repository", "organisation", "evalset"} and need.name is not None:
             self._database.answers.recall(caller.state, ("admit", caller, need), lambda: self._find(caller, need))
         elif need.resource not in {"public", "registry"}:
             require_token(caller, need.action)
@@ -135,9 +140,9 @@ class Access:
             return accounts.find_namespace(session, name_key(namespace)) is None
 
     def _find(self, caller: Caller, need: Need) -> None:
+        finders = {"repository": self.require, "evalset": self.evaluation_set}
         with self._database.read() as session:
-            find = self.require if need.resource == "repository" else self.organisation
-            find(session, caller, need.name or "", need.action)
+            finders.get(need.resource, self.organisation)(session, caller, need.name or "", need.action)
 
     def viewer(self, caller: Caller) -> Viewer:
         """What the caller may see in lists."""
@@ -174,15 +179,28 @@ class Access:
         if repository is None:
             self._lead_on(session, caller, repo_id)
             raise _not_found(caller, repo_id)
-        standing = self._standing(session, caller, repository)
-        if standing.is_open and needed == "read":
-            return repository
-        acting = granted(caller, standing)
-        if acting is None:
-            raise _not_found(caller, repo_id)
-        if not reaches(acting, needed):
-            raise refusal(caller, standing, needed)
+        _check(caller, self._standing(session, caller, repository), needed, _not_found(caller, repo_id))
         return repository
+
+    def evaluation_set(self, session: Session, caller: Caller, full_name: str, needed: Role) -> EvaluationSet:
+        """The evaluation set, when the caller's role in its namespace reaches `needed`.
+
+        A token for one repository alone is for no evaluation set.
+
+        Raises:
+            EvaluationSetNotFoundError: There is none, or none for this caller.
+            LoginRequiredError: The caller sees it but is anonymous.
+            PermissionDeniedError: The caller sees it but may not do that.
+        """
+        missing = _no_set(caller, full_name)
+        found = None if _is_no_name(full_name) else evaluation_sets.find_set(session, full_name)
+        if found is None:
+            raise missing
+        role = None if caller.user_id is None else memberships.role_in(session, found.namespace_id, caller.user_id)
+        is_open = not found.private and self.viewer(caller).sees_public
+        place = whole_namespace(found.full_name.partition("/")[0])
+        _check(caller, Standing(place, read_role(role) if role else None, is_open=is_open), needed, missing)
+        return found
 
     def role(self, session: Session, caller: Caller, repository: Repository) -> Role | None:
         """The most that the caller may do to a repository, whatever route asks; None where it may not be seen."""
@@ -284,13 +302,33 @@ def _caller(holder: TokenHolder) -> Caller:
     )
 
 
+def _check(caller: Caller, standing: Standing, needed: Role, missing: RegistryError) -> None:
+    """Refuse a caller who may not do to something what needs a role; to some it does not exist."""
+    if standing.is_open and needed == "read":
+        return
+    acting = granted(caller, standing)
+    if acting is None:
+        raise missing
+    if not reaches(acting, needed):
+        raise refusal(caller, standing, needed)
+
+
+def _no_set(caller: Caller, full_name: str) -> EvaluationSetNotFoundError:
+    kind = EvaluationSetNotFoundAnonymouslyError if caller.is_anonymous else EvaluationSetNotFoundError
+    return kind(full_name)
+
+
 def _not_found(caller: Caller, repo_id: str) -> RepositoryNotFoundError:
     return RepositoryNotFoundAnonymouslyError(repo_id) if caller.is_anonymous else RepositoryNotFoundError(repo_id)
 
 
 def _find(session: Session, repo_id: str) -> Repository | None:
+    return None if _is_no_name(repo_id) else repositories.find_repository(session, repo_id)
+
+
+def _is_no_name(full_name: str) -> bool:
     try:
-        split_repo_id(repo_id)
+        split_repo_id(full_name)
     except InvalidNameError:
-        return None
-    return repositories.find_repository(session, repo_id)
+        return True
+    return False

@@ -1,13 +1,9 @@
 """The search for modules as a caller asks: parameters become terms and bounds, rows become answers."""
 
-import base64
-import binascii
-import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +13,7 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.module_search import Found, ModuleQuery, Order, Position, Term
 from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.access import Access, Caller
+from petapter_registry_server.services.cursors import read_cursor, write_cursor
 from petapter_registry_server.services.terms import (
     FACETS,
     METRIC_FACET,
@@ -95,7 +92,7 @@ class ModuleSearch:
             page = rows[: question.limit]
             facts = module_index.read_facts(session, [row.module.commit_oid for row in page])
             shown = tuple(found_module(row, facts[row.module.commit_oid]) for row in page)
-            following = _write_cursor(question.order, page[-1]) if len(rows) > len(page) else None
+            following = _cursor(question.order, page[-1]) if len(rows) > len(page) else None
             if not question.facets:
                 return ModulePage(modules=shown, next=following)
             whole = ModuleQuery(terms=query.terms, bounds=query.bounds, order=query.order)
@@ -150,7 +147,7 @@ def _query(question: ModuleQuestion) -> ModuleQuery:
         bounds=question.bounds,
         order=question.order,
         limit=question.limit + 1,
-        after=_read_cursor(question.order, question.cursor) if question.cursor else None,
+        after=_position(question.order, question.cursor) if question.cursor else None,
     )
 
 
@@ -192,22 +189,10 @@ def check_facets(names: Iterable[str]) -> tuple[str, ...]:
     return asked
 
 
-def _write_cursor(order: Order, last: Found) -> str:
-    text = json.dumps([order, last.value, last.module.repository_id])
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+def _cursor(order: Order, last: Found) -> str:
+    return write_cursor(order, last.value, last.module.repository_id)
 
 
-def _read_cursor(order: Order, cursor: str) -> Position:
-    try:
-        said, value, row = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
-    except (ValueError, TypeError, RecursionError, binascii.Error):
-        said = value = row = None
-    wanted = {"name": (str,), "metric": (int, float)}.get(order, (int,))
-    fits = type(value) in wanted and type(row) is int and 0 <= row < 1 << 63
-    if said != order or not fits or (not isinstance(value, str) and not _is_number(value)):
-        raise InvalidRequestError("cursor: use the value of 'next' as it is, with the same sort")
-    return Position(cast("int | float | str", value), cast("int", row))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1 << 62
+def _position(order: Order, cursor: str) -> Position:
+    kinds = {"name": (str,), "metric": (int, float)}.get(order, (int,))
+    return Position(*read_cursor(order, cursor, *kinds))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from petapter_registry_server.clock import hub_date
-from petapter_registry_server.db import accounts, memberships, search
+from petapter_registry_server.db import accounts, evaluation_sets, memberships, search
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.memberships import RoleLine
 from petapter_registry_server.errors import NamespaceNotFoundError
@@ -23,6 +23,7 @@ class NamespaceView:
         role: What the caller is there; None is a stranger.
         members: Of an organisation that the caller belongs to; nobody else sees them.
         organisations: The caller's own, on the page of the caller.
+        has_sets: Whether it has an evaluation set that the caller may see.
     """
 
     name: str
@@ -31,6 +32,7 @@ class NamespaceView:
     role: str | None
     members: Sequence[RoleLine]
     organisations: Sequence[tuple[str, str]]
+    has_sets: bool
 
 
 class Namespaces:
@@ -41,7 +43,7 @@ class Namespaces:
         self._access = access
 
     def view(self, caller: Caller, name: str) -> NamespaceView:
-        """A user or an organisation; strangers see one of whom they may see a repository.
+        """A user or an organisation; strangers see one of whom they may see something.
 
         Raises:
             NamespaceNotFoundError: There is none for this caller.
@@ -53,7 +55,9 @@ class Namespaces:
             user_id = caller.user_id
             role = None if user_id is None else memberships.role_in(session, namespace.id, user_id)
             belongs = role is not None or caller.is_admin
-            if not belongs and not search.shows_any(session, self._access.viewer(caller), namespace.id):
+            viewer = self._access.viewer(caller)
+            shows_set = evaluation_sets.shows_any_set(session, viewer, namespace.id)
+            if not belongs and not shows_set and not search.shows_any(session, viewer, namespace.id):
                 raise NamespaceNotFoundError(name)
             is_user = namespace.user_id is not None
             is_own = is_user and namespace.user_id == user_id
@@ -64,4 +68,5 @@ class Namespaces:
                 role=role,
                 members=memberships.list_members(session, namespace.id) if belongs and not is_user else (),
                 organisations=memberships.list_organisations(session, user_id) if is_own else (),
+                has_sets=shows_set,
             )

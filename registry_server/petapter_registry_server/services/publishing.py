@@ -186,7 +186,8 @@ class Publishing:
             if not base.is_head:
                 break
             self._limits.check_tree(len(tree))
-            self._quotas.check_bytes(base.namespace_id, base.full_name.partition("/")[0], tree.values())
+            sizes = {file.sha256: file.size for file in tree.values()}
+            self._quotas.check_bytes(base.namespace_id, base.full_name.partition("/")[0], sizes)
             content = _checked(tree, lambda file: self._locate(file, received, scratch))
             self._reached("examined")
             self._store.promote(received.contents)

@@ -1,6 +1,6 @@
 """How much a namespace may hold: checked before bytes are kept, beside other publishers and not after them."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
 
@@ -10,8 +10,9 @@ from petapter_registry_server.db.quotas import Quota
 from petapter_registry_server.db.tables import Namespace
 from petapter_registry_server.errors import InvalidRequestError, QuotaExceededError
 from petapter_registry_server.services.callers import CONSOLE
-from petapter_registry_server.tree import TreeFile
 from petapter_schemas.names import name_key
+
+_NO_NAMESPACE = 0
 
 
 class Quotas:
@@ -21,20 +22,25 @@ class Quotas:
         self._database = database
         self._default = default
 
-    def check_bytes(self, namespace_id: int, name: str, files: Iterable[TreeFile]) -> None:
-        """Refuse a tree whose files would fill the namespace beyond its quota.
+    def check_bytes(self, namespace_id: int | None, name: str, sizes: Mapping[str, int]) -> None:
+        """Refuse files that would fill the namespace beyond its quota.
 
         Two commits at the same time may each find room for itself alone: they can pass the quota together, by no more
         than what they bring.
 
+        Args:
+            namespace_id: Whose; None of a namespace that is not there yet.
+            name: What it is called.
+            sizes: By sha256, of all files that are to be there.
+
         Raises:
             QuotaExceededError: They would.
         """
+        namespace_id = namespace_id or _NO_NAMESPACE
         with self._database.read() as session:
             allowed = self._quota(session, namespace_id).max_bytes
             if allowed is None:
                 return
-            sizes = {file.sha256: file.size for file in files}
             held = quotas.held_bytes(session, namespace_id, without=frozenset(sizes)) + sum(sizes.values())
             if held <= allowed or held <= quotas.held_bytes(session, namespace_id):
                 return  # a commit that brings nothing new is taken even where the quota was lowered below what is held
@@ -44,7 +50,7 @@ class Quotas:
         )
 
     def check_repositories(self, session: Session, namespace: Namespace) -> None:
-        """Refuse one more repository beyond the namespace's quota.
+        """Refuse one more repository or evaluation set beyond the namespace's quota.
 
         Raises:
             QuotaExceededError: It would be.
@@ -52,8 +58,8 @@ class Quotas:
         allowed = self._quota(session, namespace.id).max_repositories
         if allowed is not None and quotas.held_repositories(session, namespace.id) >= allowed:
             raise QuotaExceededError(
-                f"{namespace.name!r} holds the {allowed} repositories that it may: delete one, or ask an admin of the "
-                "registry for more"
+                f"{namespace.name!r} holds the {allowed} repositories that it may, evaluation sets included: "
+                "delete one, or ask an admin of the registry for more"
             )
 
     def set_quota(self, name: str, quota: Quota) -> None:

@@ -9,20 +9,20 @@ from sqlalchemy.orm import Session
 
 from petapter_registry_server.card import Card
 from petapter_registry_server.clock import now_ms
-from petapter_registry_server.db import accounts, audit, commits, former_names, memberships, repositories
+from petapter_registry_server.db import audit, commits, former_names, memberships, repositories
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.repositories import BRANCH, MAIN, TAG
-from petapter_registry_server.db.tables import Namespace, Reference, Repository
+from petapter_registry_server.db.tables import Reference, Repository
 from petapter_registry_server.errors import (
     InvalidRequestError,
     NameRetiredError,
-    PermissionDeniedError,
     ReferenceExistsError,
     RepositoryExistsError,
     RevisionNotFoundError,
 )
-from petapter_registry_server.services.access import Access, Caller, require_namespace, require_write_role
+from petapter_registry_server.services.access import Access, Caller, require_write_role
 from petapter_registry_server.services.commit_ids import CommitText, new_commit
+from petapter_registry_server.services.founding import namespace_for
 from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.services.indexing import refresh_index
 from petapter_registry_server.services.quotas import Quotas
@@ -72,7 +72,7 @@ class Repositories:
         require_write_role(caller)
         split_repo_id(repo_id)
         with self._first_file() as (first, location), self._database.write() as session:
-            namespace = _namespace_for(session, caller, repo_id)
+            namespace = namespace_for(session, caller, repo_id)
             _refuse_taken_name(session, repo_id)
             self._quotas.check_repositories(session, namespace)
             full_name = f"{namespace.name}/{repo_id.partition('/')[2]}"
@@ -170,28 +170,6 @@ class Repositories:
             location.write_bytes(_GIT_ATTRIBUTES)
             self._blobs.promote({digest: location})
             yield TreeFile(".gitattributes", len(_GIT_ATTRIBUTES), digest, git_blob_sha1(_GIT_ATTRIBUTES)), location
-
-
-def _namespace_for(session: Session, caller: Caller, repo_id: str) -> Namespace:
-    name = repo_id.partition("/")[0]
-    namespace = accounts.find_namespace(session, name_key(name))
-    if namespace is None:
-        return _found_namespace(session, caller, name)
-    if namespace.name.lower() != name.lower():
-        raise InvalidRequestError(f"namespace {name!r} looks like {namespace.name!r}: choose another name")
-    require_namespace(session, caller, namespace, repo_id)
-    return namespace
-
-
-def _found_namespace(session: Session, caller: Caller, name: str) -> Namespace:
-    if caller.user_id is None:  # `require_write_role` has refused anonymous callers
-        raise InvalidRequestError(f"namespace {name!r} needs an owner")
-    if not caller.is_unlimited:
-        raise PermissionDeniedError(f"there is no namespace {name!r}, and this token may not found one")
-    namespace = Namespace(name=name, key=name_key(name), user_id=None, created_ms=now_ms())
-    accounts.add_namespace(session, namespace, owner_id=caller.user_id)
-    audit.record(session, actor=caller.name, action="namespace.create", subject=name)
-    return namespace
 
 
 def _refuse_taken_name(session: Session, repo_id: str) -> None:

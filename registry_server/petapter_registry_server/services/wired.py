@@ -7,9 +7,11 @@ from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
+from petapter_registry_server.services.evaluation_sets import EvaluationSets
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.indexing import Indexing
+from petapter_registry_server.services.leaderboards import Leaderboards
 from petapter_registry_server.services.module_search import ModuleSearch
 from petapter_registry_server.services.modules import Modules
 from petapter_registry_server.services.moving import Moving
@@ -17,6 +19,7 @@ from petapter_registry_server.services.namespaces import Namespaces
 from petapter_registry_server.services.operations import Operations
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.services.publishing import Publishing
+from petapter_registry_server.services.publishing_sets import PublishingSets
 from petapter_registry_server.services.rate_limits import RateLimits
 from petapter_registry_server.services.readiness import Readiness
 from petapter_registry_server.services.reading import Reading
@@ -57,6 +60,9 @@ class Services:
     indexing: Indexing
     modules: Modules
     module_search: ModuleSearch
+    evaluation_sets: EvaluationSets
+    publishing_sets: PublishingSets
+    leaderboards: Leaderboards
     showing: Showing
     namespaces: Namespaces
     operations: Operations

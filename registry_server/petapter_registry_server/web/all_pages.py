@@ -5,10 +5,20 @@ from fastapi import Depends, FastAPI
 from petapter_registry_server.api.route_policy import check_declared
 from petapter_registry_server.web import static_files
 from petapter_registry_server.web.cards import Cards
-from petapter_registry_server.web.pages import access, login, module, namespace, organisations, search, site, tokens
+from petapter_registry_server.web.pages import (
+    access,
+    evaluation_sets,
+    login,
+    module,
+    namespace,
+    organisations,
+    search,
+    site,
+    tokens,
+)
 from petapter_registry_server.web.visitors import admitted_visitor
 
-PAGES = (search, login, tokens, organisations, site, namespace, module, access)
+PAGES = (search, login, tokens, organisations, site, evaluation_sets, namespace, module, access)
 """The files with pages; those at fixed addresses come before those about somebody."""
 
 PARTS = (static_files, *PAGES)

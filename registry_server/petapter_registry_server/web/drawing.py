@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from petapter_schemas.evaluation_api import BoardLine
 from petapter_schemas.manifest import EvaluationSpec, ReliabilityBin
 from petapter_schemas.module_facts import MetricFacts
 from petapter_schemas.registry_api import Lineage, Relative
@@ -81,7 +82,7 @@ def reliabilities(evaluation: Iterable[EvaluationSpec]) -> list[Reliability]:
     ]
 
 
-def whisker(figure: MetricFacts) -> Whisker | None:
+def whisker(figure: MetricFacts | BoardLine) -> Whisker | None:
     """A figure between 0 and 1 with its interval."""
     if not 0 <= figure.value <= 1:
         return None

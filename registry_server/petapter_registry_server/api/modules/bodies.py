@@ -5,9 +5,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from petapter_schemas.evaluation_api import EvaluationSetSettings
 from petapter_schemas.registry_api import ChannelTarget, CompatibilityQuestion, YankRequest
 
-_BODIES: tuple[type[BaseModel], ...] = (ChannelTarget, CompatibilityQuestion, YankRequest)
+_BODIES: tuple[type[BaseModel], ...] = (ChannelTarget, CompatibilityQuestion, EvaluationSetSettings, YankRequest)
 _REFERENCE = "#/components/schemas/{model}"
 
 

@@ -6,13 +6,20 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.openapi.utils import get_openapi
 
-from petapter_registry_server.api.modules import compatibility, maintaining, module, search
+from petapter_registry_server.api.modules import (
+    compatibility,
+    evaluation_sets,
+    leaderboard,
+    maintaining,
+    module,
+    search,
+)
 from petapter_registry_server.api.modules.bodies import definitions
 from petapter_schemas.registry_api import API
 
 router = APIRouter(prefix=API)
 
-DESCRIBED = (search, module, maintaining, compatibility)
+DESCRIBED = (search, module, maintaining, compatibility, evaluation_sets, leaderboard)
 """The files whose routes are described."""
 
 
@@ -28,7 +35,8 @@ def _description() -> dict[str, Any]:
         title="petapter registry",
         version="1",
         routes=[route for part in DESCRIBED for route in part.router.routes],
-        description="Modules by labels, figures and backbone; versions, channels, and what runs where.",
+        description="Modules by labels, figures and backbone; versions, channels, and what runs where; evaluation "
+        "sets, and how modules were measured on them.",
     )
     document["components"]["schemas"].update(definitions())
     return document
