@@ -6,6 +6,7 @@ from typing import Any
 
 from petapter_schemas.digests import sha256_bytes
 from tests.registry_server.conftest import Caller, Registry
+from tests.registry_server.evaluation_data import measure, published_set, send_set, spec_of
 from tests.registry_server.varied_modules import Figure, Varied
 
 CARD = """---
@@ -35,6 +36,17 @@ PROBES = (
     "I was charged twice this month.", "Works as described.", "Nobody answers my mails.", "Fast and friendly.",
     "The invoice is wrong again.",
 )  # fmt: skip
+
+
+TICKET_ROWS = tuple(
+    {"text": f"{PROBES[number % len(PROBES)]} Case {number + 1}.", "label": ("very good", "poor")[number % 2]}
+    for number in range(200)
+)
+BOARD = {
+    "tickets-small": (0.842, "verified"), "tickets-base": (0.861, "verified"),
+    "tickets-old": (0.713, "verified"), "tickets-large": (0.87, "reproduced"),
+    "tickets-new": (0.91, "declared"), "tickets-fast": (0.935, "disputed"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,3 +116,31 @@ def _probes() -> bytes:
         for number, text in enumerate(PROBES)
     ]
     return json.dumps({"tolerance": 1e-3, "probes": probes}).encode()
+
+
+def fill_board(registry: Registry, namespace: str) -> None:
+    """A set with a leaderboard on which every status is, and one of which only the digest is here."""
+    ada = registry.caller("ada")
+    spec = published_set(
+        ada,
+        namespace,
+        TICKET_ROWS,
+        name="tickets-2024",
+        description="Helpdesk tickets of the year 2024, two hundred of them",
+    )
+    kept_back = TICKET_ROWS[:50]
+    licensed = spec_of(
+        kept_back, name="licensed", license="LicenseRef-own", source="https://example.org/licensed-tickets"
+    )
+    assert send_set(ada, namespace, licensed).status_code == 200
+    for number, (module, (value, status)) in enumerate(BOARD.items()):
+        name = f"{namespace}/{module}"
+        figures = [
+            Figure(metric, value - less, "tickets-2024", spec.rows_sha256, n=spec.n, half=0.02)
+            for metric, less in (("accuracy", 0.0), ("macro_f1", 0.013))
+        ]
+        assert ada.create(name).status_code == 200
+        publish(ada, name, "1.0.0", Varied(fill=number / 7, figures=tuple(figures)).files())
+        if status != "declared":
+            measured = value - 0.09 if status == "disputed" else value
+            measure(registry, name, spec.rows_sha256, status, accuracy=measured, macro_f1=measured - 0.013)
