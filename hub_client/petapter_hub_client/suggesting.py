@@ -17,7 +17,7 @@ from petapter_schemas.names import label_key
 
 if TYPE_CHECKING:
     from petapter.task import Example
-    from petapter.task.tables import Row
+    from petapter_schemas.tables import Row
 
 OnModule = Callable[[int, int, str], None]
 """Called with how many candidates are done, how many there are, and what is done next."""
@@ -156,7 +156,7 @@ class _Rows:
 
     @classmethod
     def read(cls, path: Path, names: Mapping[str, str]) -> "_Rows":
-        from petapter.task.tables import read_rows
+        from petapter_schemas.tables import read_rows
 
         cells = list(read_rows(path, (_LABEL,)))
         own = [row.text(_LABEL) for row in cells]

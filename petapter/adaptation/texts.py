@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from petapter.task.tables import read_rows
 from petapter_schemas.digests import sha256_file
 from petapter_schemas.errors import InputError
+from petapter_schemas.tables import read_rows
 
 _MAX_DOCUMENT_CHARACTERS = 1_000_000
 """A longer line is read as several documents, so that a file without line breaks does not fill the memory."""

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from petapter.task.tables import Row, read_rows, some
 from petapter_schemas.errors import DataError
 from petapter_schemas.fingerprints import rows_sha256
 from petapter_schemas.label_cells import join_labels, split_labels
+from petapter_schemas.tables import Row, read_rows, some
 from petapter_schemas.task import TaskSpec
 
 LABEL_COLUMN = "label"

@@ -8,8 +8,8 @@ from petapter.task.encoding import Encoder, Windows
 from petapter.task.examples import Example
 from petapter.task.findings import Finding
 from petapter.task.row_lint import lint_encodings, lint_labels, lint_rows
-from petapter.task.tables import some
 from petapter.task.verbalizer import Verbalizer, cut_words, read_verbalizer, word_ids
+from petapter_schemas.tables import some
 from petapter_schemas.task import PatternSpec, TaskSpec
 
 _SEPARATORS = ("</s>", "[SEP]", "<sep>", "<|endoftext|>", "<|sep|>")

@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerBase
 from petapter.task.encoding import Encoder, Windows
 from petapter.task.examples import Example
 from petapter.task.findings import Finding
-from petapter.task.tables import some
 from petapter.task.windows import seen_share
+from petapter_schemas.tables import some
 from petapter_schemas.task import PatternSpec, Slot, TaskSpec, split_template
 
 _UNEVEN = 5

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from petapter.runtime.files.input_row import InputRow
-from petapter.task.tables import Row
 from petapter_schemas.errors import DataError
+from petapter_schemas.tables import Row
 
 MAX_CHARACTERS = 1 << 24
 """Of the texts in one chunk; the chunk is closed by the text that reaches it."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from petapter.runtime.files.input_row import InputRow
 from petapter.runtime.files.lines import MAX_LINE_BYTES, Line, Lines
-from petapter.task.tables import MAX_CELL_CHARACTERS, check_header
 from petapter_schemas.errors import DataError
+from petapter_schemas.tables import MAX_CELL_CHARACTERS, check_header
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from petapter.runtime.files.input_row import InputRow
-from petapter.task.tables import some
 from petapter_schemas.errors import DataError, InputError
+from petapter_schemas.tables import some
 
 ColumnType = Literal["int64", "int32", "float32", "text", "texts"]
 

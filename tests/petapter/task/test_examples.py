@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from petapter.task.examples import Example, read_examples, read_texts, rows_digest
-from petapter.task.tables import MAX_CELL_CHARACTERS
 from petapter_schemas.errors import DataError
+from petapter_schemas.tables import MAX_CELL_CHARACTERS
 from petapter_schemas.task import TaskSpec
 from tests.petapter.conftest import SENTIMENT, TOPIC
 
