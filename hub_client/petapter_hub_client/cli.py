@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_hub_client.commands import cache, channel, export, importing, keys, remote, stack
+from petapter_hub_client.commands import cache, channel, evalset, export, importing, keys, remote, stack
 from petapter_hub_client.commands.adapt import adapt
 from petapter_hub_client.commands.audit import audit
 from petapter_hub_client.commands.bash_words import whole_references
@@ -77,8 +77,8 @@ for _name, _command in (
 ):  # fmt: skip
     app.command(_name)(habitual(_command))
 for _name, _group in (
-    ("channel", channel.app), ("export", export.app), ("import", importing.app), ("keys", keys.app),
-    ("remote", remote.app), ("stack", stack.app),
+    ("channel", channel.app), ("evalset", evalset.app), ("export", export.app), ("import", importing.app),
+    ("keys", keys.app), ("remote", remote.app), ("stack", stack.app),
 ):  # fmt: skip
     make_habitual(_group)
     app.add_typer(_group, name=_name)

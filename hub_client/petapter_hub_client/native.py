@@ -1,10 +1,11 @@
 """Speaks a registry's native API over httpx, and alone knows what its problems mean to the user."""
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from http import HTTPStatus
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -16,6 +17,7 @@ from petapter_schemas.errors import (
     RemoteError,
     RemoteNotFoundError,
     RemoteUnreachableError,
+    VersionConflictError,
 )
 from petapter_schemas.references import HUB_REMOTE
 from petapter_schemas.registry_api import API, API_HEADER
@@ -56,17 +58,62 @@ def tell(hub: Hub, method: str, path: str, answer: type[Answer], *, body: Mappin
     return _read(hub, _send(hub, method, path, body=body), answer)
 
 
+def send_bytes(hub: Hub, path: str, data: bytes, answer: type[Answer], *, parameters: Parameters = ()) -> Answer:
+    """POST lines of JSON to a native route. Raises: as `ask`."""
+    return _read(hub, _send(hub, "POST", path, parameters=parameters, data=data), answer)
+
+
+def fetch_bytes(hub: Hub, path: str, *, most: int) -> bytes:
+    """GET bytes from a native route, no more than `most`. Raises: as `ask`."""
+    with _reaching(hub), httpx.stream("GET", _address(hub, path), **_options(hub)) as response:
+        if not response.is_success:
+            response.read()
+            raise _refusal(hub, response)
+        data = bytearray()
+        for chunk in response.iter_bytes():
+            data += chunk
+            if len(data) > most:
+                raise RemoteError(f"remote {hub.remote.name!r} sends more than the {most} bytes that are taken here")
+    return bytes(data)
+
+
 def _send(
-    hub: Hub, method: str, path: str, *, parameters: Parameters = (), body: Mapping[str, object] | None = None
+    hub: Hub,
+    method: str,
+    path: str,
+    *,
+    parameters: Parameters = (),
+    body: Mapping[str, object] | None = None,
+    data: bytes | None = None,
 ) -> httpx.Response:
+    with _reaching(hub):
+        return httpx.request(
+            method, _address(hub, path), params=list(parameters), json=body, content=data, **_options(hub)
+        )
+
+
+def _address(hub: Hub, path: str) -> str:
     if hub.remote.name == HUB_REMOTE:
         raise _no_native_api(hub)
+    return f"{hub.remote.url}{API}{path}"
+
+
+class _Options(TypedDict):
+    headers: dict[str, str]
+    timeout: float
+    verify: ssl.SSLContext
+
+
+def _options(hub: Hub) -> _Options:
     headers = {"authorization": f"Bearer {hub.token}"} if hub.token else {}
+    return {"headers": headers, "timeout": _TIMEOUT_S, "verify": _trusted()}
+
+
+@contextmanager
+def _reaching(hub: Hub) -> Iterator[None]:
+    """Tell errors of the network in our words."""
     try:
-        return httpx.request(
-            method, f"{hub.remote.url}{API}{path}", params=list(parameters), json=body, headers=headers,
-            timeout=_TIMEOUT_S, verify=_trusted(),
-        )  # fmt: skip
+        yield
     except httpx.HTTPError as error:
         raise RemoteUnreachableError(
             f"remote {hub.remote.name!r} at {hub.remote.url} does not answer ({_line(error)}): check that it runs"
@@ -110,6 +157,8 @@ def _refusal(hub: Hub, response: httpx.Response) -> PetapterError:
         return AuthenticationError(f"remote {name!r} does not allow that: {reason}")
     if status == HTTPStatus.NOT_FOUND:
         return RemoteNotFoundError(f"remote {name!r}: {reason}; check the name, or 'petapter login {name}'")
+    if status == HTTPStatus.CONFLICT:
+        return VersionConflictError(f"remote {name!r}: {reason}")
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return RemoteError(f"remote {name!r} refuses the request ({status}): {reason}")
     return RemoteError(f"remote {name!r} failed ({status}): {reason}; try again later")

@@ -120,12 +120,13 @@ def repo_id(request: pytest.FixtureRequest) -> str:
 
 @dataclass
 class Stub:
-    """A remote that answers every request alike and remembers the headers."""
+    """A remote that answers every request alike, but for those at paths of `answers`, and remembers the headers."""
 
     url: str = ""
     status: int = 200
     body: bytes = b"[]"
     headers: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     @property
@@ -145,10 +146,11 @@ def stub() -> Iterator[Stub]:
             self.send_response(state.status)
             for name, value in {"Content-Type": "application/json", **state.headers}.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(state.body)))
+            body = state.answers.get(self.path.partition("?")[0], state.body)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(state.body)
+                self.wfile.write(body)
 
         do_GET = do_POST = do_HEAD = answer  # noqa: N815 (http.server's names)
 

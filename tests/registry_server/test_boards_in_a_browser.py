@@ -1,4 +1,4 @@
-"""Evaluation sets and their leaderboards in a real browser, at a registry of their own: search would find their modules."""
+"""Evaluation sets and leaderboards in a real browser, at a registry of their own: search would find their modules."""
 
 import re
 from collections.abc import Iterator
