@@ -1,7 +1,7 @@
 """What a signature of a module version is: an in-toto Statement v1 about its manifest, in a DSSE envelope.
 
 Alone knows the bytes that are signed (https://github.com/secure-systems-lab/dsse, protocol.md, version 1.0) and what a
-signed statement says (https://github.com/in-toto/attestation, spec/v1). No cryptography: who has a key signs and
+signed statement says (https://github.com/in-toto/attestation, spec/v1). No cryptography: ed25519.py signs and
 verifies `pre_authentication`.
 """
 
@@ -32,6 +32,10 @@ MAX_SIGNATURES = 64
 """Files of one module version that are read."""
 
 _FORM = "%Y-%m-%dT%H:%M:%SZ"
+_WHAT = "signature of a module"
+
+Signed = TypeVar("Signed", bound=Known)
+"""What the JSON of an envelope or of its payload is read as."""
 
 
 def write_instant(moment: datetime) -> str:
@@ -183,9 +187,18 @@ def parse_statement(envelope: Envelope, *, source: str) -> Statement:
     Raises:
         SignatureError: Its payload is no statement about a petapter module.
     """
+    return parse_payload(Statement, envelope, source=source)
+
+
+def parse_payload(model: type[Signed], envelope: Envelope, *, source: str, what: str = _WHAT) -> Signed:
+    """The statement of one kind that an envelope holds; to be believed as `parse_statement` says.
+
+    Raises:
+        SignatureError: Its payload is none; `what` says for people what it should be.
+    """
     if envelope.payload_type != PAYLOAD_TYPE:
         raise SignatureError(f"{source} holds {envelope.payload_type[:80]!r} and not {PAYLOAD_TYPE!r}")
-    return _parsed(Statement, envelope.raw_payload, source)
+    return _parsed(model, envelope.raw_payload, source, what)
 
 
 def signature_path(manifest_sha256: str, fingerprint: str) -> str:
@@ -193,16 +206,13 @@ def signature_path(manifest_sha256: str, fingerprint: str) -> str:
     return f"{SIGNATURES_FOLDER}/{manifest_sha256}/{fingerprint}.json"
 
 
-_Model = TypeVar("_Model", bound=Known)
-
-
-def _parsed(model: type[_Model], data: bytes, source: str) -> _Model:
+def _parsed(model: type[Signed], data: bytes, source: str, what: str = _WHAT) -> Signed:
     try:
         return model.model_validate(strict_json.loads(data, source=source, max_bytes=MAX_SIGNATURE_BYTES))
     except ManifestError as error:
         raise SignatureError(str(error)) from error
     except ValidationError as error:
-        raise SignatureError(f"{source} is no signature of a module: {first_problem(error)}") from error
+        raise SignatureError(f"{source} is no {what}: {first_problem(error)}") from error
 
 
 def _encoded(data: bytes) -> str:

@@ -20,8 +20,8 @@ from petapter_hub_client.places import config_directory
 from petapter_hub_client.private_files import write_private_file
 from petapter_hub_client.settings_files import changing_settings, read_settings
 from petapter_hub_client.suggestions import did_you_mean
-from petapter_schemas.digests import sha256_bytes
 from petapter_schemas.durable import write_file_durably
+from petapter_schemas.ed25519 import MAX_KEY_BYTES, fingerprint_of, public_der, public_pem, read_public_key
 from petapter_schemas.errors import InputError
 from petapter_schemas.frozen import Frozen
 from petapter_schemas.names import check_name
@@ -34,7 +34,6 @@ PASSPHRASE_VARIABLE = "PETAPTER_KEY_PASSPHRASE"  # noqa: S105 (the name of a var
 SHOWN_DIGITS = 16
 """Of a fingerprint, where people read it; as many at least must be given to name a key by it."""
 
-_MAX_KEY_BYTES = 16 * 1024
 _WRONG_PASSPHRASE = "the passphrase is wrong"  # noqa: S105 (words)
 
 
@@ -113,7 +112,7 @@ def make_key(name: str, passphrase: str | None = None) -> OwnKey:
         folder = _private_path(name).parent
         folder.mkdir(exist_ok=True, mode=0o700)
         write_private_file(_private_path(name), private)
-        write_file_durably(_public_path(name), _pem(secret.public_key()))
+        write_file_durably(_public_path(name), public_pem(secret.public_key()))
         _write(document, name, _Entry(public_key=_text(secret.public_key())))
     return find_own_key(name)
 
@@ -206,7 +205,7 @@ def trust_key(name: str, public: bytes, until: date | None = None) -> TrustedKey
         InputError: That is no Ed25519 public key, the name is another key's, or the key was revoked.
     """
     check_name(name, what="key name")
-    key = _read_public(public)
+    key = read_public_key(public)
     fingerprint = fingerprint_of(key)
     with changing_settings(TRUSTED_FILE):
         document = _read()
@@ -258,14 +257,9 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def fingerprint_of(key: Ed25519PublicKey) -> str:
-    """What a key is recognised by: sha256 of the DER of its SubjectPublicKeyInfo, in hex."""
-    return sha256_bytes(_der(key))
-
-
 def _own(name: str) -> OwnKey:
     path, public_path = _private_path(name), _public_path(name)
-    key = _read_public(_bytes(public_path))
+    key = read_public_key(_bytes(public_path))
     return OwnKey(name, fingerprint_of(key), path, public_path, b"ENCRYPTED PRIVATE KEY" in _bytes(path))
 
 
@@ -279,31 +273,13 @@ def _trusted(name: str, entry: _Entry) -> TrustedKey:
     return TrustedKey(name, fingerprint_of(key), key, entry.until, entry.revoked)
 
 
-def _read_public(data: bytes) -> Ed25519PublicKey:
-    try:
-        key = serialization.load_pem_public_key(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError("that is no public key in PEM: give the .pub file that 'petapter keys new' wrote") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise InputError("that is a public key of another kind: only Ed25519 keys sign modules")
-    return key
-
-
 def _bytes(path: Path) -> bytes:
     with path.open("rb") as stream:
-        return stream.read(_MAX_KEY_BYTES)
-
-
-def _pem(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _der(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return stream.read(MAX_KEY_BYTES)
 
 
 def _text(key: Ed25519PublicKey) -> str:
-    return base64.b64encode(_der(key)).decode("ascii")
+    return base64.b64encode(public_der(key)).decode("ascii")
 
 
 def _names(keys: Sequence[OwnKey]) -> str:

@@ -5,21 +5,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from petapter_hub_client.signing.keys import SHOWN_DIGITS, TrustedKey, fingerprint_of, today
+from petapter_hub_client.signing.keys import SHOWN_DIGITS, TrustedKey, today
+from petapter_schemas.ed25519 import made_signature, sign_payload
 from petapter_schemas.errors import InputError, SignatureError
 from petapter_schemas.manifest import Manifest, manifest_digest, parse_manifest
 from petapter_schemas.signature import (
-    PAYLOAD_TYPE,
     Envelope,
     EnvelopeSignature,
     SignaturePredicate,
     Statement,
     parse_envelope,
     parse_statement,
-    pre_authentication,
     write_instant,
 )
 
@@ -89,8 +87,7 @@ def sign_manifest(
         expires=None if valid_days is None else write_instant(now + timedelta(days=valid_days)),
     )
     payload = Statement.about(manifest_digest(data), predicate).to_bytes()
-    signature = key.sign(pre_authentication(PAYLOAD_TYPE, payload))
-    return Envelope.of(payload, ((fingerprint_of(key.public_key()), signature),)).to_bytes()
+    return sign_payload(payload, key).to_bytes()
 
 
 def check_signature_file(
@@ -136,13 +133,7 @@ def _judge(
 
 def _maker(keys: Sequence[TrustedKey], raw: bytes, signed_bytes: bytes) -> TrustedKey | None:
     """Which key made a signature."""
-    for key in keys:
-        try:
-            key.public_key.verify(raw, signed_bytes)
-        except InvalidSignature:
-            continue
-        return key
-    return None
+    return next((key for key in keys if made_signature(key.public_key, raw, signed_bytes)), None)
 
 
 def _judge_statement(envelope: Envelope, key: TrustedKey, signed: Signed) -> CheckedSignature:
