@@ -40,6 +40,9 @@ RegistryError
  |- RangeNotSatisfiableError     a byte range outside the file
  |- DamagedAuditError            a row of the audit was changed, removed or added behind the registry's back
  |- BlobUnavailableError         bytes that the registry should hold are missing or damaged
+ |- EvaluationNotFoundError      no such job of a module, or none that this caller may see
+ |- EvaluationRefusedError       an evaluation that cannot be made, or a result that cannot be taken
+ |- ConfinementError             no process can be kept from the network on this machine
  |- StoreError                   the blob store cannot be used or does not answer
  |- DatabaseUnavailableError     the database does not answer now, or not in time
  '- DataDirectoryError           the data directory or its database cannot be used: locked, damaged, too new
@@ -291,6 +294,21 @@ class BlobUnavailableError(RegistryError):
             f"the stored bytes of {path} are damaged or missing: push the same file again, or ask whoever runs the "
             "registry to restore it"
         )
+
+
+class EvaluationNotFoundError(RegistryError):
+    """There is no such evaluation job of a module, or none that this caller may see."""
+
+    def __init__(self, full_name: str, job_id: int) -> None:
+        super().__init__(f"{full_name} has no evaluation job {job_id}")
+
+
+class EvaluationRefusedError(RegistryError):
+    """An evaluation that cannot be made, or a result of one that cannot be taken."""
+
+
+class ConfinementError(RegistryError):
+    """No process can be confined as an evaluation has to be."""
 
 
 class StoreError(RegistryError):
