@@ -22,6 +22,7 @@ from petapter_registry_server.services.belonging import check_belonging
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.evaluation_sets import EvaluationSets
+from petapter_registry_server.services.evaluations import Evaluations
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.indexing import Indexing
@@ -51,6 +52,7 @@ from petapter_registry_server.services.upstream import Upstream
 from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.web_sessions import WebSessions
 from petapter_registry_server.services.wired import Services
+from petapter_registry_server.services.worker_keys import WorkerKeys
 from petapter_registry_server.services.xet import Xet
 from petapter_registry_server.settings import Settings
 from petapter_registry_server.storage.blobs import BlobShelf
@@ -135,6 +137,8 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
         evaluation_sets=EvaluationSets(database, access, blobs),
         publishing_sets=PublishingSets(database, access, blobs, limits, quotas),
         leaderboards=Leaderboards(database, access),
+        evaluations=Evaluations(database, access, tolerance=settings.evaluation_tolerance),
+        worker_keys=WorkerKeys(database),
         showing=Showing(database, access, gates, blobs),
         namespaces=Namespaces(database, access),
         operations=Operations(database),

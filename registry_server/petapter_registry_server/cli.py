@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from petapter_registry_server.commands import copies, upkeep
+from petapter_registry_server.commands import copies, upkeep, working
 from petapter_registry_server.commands.audit import audit_app
 from petapter_registry_server.commands.opened import Blobs, Config, Data, DatabaseUrl, opened_database
 from petapter_registry_server.commands.people import org_app, user_app
@@ -33,6 +33,8 @@ app.add_typer(org_app, name="org")
 app.add_typer(audit_app, name="audit")
 app.add_typer(upkeep.app)
 app.add_typer(copies.app)
+app.add_typer(working.app)
+app.add_typer(working.key_app, name="worker-key")
 
 
 def main() -> None:

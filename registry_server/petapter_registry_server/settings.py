@@ -4,13 +4,14 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from petapter_registry_server.settings_file import SettingsFile
 from petapter_schemas.errors import InputError
+from petapter_schemas.evaluation_result import DEFAULT_TOLERANCE
 from petapter_schemas.messages import first_problem
 
 MIB = 1 << 20
@@ -72,6 +73,13 @@ class Settings(Place):
             all bytes pass through the registry.
         gc_interval_s: Seconds between two garbage collections; 0 is never.
         gc_grace_s: How long a blob must have been there before it may be condemned, and stays when it is condemned.
+        evaluation_tolerance: By how much a figure that is measured again may differ from the declared one.
+        worker_backbones: Directory below which a worker finds backbones.
+        worker_key: File of the private key that a worker signs with.
+        worker_isolation: `namespaces` keeps measuring processes from the network; `none` does not.
+        worker_timeout_s: How long a measuring process may take.
+        worker_memory_bytes: How much memory (address space) it may take.
+        worker_threads: With how many threads it computes.
     """
 
     data: Path
@@ -93,6 +101,13 @@ class Settings(Place):
     redirect_above_bytes: int | None = Field(default=None, ge=0)
     gc_interval_s: float = Field(default=3600, ge=0)
     gc_grace_s: float = Field(default=86400, ge=0)
+    evaluation_tolerance: float = Field(default=DEFAULT_TOLERANCE, ge=0, le=1)
+    worker_backbones: Path | None = None
+    worker_key: Path | None = None
+    worker_isolation: Literal["namespaces", "none"] = "namespaces"
+    worker_timeout_s: float = Field(default=1800, gt=0)
+    worker_memory_bytes: int = Field(default=8192 * MIB, ge=64 * MIB)
+    worker_threads: int = Field(default=1, ge=1)
 
     @property
     def anonymous_may_read(self) -> bool:

@@ -30,6 +30,7 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.NamespaceNotFoundError: (404, None),
     errors.OrganisationNotFoundError: (404, None),
     errors.UserNotFoundError: (404, None),
+    errors.EvaluationNotFoundError: (404, None),
     errors.LastAdminError: (409, None),
     errors.InvalidTokenError: (401, None),
     errors.LoginRequiredError: (401, None),

@@ -1,15 +1,20 @@
 """What Prometheus reads: requests by route, their seconds, and the database's connections; no names and no ids."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from sqlalchemy import QueuePool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from petapter_registry_server.clock import now_ms
+from petapter_registry_server.db import evaluation_jobs
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.errors import DatabaseUnavailableError
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -41,6 +46,7 @@ class Metrics:
             registry=self.registry,
         )
         self._watch_connections(database)
+        self.registry.register(_EvaluationQueue(database))
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Add a request. The route is its template, such as `/api/models/{namespace}/{name}`."""
@@ -74,6 +80,35 @@ class Metrics:
             "petapter_registry_database_connections_idle", "Connections that wait for use", registry=self.registry
         )
         idle.set_function(pool.checkedin)
+
+
+class _EvaluationQueue(Collector):
+    """The queue of evaluations, which all processes of a registry share; nothing where the database does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that registering it does not ask the database."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Jobs by status, and how long the oldest has waited."""
+        try:
+            with self._database.read() as session:
+                queue = evaluation_jobs.measure_queue(session)
+        except DatabaseUnavailableError:
+            return
+        jobs = GaugeMetricFamily("petapter_registry_evaluation_jobs", "Evaluations by status", labels=("status",))
+        for status, count in queue.by_status.items():
+            jobs.add_metric((status,), count)
+        yield jobs
+        waited_ms = 0 if queue.oldest_queued_ms is None else max(now_ms() - queue.oldest_queued_ms, 0)
+        yield GaugeMetricFamily(
+            "petapter_registry_evaluation_oldest_seconds",
+            "Seconds that the oldest evaluation has waited for a worker",
+            value=waited_ms / 1000,
+        )
 
 
 class RequestMetrics:

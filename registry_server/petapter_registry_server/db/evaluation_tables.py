@@ -1,4 +1,4 @@
-"""The tables of evaluations: jobs that wait for a worker, what was measured, and the keys of workers; times as before."""
+"""The tables of evaluations: jobs, what was measured, and the keys of workers; times as in tables.py."""
 
 from typing import Any
 
@@ -89,7 +89,7 @@ class Evaluation(Table):
 
 
 class WorkerKey(Table):
-    """A public key (PEM) whose holder measures for this registry; a revoked one stays, so that old results can be read."""
+    """A public key (PEM) whose holder measures for this registry; a revoked one stays, for what it signed."""
 
     __tablename__ = "worker_keys"
 

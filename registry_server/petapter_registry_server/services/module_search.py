@@ -8,12 +8,13 @@ from typing import Literal, get_args
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.clock import hub_date
-from petapter_registry_server.db import module_index, module_search
+from petapter_registry_server.db import module_search
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.module_search import Found, ModuleQuery, Order, Position, Term
 from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.cursors import read_cursor, write_cursor
+from petapter_registry_server.services.measured_status import read_facts
 from petapter_registry_server.services.terms import (
     FACETS,
     METRIC_FACET,
@@ -90,7 +91,7 @@ class ModuleSearch:
         with self._database.read() as session:
             rows = module_search.search_modules(session, query, viewer)
             page = rows[: question.limit]
-            facts = module_index.read_facts(session, [row.module.commit_oid for row in page])
+            facts = read_facts(session, {row.module.commit_oid: row.repository.id for row in page})
             shown = tuple(found_module(row, facts[row.module.commit_oid]) for row in page)
             following = _cursor(question.order, page[-1]) if len(rows) > len(page) else None
             if not question.facets:

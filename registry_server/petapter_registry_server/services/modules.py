@@ -16,6 +16,7 @@ from petapter_registry_server.services import version_order
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.channels import LATEST
 from petapter_registry_server.services.compatibility import compare
+from petapter_registry_server.services.measured_status import read_facts
 from petapter_registry_server.services.module_search import found_module
 from petapter_registry_server.services.revisions import At, resolve_revision
 from petapter_registry_server.storage.blobs import BlobStore
@@ -53,7 +54,7 @@ class Modules:
         with self._database.read() as session:
             repository = self._access.readable(session, caller, repo_id)
             published = version_order.newest_first(versions.list_versions(session, repository.id))
-            facts = module_index.read_facts(session, [row.commit_oid for row in published])
+            facts = read_facts(session, {row.commit_oid: repository.id for row in published})
             newest = version_order.latest(published)
             return ModuleDetail(
                 id=repository.full_name,
@@ -88,7 +89,7 @@ class Modules:
             repository = self._access.readable(session, caller, before.repo_id)
             oids = [resolve_revision(session, repository, at.revision).oid for at in (before, after)]
             old, new = (commits.read_tree(session, oid) for oid in oids)
-            facts = module_index.read_facts(session, oids)
+            facts = read_facts(session, dict.fromkeys(oids, repository.id))
         return ModuleDiff(
             id=repository.full_name,
             before=oids[0],
@@ -107,7 +108,7 @@ class Modules:
         with self._database.read() as session:
             repository = self._access.readable(session, caller, at.repo_id)
             commit = resolve_revision(session, repository, at.revision)
-            facts = module_index.read_facts(session, [commit.oid]).get(commit.oid)
+            facts = read_facts(session, {commit.oid: repository.id}).get(commit.oid)
             return self._lineage(session, caller, repository, facts)
 
     def facts(self, caller: Caller, at: At) -> ModuleFacts | None:
@@ -119,7 +120,7 @@ class Modules:
         with self._database.read() as session:
             repository = self._access.readable(session, caller, at.repo_id)
             commit = resolve_revision(session, repository, at.revision)
-            return module_index.read_facts(session, [commit.oid]).get(commit.oid)
+            return read_facts(session, {commit.oid: repository.id}).get(commit.oid)
 
     def compatibility(self, caller: Caller, at: At, local: LocalBackbone) -> Compatibility:
         """Whether a module runs on a backbone.
@@ -130,7 +131,7 @@ class Modules:
         with self._database.read() as session:
             repository = self._access.readable(session, caller, at.repo_id)
             commit: Commit = resolve_revision(session, repository, at.revision)
-            facts = module_index.read_facts(session, [commit.oid]).get(commit.oid)
+            facts = read_facts(session, {commit.oid: repository.id}).get(commit.oid)
         reasons = compare(facts, local)
         return Compatibility.model_validate(
             {
@@ -184,7 +185,7 @@ def _shown(session: Session, repository: Repository) -> FoundModule | None:
     row = module_index.find_indexed(session, repository.id)
     if row is None:
         return None
-    facts = module_index.read_facts(session, [row.commit_oid])[row.commit_oid]
+    facts = read_facts(session, {row.commit_oid: repository.id})[row.commit_oid]
     return found_module(Found(row, repository, row.updated_ms), facts)
 
 

@@ -8,6 +8,7 @@ from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.evaluation_sets import EvaluationSets
+from petapter_registry_server.services.evaluations import Evaluations
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.indexing import Indexing
@@ -32,6 +33,7 @@ from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.upstream import Upstream
 from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.web_sessions import WebSessions
+from petapter_registry_server.services.worker_keys import WorkerKeys
 from petapter_registry_server.services.xet import Xet
 
 
@@ -63,6 +65,8 @@ class Services:
     evaluation_sets: EvaluationSets
     publishing_sets: PublishingSets
     leaderboards: Leaderboards
+    evaluations: Evaluations
+    worker_keys: WorkerKeys
     showing: Showing
     namespaces: Namespaces
     operations: Operations

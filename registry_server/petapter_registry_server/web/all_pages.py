@@ -8,6 +8,7 @@ from petapter_registry_server.web.cards import Cards
 from petapter_registry_server.web.pages import (
     access,
     evaluation_sets,
+    evaluations,
     login,
     module,
     namespace,
@@ -18,7 +19,7 @@ from petapter_registry_server.web.pages import (
 )
 from petapter_registry_server.web.visitors import admitted_visitor
 
-PAGES = (search, login, tokens, organisations, site, evaluation_sets, namespace, module, access)
+PAGES = (search, login, tokens, organisations, site, evaluation_sets, namespace, module, access, evaluations)
 """The files with pages; those at fixed addresses come before those about somebody."""
 
 PARTS = (static_files, *PAGES)

@@ -6,9 +6,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from petapter_schemas.evaluation_api import EvaluationSetSettings
+from petapter_schemas.measuring_api import EvaluationRequest, Reproduction
 from petapter_schemas.registry_api import ChannelTarget, CompatibilityQuestion, YankRequest
 
-_BODIES: tuple[type[BaseModel], ...] = (ChannelTarget, CompatibilityQuestion, EvaluationSetSettings, YankRequest)
+_BODIES: tuple[type[BaseModel], ...] = (
+    ChannelTarget,
+    CompatibilityQuestion,
+    EvaluationRequest,
+    EvaluationSetSettings,
+    Reproduction,
+    YankRequest,
+)
 _REFERENCE = "#/components/schemas/{model}"
 
 

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from petapter_registry_server.api.modules import (
     compatibility,
     evaluation_sets,
+    evaluations,
     leaderboard,
     maintaining,
     module,
@@ -19,7 +20,7 @@ from petapter_schemas.registry_api import API
 
 router = APIRouter(prefix=API)
 
-DESCRIBED = (search, module, maintaining, compatibility, evaluation_sets, leaderboard)
+DESCRIBED = (search, module, maintaining, compatibility, evaluation_sets, leaderboard, evaluations)
 """The files whose routes are described."""
 
 

@@ -64,6 +64,8 @@ def module_page(
     lineage = services.modules.lineage(visitor.caller, at)
     version = _version_at(detail, shown)
     facts = services.modules.facts(visitor.caller, at)
+    may_maintain = reaches(shown.role, "maintain")
+    measured = services.evaluations
     return page(
         request,
         "module.html",
@@ -80,7 +82,10 @@ def module_page(
         plots=reliabilities(shown.manifest.evaluation) if shown.manifest else [],
         plot_size=PLOT,
         card=_card(request, shown),
-        may_maintain=reaches(shown.role, "maintain"),
+        may_maintain=may_maintain,
+        evaluations=measured.list(visitor.caller, repo_id, at.revision).evaluations if shown.manifest else (),
+        jobs=measured.jobs(visitor.caller, repo_id).jobs if shown.manifest else (),
+        choices=measured.choices(visitor.caller, at) if may_maintain and facts else (),
         may_admin=reaches(shown.role, "admin"),
         endpoint=address_of(request),
     )

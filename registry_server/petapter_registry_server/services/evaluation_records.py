@@ -1,0 +1,110 @@
+"""A signed result as a row, and rows as the API and the pages tell them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from petapter_registry_server.clock import hub_date, now_ms
+from petapter_registry_server.db.evaluation_tables import Evaluation
+from petapter_registry_server.db.tables import Repository
+from petapter_schemas.evaluation_result import ComparedFigure, EvaluationStatement, are_within
+from petapter_schemas.measuring_api import EvaluationState, MeasuredFigure
+from petapter_schemas.signature import Envelope
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A result whose signature was verified.
+
+    Attributes:
+        statement: What was found.
+        envelope: In which it came.
+        key_sha256: Fingerprint of the key that signed.
+    """
+
+    statement: EvaluationStatement
+    envelope: Envelope
+    key_sha256: str
+
+
+def evaluation_row(
+    finding: Finding, repository: Repository, commit_oid: str, *, by_worker: bool, measured_by: str
+) -> Evaluation:
+    """The row of a result; which version of a set it is about is the caller's to say."""
+    detail = finding.statement.detail
+    is_within = are_within(detail.figures, detail.tolerance)
+    agreed = "verified" if by_worker else "reproduced"
+    return Evaluation(
+        repository_id=repository.id,
+        commit_oid=commit_oid,
+        manifest_sha256=finding.statement.manifest_sha256,
+        rows_sha256=detail.evaluation_set.sha256,
+        evaluation_set=detail.evaluation_set.name,
+        split=detail.evaluation_set.split,
+        n=detail.evaluation_set.n,
+        status="disputed" if is_within is False else agreed,
+        by_worker=by_worker,
+        measured_by=measured_by,
+        key_sha256=finding.key_sha256,
+        tolerance=detail.tolerance,
+        metrics=[_metric(figure, detail.tolerance) for figure in detail.figures],
+        confusion=None if detail.confusion is None else {"labels": detail.labels, "counts": detail.confusion},
+        envelope=finding.envelope.to_bytes().decode("ascii"),
+        measured_ms=now_ms(),
+    )
+
+
+def detail_of(row: Evaluation) -> str:
+    """What the audit says of a result."""
+    return f"{row.status} {row.manifest_sha256} {row.evaluation_set} {row.rows_sha256} key {row.key_sha256}"
+
+
+def evaluation_state(
+    row: Evaluation, module: str, version: str | None, counting: Sequence[Evaluation]
+) -> EvaluationState:
+    """A row as it is told.
+
+    Args:
+        row: The row.
+        module: Name of the repository.
+        version: That the commit was published as.
+        counting: The rows that decide (`evaluations.that_count`).
+    """
+    confusion: dict[str, Any] = row.confusion or {"labels": (), "counts": ()}
+    return EvaluationState.model_validate(
+        {
+            "id": row.id,
+            "module": module,
+            "version": version,
+            "commit": row.commit_oid,
+            "digest": row.manifest_sha256,
+            "evaluation_set": row.evaluation_set,
+            "split": row.split,
+            "rows_sha256": row.rows_sha256,
+            "n": row.n,
+            "status": row.status,
+            "counts": any(each.id == row.id for each in counting),
+            "by": row.measured_by,
+            "by_worker": row.by_worker,
+            "key": row.key_sha256,
+            "tolerance": row.tolerance,
+            "figures": [MeasuredFigure.model_validate(metric) for metric in row.metrics],
+            "labels": confusion["labels"],
+            "confusion": confusion["counts"],
+            "measured": hub_date(row.measured_ms),
+            "envelope": json.loads(row.envelope),
+        }
+    )
+
+
+def _metric(figure: ComparedFigure, tolerance: float) -> dict[str, object]:
+    return MeasuredFigure(
+        metric=figure.metric,
+        value=figure.value,
+        low=figure.interval.low,
+        high=figure.interval.high,
+        level=figure.interval.level,
+        declared=figure.declared,
+        is_within=figure.is_within(tolerance),
+    ).model_dump()
