@@ -126,6 +126,20 @@ def test_every_choice_leads_to_a_board_and_keeps_the_others(anonymous: Browser) 
         assert anonymous.get(link).status_code == 200, link
 
 
+def test_figure_of_a_module_leads_to_the_set_of_its_rows_for_those_who_may_see_it(
+    registry: Registry, anonymous: Browser
+) -> None:
+    address = f"{SET}?version=1.0.0&metric=macro_f1"
+    assert f'href="{html.escape(address)}"' in anonymous.get("/team/tickets-base").text
+    assert modules(anonymous.get(address))[0] == "team/tickets-base"
+    settings = f"/api/petapter/v1{SET}/settings"
+    ada = registry.caller("ada")
+    ada.call("PUT", settings, json={"private": True})
+    assert SET not in anonymous.get("/team/tickets-base").text
+    assert SET in Browser.of(registry, ada.token).get("/team/tickets-base").text
+    ada.call("PUT", settings, json={"private": False})
+
+
 def test_version_that_is_not_the_newest_says_so(registry: Registry, anonymous: Browser) -> None:
     ada = registry.caller("ada")
     published_set(ada, "team", ROWS, name="twice")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from petapter_registry_server.settings import Settings
+from tests.registry_server import measured_modules
 from tests.registry_server.conftest import Caller, NewBacking, Registry, member_of_team, running
 from tests.registry_server.evaluation_data import NATIVE, ROWS, measure, published_set, spec_of
 from tests.registry_server.page_modules import publish
@@ -186,3 +187,20 @@ def test_what_the_key_of_a_worker_signed_counts_no_more_when_it_is_revoked(tmp_p
         assert order(board(ada)) == [("one", "verified", 1)]
         registry.change("UPDATE worker_keys SET revoked_ms = 2")
         assert order(board(ada)) == [("one", "declared", 1)]
+
+
+def test_what_a_worker_measures_and_signs_is_on_the_board(tmp_path: Path) -> None:
+    with running(Settings(data=tmp_path / "data")) as registry:
+        ada = member_of_team(registry)
+        published_set(ada, "team", measured_modules.ROWS, name="reviews")
+        measured_modules.published(ada)
+        address = f"{NATIVE}/team/reviews/leaderboard?metric=accuracy"
+        measured_modules.asked(ada)
+        assert [line["status"] for line in ada.get(address).json()["lines"]] == ["declared"]
+        crew = measured_modules.Crew.of(registry, tmp_path)
+        tools = crew.tools(measured_modules.program({"accuracy": 0.9, "macro_f1": 0.7}))
+        assert crew.worker(tools).run_one()
+        (line,) = ada.get(address).json()["lines"]
+        assert (line["status"], line["value"], line["by"], line["rank"]) == ("verified", 0.9, "bench", 1)
+        (line,) = ada.get(address.replace("accuracy", "macro_f1")).json()["lines"]
+        assert (line["status"], line["declared"], line["rank"]) == ("disputed", 0.85, None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from petapter_registry_server.db.evaluation_tables import Evaluation, WorkerKey
+from petapter_registry_server.db.evaluation_tables import Evaluation
 from petapter_registry_server.db.module_tables import CommitFacts, IndexedMetric, IndexedModule, ModuleVersion
 from petapter_registry_server.db.tables import Commit, Repository
 from petapter_registry_server.db.visibility import Viewer, visible
@@ -115,10 +115,7 @@ def _published(commit: Commit, version: ModuleVersion | None) -> tuple[str, int]
 
 
 def list_measured(session: Session, rows_sha256: str, viewer: Viewer) -> Sequence[Measured]:
-    """What was measured on some rows of modules that somebody may see, the newest first.
-
-    Yanked versions are left out, and what was signed by the key of a worker that has been revoked since.
-    """
+    """What was measured on some rows of modules that somebody may see, the newest first; not of yanked versions."""
     is_published = and_(
         ModuleVersion.repository_id == Evaluation.repository_id, ModuleVersion.commit_oid == Evaluation.commit_oid
     )
@@ -126,9 +123,8 @@ def list_measured(session: Session, rows_sha256: str, viewer: Viewer) -> Sequenc
         select(Evaluation, Repository, ModuleVersion.version)
         .join(Repository, Repository.id == Evaluation.repository_id)
         .outerjoin(ModuleVersion, is_published)
-        .outerjoin(WorkerKey, WorkerKey.sha256 == Evaluation.key_sha256)
         .where(Evaluation.rows_sha256 == rows_sha256, Repository.deleted_ms.is_(None), visible(viewer))
-        .where(ModuleVersion.yanked_ms.is_(None), WorkerKey.revoked_ms.is_(None))
+        .where(ModuleVersion.yanked_ms.is_(None))
         .order_by(Evaluation.measured_ms.desc(), Evaluation.id.desc())
         .limit(MOST_MEASURED)
     )

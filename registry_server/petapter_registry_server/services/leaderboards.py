@@ -6,17 +6,18 @@ order of the values themselves.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast, get_args
 
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.clock import hub_date
-from petapter_registry_server.db import board_figures, evaluation_sets
+from petapter_registry_server.db import board_figures, evaluation_sets, evaluations
 from petapter_registry_server.db.board_figures import Declared, FiguresOf, Measured
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.evaluation_set_tables import EvaluationSet, EvaluationSetVersion
+from petapter_registry_server.db.visibility import Viewer
 from petapter_registry_server.errors import EvaluationSetNotFoundError, InvalidRequestError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_schemas.evaluation_api import BoardLine, BoardSort, Leaderboard, MetricCount, Standing
@@ -70,7 +71,7 @@ class Leaderboards:
             found = self._access.evaluation_set(session, caller, full_name, "read")
             version = _version(session, found, question.version)
             declared = board_figures.count_declared(session, version.rows_sha256, viewer)
-            measured = _best_of_each(board_figures.list_measured(session, version.rows_sha256, viewer))
+            measured = _last_of_each(session, version.rows_sha256, viewer)
             counts = _counts(declared, measured)
             metric = _chosen(counts, question.metric)
             figures: Sequence[Declared] = ()
@@ -80,22 +81,42 @@ class Leaderboards:
                 figures = board_figures.list_declared(
                     session, wanted, viewer, highest_first=highest_first, limit=MAX_LINES + 1
                 )
-        n = int(version.document["n"])
-        lines = _lines(measured, [each for each in figures if each.figure.n == n], metric or "")
-        kept = [line for line in lines if line.status in (question.standings or STANDINGS)]
-        ordered = _ordered(kept, question.sort, metric or "")
-        return Leaderboard(
-            id=found.full_name,
-            version=version.version,
-            rows_sha256=version.rows_sha256,
-            metric=metric,
-            higher_is_better=higher_is_better(metric or ""),
-            metrics=tuple(MetricCount(metric=name, modules=counts[name]) for name in sorted(counts)),
-            sort=question.sort,
-            lines=tuple(ordered[: question.limit]),
-            complete=len(ordered) <= question.limit and len(figures) <= MAX_LINES,
-            contradicting=sum(each.figure.n != n for each in figures),
-        )
+            return _board(question, metric, _Figures(found, version, measured, figures, counts))
+
+    def sets_of(self, caller: Caller, digests: Collection[str]) -> dict[str, tuple[str, str]]:
+        """By the digest of rows the name and version of a set of them that the caller may see."""
+        with self._database.read() as session:
+            return evaluation_sets.sets_of_rows(session, [*digests], self._access.viewer(caller))
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What there is on the rows of a version of a set: of the metric that was chosen, and how many of each."""
+
+    of: EvaluationSet
+    version: EvaluationSetVersion
+    measured: Sequence[Measured]
+    declared: Sequence[Declared]
+    counts: Counter[str]
+
+
+def _board(question: BoardQuestion, metric: str | None, found: _Figures) -> Leaderboard:
+    n = int(found.version.document["n"])
+    lines = _lines(found.measured, [each for each in found.declared if each.figure.n == n], metric or "")
+    kept = [line for line in lines if line.status in (question.standings or STANDINGS)]
+    ordered = _ordered(kept, question.sort, metric or "")
+    return Leaderboard(
+        id=found.of.full_name,
+        version=found.version.version,
+        rows_sha256=found.version.rows_sha256,
+        metric=metric,
+        higher_is_better=higher_is_better(metric or ""),
+        metrics=tuple(MetricCount(metric=name, modules=found.counts[name]) for name in sorted(found.counts)),
+        sort=question.sort,
+        lines=tuple(ordered[: question.limit]),
+        complete=len(ordered) <= question.limit and len(found.declared) <= MAX_LINES,
+        contradicting=sum(each.figure.n != n for each in found.declared),
+    )
 
 
 def check_standings(names: Iterable[str]) -> tuple[Standing, ...]:
@@ -118,19 +139,16 @@ def _version(session: Session, found: EvaluationSet, wanted: str | None) -> Eval
     return version
 
 
-def _best_of_each(measured: Iterable[Measured]) -> list[Measured]:
-    """Of each module the version that was measured last, by a worker of this registry if any has measured it.
-
-    Args:
-        measured: The newest first.
-    """
-    kept: dict[int, Measured] = {}
+def _last_of_each(session: Session, rows_sha256: str, viewer: Viewer) -> list[Measured]:
+    """Of each module the version that was measured last, with the evaluation of it that counts."""
+    measured = board_figures.list_measured(session, rows_sha256, viewer)
+    counting = evaluations.that_count(session, [each.evaluation for each in measured]).values()
+    ids = {evaluation.id for evaluation in counting}
+    last: dict[int, Measured] = {}
     for each in measured:
-        before = kept.setdefault(each.repository.id, each)
-        same = before.evaluation.manifest_sha256 == each.evaluation.manifest_sha256
-        if same and each.evaluation.by_worker and not before.evaluation.by_worker:
-            kept[each.repository.id] = each
-    return list(kept.values())
+        if each.evaluation.id in ids:
+            last.setdefault(each.repository.id, each)
+    return list(last.values())
 
 
 def _counts(declared: Counter[str], measured: Iterable[Measured]) -> Counter[str]:

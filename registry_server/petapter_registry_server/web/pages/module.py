@@ -79,6 +79,9 @@ def module_page(
         graph=lineage_graph(lineage),
         examples=examples(shown.manifest, shown.probes) if shown.manifest else [],
         figures=[(figure, whisker(figure)) for figure in (facts.metrics if facts else ())],
+        sets=services.leaderboards.sets_of(
+            visitor.caller, {figure.sha256 for figure in (facts.metrics if facts else ())}
+        ),
         plots=reliabilities(shown.manifest.evaluation) if shown.manifest else [],
         plot_size=PLOT,
         card=_card(request, shown),
