@@ -9,9 +9,13 @@ import pytest
 
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_registry_server.services.export import export
+from petapter_registry_server.settings import Settings
 from petapter_schemas.digests import sha256_bytes
+from petapter_schemas.evaluation_rows import rows_bytes
+from petapter_schemas.evaluation_set import evaluation_set_bytes
 from tests.registry_process import run
-from tests.registry_server.conftest import Registry, member_of_team
+from tests.registry_server.conftest import Registry, member_of_team, running
+from tests.registry_server.evaluation_data import ROWS, published_set, send_set, spec_of
 from tests.registry_server.module_bytes import module_files
 from tests.registry_server.test_versions import publish, yank
 
@@ -133,3 +137,21 @@ def test_command_exports_beside_the_server_and_leaves_what_is_there(filled: Regi
     assert (tmp_path / "out").stat().st_mode & 0o077 == 0
     with pytest.raises(DataDirectoryError, match="is there already"):
         exported(filled, tmp_path / "out")
+
+
+def test_evaluation_sets_lie_there_with_the_rows_that_are_here(tmp_path: Path) -> None:
+    with running(Settings(data=tmp_path / "data")) as registry:
+        ada = registry.caller("ada")
+        spec = published_set(ada, "lab")
+        kept_back = spec_of(name="kept-back")
+        assert send_set(ada, "lab", kept_back).status_code == 200
+        place = exported(registry, tmp_path / "out", "lab")
+    assert files_in(place / "evaluation-sets") == {
+        "lab/tickets-2024/1.0.0/evaluation-set.json": evaluation_set_bytes(spec),
+        "lab/tickets-2024/1.0.0/rows.jsonl": rows_bytes(ROWS),
+        "lab/kept-back/1.0.0/evaluation-set.json": evaluation_set_bytes(kept_back),
+    }
+    told = {each["name"]: each for each in lines(place, "evaluation_sets")}
+    assert told["lab/tickets-2024"]["rows_sha256"] == spec.rows_sha256
+    assert told["lab/kept-back"]["directory"] == "evaluation-sets/lab/kept-back/1.0.0"
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=place, check=True)

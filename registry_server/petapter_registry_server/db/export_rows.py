@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import ColumnElement, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from petapter_registry_server.db.evaluation_set_tables import EvaluationSet, EvaluationSetVersion
 from petapter_registry_server.db.former_names import FormerName
 from petapter_registry_server.db.gates import Gate
 from petapter_registry_server.db.tables import AuditRow, Commit, Repository
@@ -19,6 +20,17 @@ def repositories_of(session: Session, only: str | None) -> Sequence[tuple[Reposi
         .outerjoin(Gate, Gate.repository_id == Repository.id)
         .where(_within(Repository.lookup, only.lower() if only else None))
         .order_by(Repository.lookup)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def evaluation_sets_of(session: Session, only: str | None) -> Sequence[tuple[EvaluationSet, EvaluationSetVersion]]:
+    """All versions of all evaluation sets, or of those of a namespace, or of one, by name."""
+    rows = session.execute(
+        select(EvaluationSet, EvaluationSetVersion)
+        .join(EvaluationSetVersion, EvaluationSetVersion.evaluation_set_id == EvaluationSet.id)
+        .where(_within(EvaluationSet.lookup, only.lower() if only else None))
+        .order_by(EvaluationSet.lookup, EvaluationSetVersion.id)
     )
     return [(row[0], row[1]) for row in rows]
 

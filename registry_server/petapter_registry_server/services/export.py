@@ -17,19 +17,26 @@ from sqlalchemy.orm import Session
 from petapter_registry_server.clock import hub_date
 from petapter_registry_server.db import commits, export_rows, repositories, versions
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.db.evaluation_set_tables import EvaluationSet, EvaluationSetVersion
 from petapter_registry_server.db.module_tables import ModuleVersion
 from petapter_registry_server.db.repositories import MAIN
 from petapter_registry_server.db.tables import Reference, Repository
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_registry_server.services.audit_log import audit_line
+from petapter_registry_server.services.evaluation_sets import spec_of
 from petapter_registry_server.services.verified_copy import copy_verified
 from petapter_registry_server.storage.appearing import appearing
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.storage.durable import sync_directory, sync_file
 from petapter_schemas.digests import sha256_file
+from petapter_schemas.evaluation_rows import ROWS_FILE
+from petapter_schemas.evaluation_set import EVALUATION_SET_FILE, evaluation_set_bytes
 
 SUMS = "SHA256SUMS"
-_LISTS = tuple(f"{n}.jsonl" for n in ("repositories", "refs", "versions", "yanks", "channels", "commits", "audit"))
+_LISTS = tuple(
+    f"{n}.jsonl"
+    for n in ("repositories", "refs", "versions", "yanks", "channels", "commits", "evaluation_sets", "audit")
+)
 _REMEDY = "run 'petapter-registry scrub', which heals it from a replica or says which file to push again"
 
 _README = """\
@@ -38,6 +45,7 @@ An export of a petapter registry. Everything is plain files; no program of the r
 repositories/NAMESPACE/NAME/versions/vX.Y.Z/   the files of a published version
 repositories/NAMESPACE/NAME/branches/BRANCH/   the files at the head of a branch, unless a version has the same commit
 repositories/NAMESPACE/NAME/tags/TAG/          likewise of a tag that is no version
+evaluation-sets/NAMESPACE/NAME/VERSION/         evaluation-set.json, and rows.jsonl where the rows are here
 
 A commit is there once, under the first of these names that fits. A slash in the name of a branch or tag is written %2F.
 Each directory of a module can be opened as it is. The lists are JSON Lines; times are UTC:
@@ -48,6 +56,7 @@ versions.jsonl      repository, version, commit, directory, published, published
 yanks.jsonl         repository, version, at, by, reason
 channels.jsonl      every step of each channel: repository, channel, version (null ends it), at, by
 commits.jsonl       repository, commit, parent, title, message, author, date
+evaluation_sets.jsonl  name, version, private, digest, rows_sha256, directory, published, published_by, rows_withdrawn
 audit.jsonl         the record of changes; its sha256 chain is whole only where all of the registry was exported
 
 Of deleted repositories there is only their row. Files of older commits, users and tokens are not here: a backup has
@@ -79,7 +88,9 @@ def export(database: Database, store: BlobStore, target: Path, only: str | None 
     with appearing(target) as place:
         with database.read() as session, ExitStack() as opened:
             names = (SUMS, *_LISTS)
-            lists = Lists({name: opened.enter_context((place / name).open("w", encoding="utf-8")) for name in names})
+            lists = Lists(
+                {name: opened.enter_context((place / name).open("w", encoding="utf-8")) for name in names}, place
+            )
             done = _write_lists(session, lists, only)
         files, size = _copy_files(store, place)
         (place / "README.txt").write_text(_README, encoding="utf-8")
@@ -89,13 +100,21 @@ def export(database: Database, store: BlobStore, target: Path, only: str | None 
 
 @dataclass(frozen=True)
 class Lists:
-    """The open lists of one export, by file name."""
+    """The open lists of one export, by file name, and the place of the export, for files that no blob holds."""
 
     streams: Mapping[str, TextIO]
+    place: Path
 
     def add(self, name: str, /, **line: object) -> None:
         """Write a line of JSON to a list."""
         self.streams[f"{name}.jsonl"].write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def add_document(self, path: str, data: bytes) -> None:
+        """Write a file that no blob holds."""
+        target = self.place / path
+        target.parent.mkdir(parents=True)
+        target.write_bytes(data)
+        sync_file(target)
 
     def add_file(self, path: str, sha256: str) -> None:
         """Write down a file, as `sha256sum` reads it."""
@@ -110,7 +129,8 @@ class _Counts:
 
 def _write_lists(session: Session, lists: Lists, only: str | None) -> _Counts:
     found = export_rows.repositories_of(session, only)
-    if only is not None and not found:
+    sets = export_rows.evaluation_sets_of(session, only)
+    if only is not None and not found and not sets:
         raise DataDirectoryError(f"no repository and no namespace with repositories is called {only!r}")
     published = 0
     for repository, gate in found:
@@ -126,6 +146,8 @@ def _write_lists(session: Session, lists: Lists, only: str | None) -> _Counts:
         )
         if repository.deleted_ms is None:
             published += _write_repository(session, lists, repository)
+    for of, version in sets:
+        _write_set(lists, of, version)
     for row in export_rows.audit_of(session, only):
         lists.add("audit", **asdict(audit_line(row)))
     return _Counts(sum(repository.deleted_ms is None for repository, _ in found), published)
@@ -180,6 +202,25 @@ def _write_version(lists: Lists, name: str, version: ModuleVersion, directory: s
         )
 
 
+def _write_set(lists: Lists, of: EvaluationSet, version: EvaluationSetVersion) -> None:
+    directory = f"evaluation-sets/{of.full_name}/{version.version}"
+    lists.add(
+        "evaluation_sets",
+        name=of.full_name,
+        version=version.version,
+        private=of.private,
+        digest=version.digest,
+        rows_sha256=version.rows_sha256,
+        directory=directory,
+        published=hub_date(version.published_ms),
+        published_by=version.published_by,
+        rows_withdrawn=_date(version.withdrawn_ms),
+    )
+    lists.add_document(f"{directory}/{EVALUATION_SET_FILE}", evaluation_set_bytes(spec_of(version)))
+    if version.rows_blob is not None:
+        lists.add_file(f"{directory}/{ROWS_FILE}", version.rows_blob)
+
+
 def _directories(name: str, published: Iterable[ModuleVersion], references: Iterable[Reference]) -> dict[str, str]:
     """By commit, where its files go: a version before main, that before other branches, those before tags."""
     found: dict[str, str] = {}
@@ -212,7 +253,10 @@ def _listed(place: Path) -> Iterator[tuple[str, str]]:
 
 def _finish(place: Path) -> None:
     """Add the lists to the sums, and bring every name to disk."""
-    own = ["README.txt", *_LISTS]
+    documents = (
+        path.relative_to(place).as_posix() for path in place.glob(f"evaluation-sets/*/*/*/{EVALUATION_SET_FILE}")
+    )
+    own = ["README.txt", *_LISTS, *sorted(documents)]
     with (place / SUMS).open("a", encoding="utf-8") as sums:
         sums.writelines(f"{sha256_file(place / name)}  {name}\n" for name in own)
     for name in (*own, SUMS):
