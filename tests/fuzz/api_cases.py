@@ -18,6 +18,7 @@ from schemathesis import Case, GenerationMode
 
 from tests.fuzz.description import describe
 from tests.registry_server.conftest import Registry
+from tests.registry_server.evaluation_data import ROWS, send_set, spec_of
 from tests.registry_server.module_bytes import module_files
 
 NOT_OFFERED = 501
@@ -114,11 +115,12 @@ def operations() -> Iterator[Any]:
 
 
 def fill(registry: Registry) -> list[str | None]:
-    """Two repositories to ask about, and who asks."""
+    """Two repositories and an evaluation set to ask about, and who asks."""
     member = registry.caller("ada")
     for name in ("team/tickets", "team/plain"):
         if member.create(name).status_code == 200:
             member.published(name, module_files() if name == "team/tickets" else {"folder/a.txt": b"a" * 1000})
     member.call("POST", "/api/models/team/tickets/tag/main", json={"tag": "v1.0.0"})
     member.call("PUT", "/api/petapter/v1/modules/team/tickets/channels/stable", json={"version": "1.0.0"})
+    assert send_set(member, "team", spec_of(name="tickets"), ROWS).status_code == 200
     return [registry.admin_token, member.token, registry.caller("bob").token, None]

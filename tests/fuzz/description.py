@@ -22,6 +22,7 @@ _OTHER_BODIES: dict[str, dict[str, Any]] = {
     "commit": {"text/plain": _ANY_TEXT},
     "paths_info": {"application/x-www-form-urlencoded": {"schema": {"$ref": "#/components/schemas/Paths"}}},
     "exchange": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}},
+    "publish_evaluation_set": {"text/plain": _ANY_TEXT},
     "receive": {"application/octet-stream": _ANY_TEXT},
     "receive_xorb": {"application/octet-stream": _ANY_TEXT},
     "receive_shard": {"application/octet-stream": _ANY_TEXT},
