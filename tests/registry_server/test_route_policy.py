@@ -114,6 +114,7 @@ FORMS: Mapping[str, dict[str, str]] = {
     "POST /web/organisations/{organisation}/members/remove": {"user": "parrot"},
     f"POST {PAGE}/access/decide": {"user": "parrot", "status": "accepted"},
     f"POST {PAGE}/versions/{{version}}/yank": {"reason": "no reason"},
+    f"POST {PAGE}/evaluations": {"evaluation_set": "team/reviews", "revision": "main"},
     "POST /web/devices": {"code": "X", "decision": "approve"},
 }
 """The fields of forms, besides the proof that every form carries."""
@@ -183,6 +184,8 @@ NEEDED = {
         f"DELETE {MODULE}/channels/{{channel}}",
         f"POST {PAGE}/versions/{{version}}/yank",
         f"POST {PAGE}/versions/{{version}}/unyank",
+        f"POST {PAGE}/evaluations",
+        f"POST {MODULE}/evaluation-jobs",
     },
     "repository admin": {
         f"GET {PAGE}/access",
@@ -223,6 +226,7 @@ NEEDED = {
         f"POST {MODEL}/ask-access",
         "POST /{namespace}/{name}/ask-access",
         f"POST {PAGE}/access/ask",
+        f"POST {MODULE}/evaluations",
     },
     "public write": {"POST /oauth/token", "POST /oauth/device", "POST /web/login", "POST /web/logout"},
     "signed write": {
@@ -320,7 +324,7 @@ def send(registry: Registry, caller: Caller, route: str, target: str, **options:
     filled = path.replace(":path}", "}").format(
         namespace=namespace, name=name, organisation=namespace, revision="main", folder="nowhere",
         path=".gitattributes", user="parrot", token=999, publisher=999, topic="x", channel="x", version="x",
-        digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks", code="X", file="x.css",
+        digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks", code="X", file="x.css", job=999,
     )  # fmt: skip
     if route in PAGE_ROUTES:
         browser = Browser.of(registry, caller.token)
