@@ -1,4 +1,4 @@
-"""The plots of a model card, as SVG of a few kB: drawn of the manifest and plots.json alone, the same bytes everywhere.
+"""The plots of a model card and of a module's page, as SVG of a few kB: the same bytes of the same numbers everywhere.
 
 Written without a plotting library, so that a push needs none. What was not recorded is not drawn.
 """
@@ -51,18 +51,18 @@ def draw_plots(manifest: Manifest, data: PlotData | None) -> tuple[Plot, ...]:
     drawn: list[Plot] = []
     if data is not None and data.confusions:
         confusion, names = data.confusions[0], manifest.task.label_names
-        drawn += [_confusion(confusion, names), _f1(confusion, names)]
+        drawn += [draw_confusion(confusion, names), draw_f1(confusion, names)]
     if (calibrated := next((item for item in manifest.evaluation if item.reliability), None)) is not None:
-        drawn.append(_reliability(calibrated))
+        drawn.append(draw_reliability(calibrated))
     if data is not None and len(data.losses) > 1:
-        drawn.append(_losses(data.losses))
+        drawn.append(draw_losses(data.losses))
     return tuple(plot for plot in drawn if len(plot.svg.encode()) <= MAX_PLOT_BYTES)
 
 
-def _confusion(confusion: Confusion, names: Sequence[str]) -> Plot:
+def draw_confusion(confusion: Confusion, names: Sequence[str]) -> Plot:
     """Rows by their label and the label they were given; of many labels, those with the most errors."""
     counts = confusion.counts
-    shown = _most_wrong(confusion)
+    shown = most_confused(confusion)
     left = _CHARACTER * max(len(_short(names[label])) for label in shown) + 12
     top, side = left * 0.75 + 40, _CELL * len(shown)
     parts = [_text(left, 16, "label, and (across) the label that was given", size=12)]
@@ -89,7 +89,8 @@ def _confusion(confusion: Confusion, names: Sequence[str]) -> Plot:
     )
 
 
-def _most_wrong(confusion: Confusion) -> list[int]:
+def most_confused(confusion: Confusion) -> list[int]:
+    """The labels that a confusion matrix shows, in label order: all of a few, of many those with the most errors."""
     counts = confusion.counts
     wrong = [
         sum(counts[label]) + sum(row[label] for row in counts) - 2 * counts[label][label]
@@ -112,9 +113,9 @@ def _worst_pair(confusion: Confusion, names: Sequence[str]) -> str:
     return f"; the most frequent error is {_short(names[given])} for {_short(names[label])}, {count:,} times"
 
 
-def _f1(confusion: Confusion, names: Sequence[str]) -> Plot:
-    """F1 of each label, that is 2 · right / (rows of it + rows given it); of many labels, the lowest."""
-    values = _f1_by_label(confusion)
+def draw_f1(confusion: Confusion, names: Sequence[str]) -> Plot:
+    """F1 of each label, the lowest first; of many labels, the lowest alone."""
+    values = f1_by_label(confusion)
     shown = sorted(values, key=lambda label: (values[label], label))[:_MOST_BARS]
     left = _CHARACTER * max(len(_short(names[label])) for label in shown) + 12
     parts = []
@@ -134,14 +135,14 @@ def _f1(confusion: Confusion, names: Sequence[str]) -> Plot:
     return _plot(F1_PLOT, f"F1 of each label{some}", alt, size, parts)
 
 
-def _f1_by_label(confusion: Confusion) -> dict[int, float]:
-    """Of the labels that occur or were given."""
+def f1_by_label(confusion: Confusion) -> dict[int, float]:
+    """F1, that is 2 · right / (rows of it + rows given it), of the labels that occur or were given."""
     counts = confusion.counts
     both = {label: sum(counts[label]) + sum(row[label] for row in counts) for label in range(len(counts))}
     return {label: 2 * counts[label][label] / total for label, total in both.items() if total}
 
 
-def _reliability(item: EvaluationSpec) -> Plot:
+def draw_reliability(item: EvaluationSpec) -> Plot:
     """How often it is right beside how sure it is, in bins of equally many rows."""
     points = [(each.confidence, each.accuracy) for each in item.reliability]
     parts = [*_axes("mean probability of its answer", "share that is right", ("0", "1"), ("0", "1"))]
@@ -157,7 +158,7 @@ def _reliability(item: EvaluationSpec) -> Plot:
     return _plot(RELIABILITY_PLOT, "Reliability", alt, (_SIDE + _EDGE + 16, _SIDE + _EDGE + 16), parts)
 
 
-def _losses(losses: Sequence[LossPoint]) -> Plot:
+def draw_losses(losses: Sequence[LossPoint]) -> Plot:
     """Loss over steps, from 0 to the highest."""
     top, last = max(1e-9, *(point.loss for point in losses)), losses[-1].step
     points = [(point.step / last, max(point.loss, 0.0) / top) for point in losses]

@@ -131,7 +131,7 @@ def test_error_of_ours_is_a_page_too(
     def fail(*_arguments: Any) -> None:
         raise error
 
-    monkeypatch.setattr(registry.app.state.services.modules, "detail", fail)
+    monkeypatch.setattr(registry.app.state.services.showing, "module", fail)
     answer = anonymous.get("/team/tickets", headers={"accept": "text/html"})
     assert answer.status_code == status
     assert said in cause(answer)

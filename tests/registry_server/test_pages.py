@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from petapter_registry_server.services import modules, showing
 from petapter_registry_server.services.accounts import TokenLimits
+from petapter_registry_server.services.revisions import resolve_revision
 from petapter_registry_server.settings import Settings
 from tests.registry_server.browser_caller import Browser, text_of
 from tests.registry_server.conftest import Caller, Registry, running
-from tests.registry_server.page_modules import fill
+from tests.registry_server.page_modules import PageModule, fill, publish
+from tests.registry_server.varied_modules import Varied
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +155,62 @@ def test_module_page_shows_figures_with_intervals_and_the_plot_as_a_table_too(an
     answer = anonymous.get("/team/tickets")
     said = text_of(answer)
     assert "macro_f1 0.780 0.680 to 0.880 (95 %)" in said
+    assert "Reliability on tickets-2024 (test, n 20), calibration error 0.060" in said
     assert "Mean confidence Share right 0.520 0.450 0.610 0.580" in said
-    assert 'role="img" aria-label="Reliability' in answer.text
+    assert "<title>Reliability</title>" in answer.text
+
+
+def test_module_page_shows_every_plot_of_the_card_with_a_table_of_its_numbers(anonymous: Browser) -> None:
+    answer = anonymous.get("/team/tickets")
+    said = text_of(answer)
+    titles = re.findall(r'<svg [^>]*role="img"[^>]*>\s*<title>([^<]*)</title>\s*<desc>[^<]+</desc>', answer.text)
+    assert titles == ["Confusion matrix", "F1 of each label", "Reliability", "Learning curve"]
+    assert "Label, given: very good poor very good 8 2 poor 2 8" in said
+    assert "Label F1 very good 0.800 poor 0.800" in said
+    assert "Step Loss 1 0.61 2 0.498" in said
+    assert ' style="' not in answer.text
+
+
+def test_plots_that_a_module_has_not_are_left_out(anonymous: Browser) -> None:
+    assert '<figure class="plot">' not in anonymous.get("/team/spam").text
+
+
+def test_plots_of_a_gated_module_are_for_those_who_get_its_files(filled: tuple[Registry, Caller]) -> None:
+    registry, ada = filled
+    assert ada.create("team/gated").status_code == 200
+    publish(ada, "team/gated", "1.0.0", PageModule(Varied(fill=0.4)).files())
+    ada.call("PUT", "/api/models/team/gated/settings", json={"gated": "manual"})
+    closed = Browser.of(registry, None).get("/team/gated")
+    assert "Confusion matrix" not in closed.text
+    assert "Confusion matrix" in Browser.of(registry, ada.token).get("/team/gated").text
+    ada.delete("team/gated")
+
+
+def test_names_of_labels_in_plots_are_texts(filled: tuple[Registry, Caller]) -> None:
+    registry, ada = filled
+    assert ada.create("team/nasty").status_code == 200
+    varied = Varied(labels=("</text><script>alert(1)</script>", "a\"b'c&d"), fill=0.6)
+    publish(ada, "team/nasty", "1.0.0", PageModule(varied).files())
+    page = Browser.of(registry, None).get("/team/nasty").text
+    assert "<script>alert" not in page
+    assert "&lt;/text&gt;&lt;script" in page
+    ada.delete("team/nasty")
+
+
+def test_page_of_a_module_resolves_its_revision_once(
+    filled: tuple[Registry, Caller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a page is of one commit and one moment."""
+    resolved: list[str] = []
+
+    def resolve(session: Any, repository: Any, revision: str) -> Any:
+        resolved.append(revision)
+        return resolve_revision(session, repository, revision)
+
+    for service in (modules, showing):
+        monkeypatch.setattr(service, "resolve_revision", resolve)
+    assert Browser.of(filled[0], None).get("/team/tickets").status_code == 200
+    assert resolved == ["v1.1.0"]
 
 
 def test_module_page_names_every_file_with_its_digest(filled: tuple[Registry, Caller], anonymous: Browser) -> None:
@@ -211,8 +268,11 @@ def test_audit_and_operations_are_for_admins_of_the_registry(ada: Browser, admin
         assert admin.get(path).status_code == 200
     assert "version.publish" in admin.get("/web/audit").text
     said = text_of(admin.get("/web/operations"))
-    assert "Versions 5 0 yanked" in said
-    assert "Nothing waits to be deleted." in said
+    ((versions,),) = admin.registry.rows("SELECT count(*) FROM module_versions")
+    assert f"Versions {versions} 0 yanked" in said
+    for words in ("Nothing waits to be deleted.", "No scrub is under way.", "No damage is known."):
+        assert words in said
+    assert "Requests to this process" in said
 
 
 def test_audit_pages_begin_at_the_newest_row(filled: tuple[Registry, Caller], admin: Browser) -> None:

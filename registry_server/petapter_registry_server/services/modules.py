@@ -1,7 +1,7 @@
 """One module: its versions, channels, lineage, what differs between two revisions, and what it runs on."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy.orm import Session
 
@@ -11,6 +11,7 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.module_search import Found
 from petapter_registry_server.db.module_tables import ChannelMove, ModuleVersion
 from petapter_registry_server.db.tables import Commit, Repository
+from petapter_registry_server.db.visibility import Viewer
 from petapter_registry_server.errors import BlobUnavailableError
 from petapter_registry_server.services import version_order
 from petapter_registry_server.services.access import Access, Caller
@@ -53,17 +54,7 @@ class Modules:
         """All versions and channels, and the facts at the version that search shows."""
         with self._database.read() as session:
             repository = self._access.readable(session, caller, repo_id)
-            published = version_order.newest_first(versions.list_versions(session, repository.id))
-            facts = read_facts(session, {row.commit_oid: repository.id for row in published})
-            newest = version_order.latest(published)
-            return ModuleDetail(
-                id=repository.full_name,
-                private=repository.private,
-                latest=newest.version if newest else None,
-                shown=_shown(session, repository),
-                versions=tuple(_state(row, facts.get(row.commit_oid)) for row in published),
-                channels=_channels(session, repository, newest),
-            )
+            return detail_of(session, repository, versions.list_versions(session, repository.id))
 
     def channels(self, caller: Caller, repo_id: str) -> ChannelList:
         """The channels and every step of each."""
@@ -109,18 +100,7 @@ class Modules:
             repository = self._access.readable(session, caller, at.repo_id)
             commit = resolve_revision(session, repository, at.revision)
             facts = read_facts(session, {commit.oid: repository.id}).get(commit.oid)
-            return self._lineage(session, caller, repository, facts)
-
-    def facts(self, caller: Caller, at: At) -> ModuleFacts | None:
-        """What search knows of a revision; None of one without a module.
-
-        Raises:
-            RevisionNotFoundError: The revision names no commit.
-        """
-        with self._database.read() as session:
-            repository = self._access.readable(session, caller, at.repo_id)
-            commit = resolve_revision(session, repository, at.revision)
-            return read_facts(session, {commit.oid: repository.id}).get(commit.oid)
+            return lineage_of(session, self._access.viewer(caller), repository, facts)
 
     def compatibility(self, caller: Caller, at: At, local: LocalBackbone) -> Compatibility:
         """Whether a module runs on a backbone.
@@ -146,24 +126,7 @@ class Modules:
         """What a reference without a revision means: the version that search shows, else main."""
         with self._database.read() as session:
             repository = self._access.readable(session, caller, repo_id)
-            shown = version_order.searched(versions.list_versions(session, repository.id))
-        return f"v{shown.version}" if shown else "main"
-
-    def _lineage(self, session: Session, caller: Caller, repository: Repository, facts: ModuleFacts | None) -> Lineage:
-        facts = facts or ModuleFacts(kind="petapter", size_bytes=0)
-        parents = [digest for digest in (facts.parent, *facts.merged_from) if digest]
-        known = _relatives(modules.versions_by_digest(session, parents, self._access.viewer(caller)))
-        children = modules.made_from(session, facts.digest, self._access.viewer(caller)) if facts.digest else ()
-        return Lineage(
-            id=repository.full_name,
-            version=facts.version,
-            digest=facts.digest,
-            backbone=facts.backbone.repo if facts.backbone else None,
-            parent=known.get(facts.parent, Relative(digest=facts.parent)) if facts.parent else None,
-            trained_from=facts.trained_from,
-            merged_from=tuple(known.get(digest, Relative(digest=digest)) for digest in facts.merged_from),
-            children=tuple(_relatives(children).values()),
-        )
+            return searched_revision(versions.list_versions(session, repository.id))
 
     def _manifest(self, tree: Tree) -> dict[str, object]:
         file = tree.get(MANIFEST_FILE)
@@ -175,6 +138,45 @@ class Modules:
             raise BlobUnavailableError(file.path) from error
         document: dict[str, object] = json.loads(content)  # it was verified when it was pushed
         return document
+
+
+def detail_of(session: Session, repository: Repository, published: Sequence[ModuleVersion]) -> ModuleDetail:
+    """All versions and channels of a repository that published these, and the facts at the one that search shows."""
+    published = version_order.newest_first(published)
+    facts = read_facts(session, {row.commit_oid: repository.id for row in published})
+    newest = version_order.latest(published)
+    return ModuleDetail(
+        id=repository.full_name,
+        private=repository.private,
+        latest=newest.version if newest else None,
+        shown=_shown(session, repository),
+        versions=tuple(_state(row, facts.get(row.commit_oid)) for row in published),
+        channels=_channels(session, repository, newest),
+    )
+
+
+def searched_revision(published: Sequence[ModuleVersion]) -> str:
+    """The revision that search shows of a repository that published these, else main."""
+    shown = version_order.searched(published)
+    return f"v{shown.version}" if shown else "main"
+
+
+def lineage_of(session: Session, viewer: Viewer, repository: Repository, facts: ModuleFacts | None) -> Lineage:
+    """Where a commit with these facts comes from, and what was made from it, as far as a viewer may see."""
+    facts = facts or ModuleFacts(kind="petapter", size_bytes=0)
+    parents = [digest for digest in (facts.parent, *facts.merged_from) if digest]
+    known = _relatives(modules.versions_by_digest(session, parents, viewer))
+    children = modules.made_from(session, facts.digest, viewer) if facts.digest else ()
+    return Lineage(
+        id=repository.full_name,
+        version=facts.version,
+        digest=facts.digest,
+        backbone=facts.backbone.repo if facts.backbone else None,
+        parent=known.get(facts.parent, Relative(digest=facts.parent)) if facts.parent else None,
+        trained_from=facts.trained_from,
+        merged_from=tuple(known.get(digest, Relative(digest=digest)) for digest in facts.merged_from),
+        children=tuple(_relatives(children).values()),
+    )
 
 
 def _relatives(rows: Iterable[tuple[str, str, str]]) -> dict[str, Relative]:

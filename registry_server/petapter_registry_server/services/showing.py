@@ -1,28 +1,37 @@
-"""What a page shows of one revision of a module beyond what search knows: manifest, probe texts, files and card."""
+"""What a page shows of one revision of a module: read at once, so that all of it is of the same commit and moment."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from petapter_registry_server.db import commits, gates
+from petapter_registry_server.db import commits, gates, versions
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.tables import Repository
 from petapter_registry_server.errors import BlobUnavailableError, GatedError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.gates import Gates
-from petapter_registry_server.services.revisions import At, resolve_revision
+from petapter_registry_server.services.measured_status import read_facts
+from petapter_registry_server.services.modules import detail_of, lineage_of, searched_revision
+from petapter_registry_server.services.revisions import resolve_revision
 from petapter_registry_server.services.roles import Role
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import Tree, TreeFile
 from petapter_schemas.errors import ManifestError
 from petapter_schemas.golden import GOLDEN_FILE, Golden, parse_golden
 from petapter_schemas.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from petapter_schemas.module_facts import ModuleFacts
+from petapter_schemas.plot_data import PLOT_DATA_FILE, PlotData, parse_plot_data
+from petapter_schemas.registry_api import Lineage, ModuleDetail
 
 CARD_FILE = "README.md"
 MAX_CARD_BYTES = 256 << 10
 """Longer cards are for downloading."""
 
-_MAX_PROBES_BYTES = 1 << 20
+_MAX_DOCUMENT_BYTES = 1 << 20
+
+Document = TypeVar("Document")
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,7 @@ class ShownRevision:
         gate: None where the repository is open.
         manifest: None of a revision without a module.
         probes: Texts with the answers that the module must give; None where there are none for this caller.
+        plot_data: The numbers behind plots that the manifest does not hold; None likewise.
         files: By path.
         card: None where there is none for this caller, or it is too long to be shown.
     """
@@ -69,6 +79,7 @@ class ShownRevision:
     gate: Gate | None
     manifest: Manifest | None
     probes: Golden | None
+    plot_data: PlotData | None
     files: tuple[TreeFile, ...]
     card: CardText | None
 
@@ -76,6 +87,25 @@ class ShownRevision:
     def is_open(self) -> bool:
         """Whether the caller gets the files."""
         return self.gate is None or self.gate.is_in
+
+
+@dataclass(frozen=True)
+class ShownModule:
+    """A module as its page shows it at one revision.
+
+    Attributes:
+        detail: Its versions and channels.
+        revision: The one that was asked for, else the one that search shows.
+        shown: What is there.
+        facts: What search knows of it; None without a module.
+        lineage: Where it comes from, and what was made from it.
+    """
+
+    detail: ModuleDetail
+    revision: str
+    shown: ShownRevision
+    facts: ModuleFacts | None
+    lineage: Lineage
 
 
 class Showing:
@@ -87,8 +117,8 @@ class Showing:
         self._gates = gates
         self._blobs = blobs
 
-    def revision(self, caller: Caller, at: At) -> ShownRevision:
-        """A revision of a repository.
+    def module(self, caller: Caller, repo_id: str, revision: str | None) -> ShownModule:
+        """A module at a revision; None is the one that search shows.
 
         Raises:
             RepositoryNotFoundError: There is none for this caller.
@@ -96,22 +126,29 @@ class Showing:
             BlobUnavailableError: The stored bytes of its manifest are damaged or missing.
         """
         with self._database.read() as session:
-            repository = self._access.readable(session, caller, at.repo_id)
-            commit = resolve_revision(session, repository, at.revision)
+            repository = self._access.readable(session, caller, repo_id)
+            published = versions.list_versions(session, repository.id)
+            revision = revision or searched_revision(published)
+            commit = resolve_revision(session, repository, revision)
+            facts = read_facts(session, {commit.oid: repository.id}).get(commit.oid)
+            detail = detail_of(session, repository, published)
+            lineage = lineage_of(session, self._access.viewer(caller), repository, facts)
             tree = commits.read_tree(session, commit.oid)
             gate = self._gate(session, caller, repository)
             role = self._access.role(session, caller, repository)
-        shown = gate is None or gate.is_in
-        return ShownRevision(
-            full_name=repository.full_name,
+        given: Tree = tree if gate is None or gate.is_in else {}
+        shown = ShownRevision(
+            full_name=detail.id,
             commit=commit.oid,
             role=role,
             gate=gate,
             manifest=self._manifest(tree),
-            probes=self._probes(tree) if shown else None,
+            probes=self._document(given, GOLDEN_FILE, parse_golden),
+            plot_data=self._document(given, PLOT_DATA_FILE, parse_plot_data),
             files=tuple(tree[path] for path in sorted(tree)),
-            card=self._card(tree) if shown else None,
+            card=self._card(given),
         )
+        return ShownModule(detail, revision, shown, facts, lineage)
 
     def role(self, caller: Caller, repo_id: str) -> Role | None:
         """The most that the caller may do to a repository. Raises: RepositoryNotFoundError."""
@@ -136,14 +173,15 @@ class Showing:
         file = tree.get(MANIFEST_FILE)
         return None if file is None else parse_manifest(self._bytes(file))
 
-    def _probes(self, tree: Tree) -> Golden | None:
-        file = tree.get(GOLDEN_FILE)
-        if file is None or MANIFEST_FILE not in tree or file.size > _MAX_PROBES_BYTES:
+    def _document(self, tree: Tree, path: str, parse: Callable[[bytes], Document]) -> Document | None:
+        """A file of a module that the page can do without; whoever downloads it is told what is wrong."""
+        file = tree.get(path)
+        if file is None or MANIFEST_FILE not in tree or file.size > _MAX_DOCUMENT_BYTES:
             return None
         try:
-            return parse_golden(self._bytes(file))
+            return parse(self._bytes(file))
         except (ManifestError, BlobUnavailableError):
-            return None  # the page can do without; whoever downloads the file is told what is wrong
+            return None
 
     def _card(self, tree: Tree) -> CardText | None:
         file = tree.get(CARD_FILE)

@@ -1,38 +1,18 @@
-"""Where the lines and points of the plots lie: a reliability plot, intervals, and a lineage, as values for SVG."""
+"""Where the lines and points of intervals and of a lineage lie, as values for SVG."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from petapter_schemas.evaluation_api import BoardLine
-from petapter_schemas.manifest import EvaluationSpec, ReliabilityBin
 from petapter_schemas.module_facts import MetricFacts
 from petapter_schemas.registry_api import Lineage, Relative
-
-PLOT = 200
-"""Width and height of a square plot inside its margins."""
 
 _NODE_WIDTH = 220
 _NODE_HEIGHT = 44
 _GAP_X = 70
 _GAP_Y = 14
 _MOST_SHOWN = 12
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """How often a module is right when it is so sure: the points, and the same as a line for SVG."""
-
-    rows: str
-    n: int
-    ece: float
-    bins: Sequence[ReliabilityBin]
-    points: Sequence[tuple[float, float]]
-
-    @property
-    def line(self) -> str:
-        """The points as SVG writes them."""
-        return " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
 
 
 @dataclass(frozen=True)
@@ -65,21 +45,6 @@ class Graph:
     nodes: Sequence[Node]
     edges: Sequence[tuple[int, int, int, int]]
     more: int
-
-
-def reliabilities(evaluation: Iterable[EvaluationSpec]) -> list[Reliability]:
-    """One plot for every calibration error that says how it came about."""
-    return [
-        Reliability(
-            rows=item.evaluation_set.name,
-            n=item.evaluation_set.n,
-            ece=item.value,
-            bins=item.reliability,
-            points=[(each.confidence * PLOT, (1 - each.accuracy) * PLOT) for each in item.reliability],
-        )
-        for item in evaluation
-        if item.reliability
-    ]
 
 
 def whisker(figure: MetricFacts | BoardLine) -> Whisker | None:

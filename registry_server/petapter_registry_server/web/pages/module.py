@@ -14,10 +14,11 @@ from petapter_registry_server.services.roles import reaches
 from petapter_registry_server.services.showing import ShownRevision
 from petapter_registry_server.services.versions import VersionName
 from petapter_registry_server.web.cards import Cards
-from petapter_registry_server.web.drawing import PLOT, lineage_graph, reliabilities, whisker
+from petapter_registry_server.web.drawing import lineage_graph, whisker
 from petapter_registry_server.web.examples import examples
 from petapter_registry_server.web.formats import segment
 from petapter_registry_server.web.pages.login import SEE_OTHER
+from petapter_registry_server.web.plots import plots
 from petapter_registry_server.web.rendering import page
 from petapter_registry_server.web.routing import page_router
 from petapter_registry_server.web.visitors import CurrentVisitor, Fields, SentFields, read_form
@@ -58,32 +59,27 @@ def module_page(
     revision: Revision = None,
 ) -> Response:
     """Everything about a module."""
-    detail = services.modules.detail(visitor.caller, repo_id)
-    at = At(repo_id, revision or services.modules.default_revision(visitor.caller, repo_id))
-    shown = services.showing.revision(visitor.caller, at)
-    lineage = services.modules.lineage(visitor.caller, at)
-    version = _version_at(detail, shown)
-    facts = services.modules.facts(visitor.caller, at)
+    module = services.showing.module(visitor.caller, repo_id, revision)
+    shown, facts = module.shown, module.facts
+    at = At(repo_id, module.revision)
     may_maintain = reaches(shown.role, "maintain")
     measured = services.evaluations
     return page(
         request,
         "module.html",
-        detail=detail,
+        detail=module.detail,
         shown=shown,
         facts=facts,
-        revision=at.revision,
-        version=version,
+        revision=module.revision,
+        version=_version_at(module.detail, shown),
         is_default=revision is None,
-        lineage=lineage,
-        graph=lineage_graph(lineage),
+        graph=lineage_graph(module.lineage),
         examples=examples(shown.manifest, shown.probes) if shown.manifest else [],
         figures=[(figure, whisker(figure)) for figure in (facts.metrics if facts else ())],
         sets=services.leaderboards.sets_of(
             visitor.caller, {figure.sha256 for figure in (facts.metrics if facts else ())}
         ),
-        plots=reliabilities(shown.manifest.evaluation) if shown.manifest else [],
-        plot_size=PLOT,
+        plots=plots(shown.manifest, shown.plot_data) if shown.manifest else [],
         card=_card(request, shown),
         may_maintain=may_maintain,
         evaluations=measured.list(visitor.caller, repo_id, at.revision).evaluations if shown.manifest else (),
