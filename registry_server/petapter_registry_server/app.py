@@ -19,6 +19,7 @@ from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
 from petapter_registry_server.services.belonging import check_belonging
+from petapter_registry_server.services.delivering import Delivering
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.evaluation_sets import EvaluationSets
@@ -51,6 +52,7 @@ from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.upstream import Upstream
 from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.web_sessions import WebSessions
+from petapter_registry_server.services.webhooks import Webhooks
 from petapter_registry_server.services.wired import Services
 from petapter_registry_server.services.worker_keys import WorkerKeys
 from petapter_registry_server.services.xet import Xet
@@ -84,7 +86,10 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.downloads.start()
-        with repeated("garbage collection", services.garbage.run, settings.gc_interval_s):
+        with (
+            repeated("garbage collection", services.garbage.run, settings.gc_interval_s),
+            repeated("webhooks", services.delivering.run, settings.webhook_interval_s),
+        ):
             yield
         services.downloads.stop()
         database.close()
@@ -112,6 +117,7 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
     limits = Limits(settings.max_file_bytes, inline, settings.max_commit_bytes, settings.max_tree_files)
     uploads = Uploads(database, access, blobs, limits)
     quotas = Quotas(database, Quota(settings.quota_bytes, settings.quota_repositories))
+    to_webhooks = Outbound(loopback=settings.webhook_loopback)
     return Services(
         access=access,
         accounts=Accounts(database),
@@ -143,6 +149,8 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
         namespaces=Namespaces(database, access),
         operations=Operations(database),
         web_sessions=WebSessions(database, access),
+        webhooks=Webhooks(database, access, to_webhooks),
+        delivering=Delivering(database, to_webhooks),
         readiness=Readiness(database, blobs),
         garbage=GarbageCollection(database, blobs, grace_ms=round(settings.gc_grace_s * 1000)),
         upstream=None if settings.upstream is None else Upstream(settings.upstream),

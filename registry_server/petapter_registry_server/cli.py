@@ -13,6 +13,7 @@ from petapter_registry_server.commands.audit import audit_app
 from petapter_registry_server.commands.opened import Blobs, Config, Data, DatabaseUrl, opened_database
 from petapter_registry_server.commands.people import org_app, user_app
 from petapter_registry_server.commands.tokens import token_app
+from petapter_registry_server.commands.webhooks import webhook_app
 from petapter_registry_server.data_directory import DataDirectory
 from petapter_registry_server.db.opening import hold_directory, open_database, open_existing
 from petapter_registry_server.logs import configure_logging
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(token_app, name="token")
 app.add_typer(user_app, name="user")
 app.add_typer(org_app, name="org")
+app.add_typer(webhook_app, name="webhook")
 app.add_typer(audit_app, name="audit")
 app.add_typer(upkeep.app)
 app.add_typer(copies.app)

@@ -15,6 +15,7 @@ RegistryError
  |   '- EvaluationSetNotFoundAnonymouslyError   the same, for a caller without a token
  |- RowsNotHereError             the rows of an evaluation set, which are not here
  |- UserNotFoundError            no such user
+ |- WebhookNotFoundError         no such webhook, or none of a place that this caller is an admin of
  |- LastAdminError               an organisation that would be left without an admin
  |- InvalidTokenError            a token that is unknown or revoked, or has expired
  |   '- LoginEndedError          a login in a browser that has ended
@@ -137,6 +138,13 @@ class UserNotFoundError(RegistryError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no user {name!r}: 'petapter-registry user create' makes one")
+
+
+class WebhookNotFoundError(RegistryError):
+    """There is no such webhook, or none of a place that this caller is an admin of."""
+
+    def __init__(self, webhook_id: int) -> None:
+        super().__init__(f"there is no webhook {webhook_id} of a namespace or module that you are an admin of")
 
 
 class LastAdminError(RegistryError):

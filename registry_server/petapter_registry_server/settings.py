@@ -68,6 +68,8 @@ class Settings(Place):
         quota_bytes: Bytes that a namespace may hold, each content once, unless it has a quota of its own.
         quota_repositories: Repositories that a namespace may hold, likewise.
         oidc_loopback: Whether issuers of trusted publishers may be on this machine, by plain http.
+        webhook_interval_s: Seconds between two looks for events that wait for webhooks; 0 sends none.
+        webhook_loopback: Whether webhooks may lead to this machine, by plain http.
         upstream: Address of another Hub, whose public repositories this server fetches for its callers; unset, none.
         redirect_above_bytes: Downloads of larger files are sent to a presigned address of the object store; unset,
             all bytes pass through the registry.
@@ -97,6 +99,8 @@ class Settings(Place):
     quota_bytes: int | None = Field(default=None, ge=0)
     quota_repositories: int | None = Field(default=None, ge=0)
     oidc_loopback: bool = False
+    webhook_interval_s: float = Field(default=2, ge=0)
+    webhook_loopback: bool = False
     upstream: str | None = None
     redirect_above_bytes: int | None = Field(default=None, ge=0)
     gc_interval_s: float = Field(default=3600, ge=0)

@@ -105,6 +105,25 @@ def fill(registry: Registry) -> Caller:
     return ada
 
 
+def tell(registry: Registry, ada: Caller) -> None:
+    """A webhook of the team that was told something, with and without success; nothing is sent for it."""
+    wish = {"for": "team/*", "url": "https://8.8.8.8/hooks/petapter"}
+    for _ in range(2):
+        assert ada.call("POST", "/api/petapter/v1/webhooks", json=wish).status_code == 200
+    assert ada.call("POST", "/api/petapter/v1/webhooks/1/ping").status_code == 200
+    for reason in ("labels were swapped", "labels are still swapped"):
+        yank = "/api/petapter/v1/modules/team/tickets/versions/1.0.0/yank"
+        assert ada.call("PUT", yank, json={"reason": reason}).status_code == 200
+    assert ada.call("DELETE", yank).status_code == 200
+    registry.change(
+        "DELETE FROM webhook_deliveries WHERE webhook_id = 2",
+        "UPDATE webhook_deliveries SET state = 'delivered', attempts = 1, due_ms = NULL, status = 204 WHERE id < 3",
+        "UPDATE webhook_deliveries SET state = 'failed', attempts = 8, due_ms = NULL, status = 500,"
+        " problem = 'it answered with status 500' WHERE kind = 'unyank'",
+        "UPDATE webhooks SET failures = 3 WHERE id = 1",
+    )
+
+
 def _calibration() -> dict[str, Any]:
     entry = Figure("ece", 0.06, "tickets-2024").entry()
     bins = [(0.52, 0.45), (0.61, 0.58), (0.7, 0.66), (0.79, 0.8), (0.88, 0.86), (0.96, 0.93)]

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser
 from petapter_registry_server.settings import Settings
 from tests.registry_server.conftest import Caller, Registry, open_registry
 from tests.registry_server.headless import headless_chromium
-from tests.registry_server.page_modules import fill, fill_board
+from tests.registry_server.page_modules import fill, fill_board, tell
 from tests.registry_server.test_boards_in_a_browser import BOARD_PAGES
 from tests.registry_server.test_pages_in_a_browser import PAGES, Site, at, reachable
 
@@ -45,6 +45,7 @@ def main() -> None:
 def filled_with_modules(registry: Registry) -> Caller:
     """What most pages show."""
     ada = fill(registry)
+    tell(registry, ada)
     ada.call("PUT", "/api/models/team/spam/settings", json={"gated": "manual"})
     return ada
 
@@ -58,7 +59,7 @@ def filled_with_a_board(registry: Registry) -> Caller:
 def take(chromium: Browser, filled: Callable[[Registry], Caller], pages: Mapping[str, str]) -> None:
     """Pictures of some pages of a registry that is filled for them."""
     with tempfile.TemporaryDirectory() as folder:
-        registry = open_registry(Settings(data=Path(folder) / "data"))
+        registry = open_registry(Settings(data=Path(folder) / "data", webhook_interval_s=0))
         with registry.client:
             ada = filled(registry)
             with reachable(registry) as url:

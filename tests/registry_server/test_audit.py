@@ -29,6 +29,8 @@ GRANTS = "/api/petapter/v1/modules/team/tickets/grants"
 
 PUBLISHER = {"pattern": "ada/*", "issuer": "https://issuer.example", "audience": "x", "claims": {"sub": "x"}}
 
+WEBHOOK = {"for": "team/*", "url": "https://8.8.8.8/a-secret-path"}
+
 CHANGES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "POST /api/repos/create": (
         "repository.create", "/api/repos/create", {"json": {"name": "x", "organization": "team"}},
@@ -88,6 +90,9 @@ CHANGES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "POST /api/petapter/v1/tokens": ("token.create", "/api/petapter/v1/tokens", {"json": {"name": "ci"}}),
     "POST /api/petapter/v1/publishers": ("publisher.create", "/api/petapter/v1/publishers", {"json": PUBLISHER}),
     "DELETE /api/petapter/v1/publishers/{publisher}": ("publisher.remove", "/api/petapter/v1/publishers/1", {}),
+    "POST /api/petapter/v1/webhooks": ("webhook.create", "/api/petapter/v1/webhooks", {"json": WEBHOOK}),
+    "POST /api/petapter/v1/webhooks/{webhook}/ping": ("webhook.ping", "/api/petapter/v1/webhooks/1/ping", {}),
+    "DELETE /api/petapter/v1/webhooks/{webhook}": ("webhook.remove", "/api/petapter/v1/webhooks/1", {}),
     "DELETE /api/petapter/v1/tokens/{token}": ("token.revoke", "/api/petapter/v1/tokens/{token}", {}),
 }  # fmt: skip
 """For every unsafe route the action of its row, and a request that changes something in `changed`."""
@@ -117,7 +122,7 @@ UNSAFE = sorted(r for r in POLICY if r.split()[0] not in {"GET", "HEAD"} and r n
 
 @pytest.fixture
 def changed(registry: Registry, team: Caller) -> Caller:
-    """An admin of `team` beside another one, with a branch, a tag, a member, a grant and a publisher to take away."""
+    """An admin of `team` beside another one, with something of every kind to take away."""
     for user in ("grace", "eve"):
         registry.caller(user)
     team.call("POST", f"{MODEL}/branch/b1")
@@ -129,6 +134,7 @@ def changed(registry: Registry, team: Caller) -> Caller:
     registry.caller("grace").call("POST", "/api/models/team/gated/ask-access")
     publish_module(team)
     team.call("POST", "/api/petapter/v1/publishers", json=PUBLISHER)
+    team.call("POST", "/api/petapter/v1/webhooks", json=WEBHOOK)
     return team
 
 

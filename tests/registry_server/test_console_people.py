@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from petapter_registry_server.cli import app, main
-from tests.registry_server.conftest import Caller, Registry
+from tests.registry_server.conftest import Caller, Registry, member_of_team
 
 
 def console(registry: Registry, *words: str) -> list[str]:
@@ -42,6 +42,18 @@ def test_fine_grained_token_is_made_and_listed(registry: Registry) -> None:
     assert line.split("\t")[4].startswith("valid, used ")
 
 
+def test_webhooks_are_listed_and_removed(registry: Registry) -> None:
+    team = member_of_team(registry)
+    wish = {"for": "team/*", "url": "https://8.8.8.8/hook", "events": ["publish"]}
+    assert team.call("POST", "/api/petapter/v1/webhooks", json=wish).status_code == 200
+    team.call("POST", "/api/petapter/v1/webhooks/1/ping")
+    assert console(registry, "webhook", "list") == ["1\tteam/*\thttps://8.8.8.8/hook\tpublish\tready"]
+    (line,) = console(registry, "webhook", "deliveries", "1")
+    assert line.split("\t")[1:2] + line.split("\t")[3:] == ["ping", "waiting", "0", ""]
+    assert console(registry, "webhook", "remove", "1") == ["removed webhook 1"]
+    assert console(registry, "webhook", "list") == []
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -53,6 +65,8 @@ def test_fine_grained_token_is_made_and_listed(registry: Registry) -> None:
         (["token", "create", "--user", "ada", "--pattern", "ada/*"], "needs a scope"),
         (["token", "create", "--user", "ada", "--role", "admin", "--scope", "read"], "leave the role out"),
         (["audit", "verify", "--contains", "x"], "no end of an audit"),
+        (["webhook", "remove", "7"], "there is no webhook 7"),
+        (["webhook", "deliveries", "7"], "there is no webhook 7"),
     ],
 )
 def test_bad_input_is_one_line(

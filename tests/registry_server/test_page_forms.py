@@ -121,11 +121,13 @@ def test_api_takes_no_cookies_and_pages_take_no_tokens(registry: Registry, team:
 
 
 def fill_in(route: str) -> str:
-    return route.split()[1].format(namespace="team", name="tickets", version="1.0.0", organisation="team", token=1)
+    return route.split()[1].format(
+        namespace="team", name="tickets", version="1.0.0", organisation="team", token=1, webhook=1
+    )
 
 
 def test_every_form_of_the_pages_is_known_here() -> None:
-    assert len(UNSAFE) == 12
+    assert len(UNSAFE) == 15
 
 
 @pytest.fixture(scope="module")
@@ -257,3 +259,56 @@ def test_program_that_shows_a_code_is_let_in(registry: Registry, ada: Browser) -
     again = ada.post("/web/devices", {"code": device["user_code"], "decision": "deny"})
     assert again.status_code == 400
     assert "no login waits with the code" in text_of(again)
+
+
+def test_webhook_is_made_tested_and_removed(registry: Registry, ada: Browser) -> None:
+    fields = {"for": "team/tickets", "url": "https://8.8.8.8/hook", "publish": "on", "evaluation": "on"}
+    answer = ada.post("/web/webhooks", fields)
+    secret = re.search(r"whsec_[A-Za-z0-9+/=]+", answer.text)
+    assert secret is not None
+    listed = ada.get("/web/webhooks")
+    assert secret[0] not in listed.text
+    assert "https://8.8.8.8/hook team/tickets publish, evaluation ready" in text_of(listed)
+    assert ada.post("/web/webhooks/1/ping").headers["location"] == "/web/webhooks/1"
+    shown = ada.get("/web/webhooks/1")
+    assert "Webhooks of team/tickets" in text_of(shown)
+    assert re.search(r"ping \S+ \S+ waiting 0", text_of(shown))
+    assert ada.post("/web/webhooks/1/remove").status_code == 303
+    assert "There is none yet." in text_of(ada.get("/web/webhooks"))
+    assert ada.get("/web/webhooks/1").status_code == 404
+    assert actions(registry)[-3:] == ["webhook.create", "webhook.ping", "webhook.remove"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "cause"),
+    [
+        ({"url": "https://192.168.1.1/"}, 400, "192.168.1.1 is not on the public internet and is not asked"),
+        ({"url": "http://8.8.8.8/"}, 400, "it must be an https address"),
+        ({"url": ""}, 400, "url"),
+        ({"for": "team"}, 400, "'team' is no pattern of repositories"),
+        ({"for": "admin/*"}, 404, "there is no user or organisation 'admin'"),
+        ({"publish": ""}, 400, "name the events to hear of"),
+    ],
+)
+def test_bad_webhook_is_a_page_that_names_the_cause(
+    ada: Browser, changed: dict[str, str], status: int, cause: str
+) -> None:
+    fields = {"for": "team/*", "url": "https://8.8.8.8/hook", "publish": "on", **changed}
+    answer = ada.post("/web/webhooks", fields)
+    assert answer.status_code == status
+    assert cause in answer.text.replace("&#39;", "'")
+    assert "There is none yet." in text_of(ada.get("/web/webhooks"))
+
+
+def test_reader_of_a_team_is_told_which_role_webhooks_need(registry: Registry, team: Caller) -> None:
+    grace = registry.caller("grace")
+    team.call("PUT", "/api/petapter/v1/organisations/team/members/grace", json={"role": "read"})
+    browser = Browser.of(registry, grace.token)
+    answer = browser.post("/web/webhooks", {"for": "team/*", "url": "https://8.8.8.8/hook", "publish": "on"})
+    assert answer.status_code == 403
+    assert "grace has the role 'read' in team/*, and this needs 'admin'" in answer.text.replace("&#39;", "'")
+    limited = registry.app.state.services.accounts.issue_token("ada", "write", TokenLimits(scope="write")).secret
+    refused = Browser.of(registry, limited).get("/web/webhooks")
+    assert refused.status_code == 403
+    assert "this token may only write" in text_of(refused)
+    assert "webhooks" not in text_of(browser.get("/team"))

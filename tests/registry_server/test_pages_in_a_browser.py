@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from petapter_registry_server.settings import Settings
 from tests.registry_server.conftest import Caller, Registry, open_registry
 from tests.registry_server.headless import WAIT_MS, headless_chromium, serious_findings
-from tests.registry_server.page_modules import PageModule, fill, publish
+from tests.registry_server.page_modules import PageModule, fill, publish, tell
 from tests.registry_server.varied_modules import Varied
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -69,9 +69,10 @@ def reachable(registry: Registry) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    registry = open_registry(Settings(data=tmp_path_factory.mktemp("browser") / "data"))
+    registry = open_registry(Settings(data=tmp_path_factory.mktemp("browser") / "data", webhook_interval_s=0))
     with registry.client:
         ada = fill(registry)
+        tell(registry, ada)
         with reachable(registry) as url:
             yield Site(registry, url, ada)
 
@@ -315,8 +316,9 @@ PAGES = {
     "module": "/team/tickets", "module-old": "/team/tickets?revision=v1.0.0", "module-child": "/team/tickets-de",
     "compare": "/team/tickets/compare", "namespace": "/team", "user": "/admin", "login": "/web/login",
     "devices": "/web/devices", "tokens": "/web/tokens", "organisations": "/web/organisations",
-    "members": "/web/organisations/team", "access": "/team/tickets/access", "audit": "/web/audit",
-    "operations": "/web/operations", "not-found": "/nobody/nothing", "refused": "/?where=high",
+    "members": "/web/organisations/team", "webhooks": "/web/webhooks?for=team/*", "deliveries": "/web/webhooks/1",
+    "access": "/team/tickets/access", "audit": "/web/audit", "operations": "/web/operations",
+    "not-found": "/nobody/nothing", "refused": "/?where=high",
 }  # fmt: skip
 """Every kind of page, as an admin of the registry sees it."""
 

@@ -221,6 +221,16 @@ NEEDED = {
         f"DELETE {NATIVE}/publishers/{{publisher}}",
         f"POST {NATIVE}/devices/{{code}}/approve",
         f"POST {NATIVE}/devices/{{code}}/deny",
+        f"GET {NATIVE}/webhooks",
+        f"POST {NATIVE}/webhooks",
+        f"DELETE {NATIVE}/webhooks/{{webhook}}",
+        f"POST {NATIVE}/webhooks/{{webhook}}/ping",
+        f"GET {NATIVE}/webhooks/{{webhook}}/deliveries",
+        "GET /web/webhooks",
+        "POST /web/webhooks",
+        "GET /web/webhooks/{webhook}",
+        "POST /web/webhooks/{webhook}/ping",
+        "POST /web/webhooks/{webhook}/remove",
     },
     "account write": {
         f"POST {MODEL}/ask-access",
@@ -323,8 +333,9 @@ def send(registry: Registry, caller: Caller, route: str, target: str, **options:
     namespace, _, name = target.partition("/")
     filled = path.replace(":path}", "}").format(
         namespace=namespace, name=name, organisation=namespace, revision="main", folder="nowhere",
-        path=".gitattributes", user="parrot", token=999, publisher=999, topic="x", channel="x", version="x",
-        digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks", code="X", file="x.css", job=999,
+        path=".gitattributes", user="parrot", token=999, publisher=999, webhook=999, topic="x", channel="x",
+        version="x", digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks", code="X",
+        file="x.css", job=999,
     )  # fmt: skip
     if route in PAGE_ROUTES:
         browser = Browser.of(registry, caller.token)

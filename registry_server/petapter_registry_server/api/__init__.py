@@ -18,10 +18,19 @@ from petapter_registry_server.api.hub import (
     upload,
     xet,
 )
-from petapter_registry_server.api.people import audit, devices, grants, oauth, organisations, publishers, tokens
+from petapter_registry_server.api.people import (
+    audit,
+    devices,
+    grants,
+    oauth,
+    organisations,
+    publishers,
+    tokens,
+    webhooks,
+)
 from petapter_registry_server.api.route_policy import check_declared
 
-_PEOPLE = (organisations, grants, tokens, publishers, oauth, devices, audit)
+_PEOPLE = (organisations, grants, tokens, publishers, oauth, devices, webhooks, audit)
 _HUB = (models, identity, repositories, tree, history, references, upload, lfs, xet, gating, files)
 PARTS = (*_HUB, *modules.PARTS, *_PEOPLE, health, metrics)
 """The files with routes that do something; what is asked for most comes first."""

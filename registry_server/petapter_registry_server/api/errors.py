@@ -31,6 +31,7 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.OrganisationNotFoundError: (404, None),
     errors.UserNotFoundError: (404, None),
     errors.EvaluationNotFoundError: (404, None),
+    errors.WebhookNotFoundError: (404, None),
     errors.LastAdminError: (409, None),
     errors.InvalidTokenError: (401, None),
     errors.LoginRequiredError: (401, None),

@@ -3,6 +3,7 @@
 from petapter_registry_server.db import (  # noqa: F401 (their tables join the metadata)
     device_tables,
     downloads,
+    ended_logins,
     evaluation_set_tables,
     evaluation_tables,
     former_names,
@@ -13,6 +14,7 @@ from petapter_registry_server.db import (  # noqa: F401 (their tables join the m
     publisher_tables,
     storage_tables,
     uploads,
+    webhook_tables,
 )
 from petapter_registry_server.db.tables import Table
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from petapter_registry_server.db import accounts, audit, former_names, memberships, repositories
+from petapter_registry_server.db import accounts, audit, former_names, memberships, repositories, webhooks
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.tables import Namespace, Repository
 from petapter_registry_server.errors import InvalidRequestError, NameTakenError
@@ -45,6 +45,7 @@ class Moving:
             if namespace.id != repository.namespace_id:
                 self._quotas.check_repositories(session, namespace)
                 memberships.remove_grants(session, repository.id)  # given by those who owned it
+                webhooks.remove_of_repository(session, repository.id)  # likewise
             _rename(session, repository, namespace, new_name)
             refresh_index(session, repository)
             audit.record(session, actor=caller.name, action="repository.move", subject=before, detail=new_name)

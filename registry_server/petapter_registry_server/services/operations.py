@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from petapter_registry_server.clock import hub_date, now_ms
-from petapter_registry_server.db import blobs, holdings, scrubs
+from petapter_registry_server.db import blobs, holdings, scrubs, webhooks
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.holdings import Holdings
 from petapter_registry_server.db.scrubs import Progress
+from petapter_registry_server.db.webhooks import WebhookCounts
 from petapter_registry_server.services.audit_log import AuditLine, audit_line
 from petapter_registry_server.services.scrubbing import ACTOR
 
@@ -34,6 +35,7 @@ class Overview:
         scrub: How far a scrub has come that is not at its end; None where there is none.
         damaged: The last ones found.
         findings: What scrubs wrote into the audit, newest first.
+        webhooks: How many there are, and how much is on its way to them.
     """
 
     holdings: Holdings
@@ -41,6 +43,7 @@ class Overview:
     scrub: Progress | None
     damaged: Sequence[DamagedBlob]
     findings: Sequence[AuditLine]
+    webhooks: WebhookCounts
 
 
 class Operations:
@@ -60,6 +63,7 @@ class Operations:
                 )
                 for blob in holdings.list_damaged(session, limit=_SHOWN)
             ]
+            hooks = webhooks.count_all(session)
             findings = [audit_line(row) for row in holdings.list_deeds(session, ACTOR, limit=_SHOWN)]
         oldest = held.oldest_condemned_ms
         return Overview(
@@ -68,4 +72,5 @@ class Operations:
             scrub=progress if progress.blobs else None,
             damaged=damaged,
             findings=findings,
+            webhooks=hooks,
         )

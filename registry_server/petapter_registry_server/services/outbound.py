@@ -4,10 +4,12 @@
 import ipaddress
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import SplitResult, urlsplit
 
 from petapter_registry_server.errors import OutboundError
@@ -81,12 +83,49 @@ class Outbound:
         Raises:
             OutboundError: It is no plain https address.
         """
-        parts = urlsplit(url)
+        parts = _split(url)
         host = parts.hostname or ""
         plain = parts.scheme == "http" and self._loopback and is_loopback(host)
         if not (parts.scheme == "https" or plain) or not host or parts.username is not None or parts.fragment:
             raise OutboundError(f"{url!r} cannot be asked: it must be an https address without a user")
         return parts
+
+    def check_place(self, url: str) -> None:
+        """Look up where an address leads now.
+
+        Raises:
+            OutboundError: As `check_url`, or its name is unknown, or leads to a place that is not asked.
+        """
+        self._pinned(url)
+
+    def send(self, url: str, *, headers: Mapping[str, str], body: bytes) -> int:
+        """POST a body and return the status of the answer, of which nothing else is read.
+
+        It ends after `_DEADLINE_S` seconds, however slowly the other side takes and answers.
+
+        Raises:
+            OutboundError: The address may not be asked, or does not answer in time.
+        """
+        import httpx
+
+        parts, pinned = self._pinned(url)
+        own = {"Host": parts.netloc, "Accept-Encoding": "identity", "User-Agent": "petapter-registry"}
+        with (
+            _Deadline(_DEADLINE_S) as deadline,
+            httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
+        ):
+            client.headers.clear()
+            try:
+                with client.stream(
+                    "POST",
+                    pinned,
+                    headers={**headers, **own},
+                    content=body,
+                    extensions={"sni_hostname": parts.hostname or "", "trace": deadline.watch},
+                ) as response:
+                    return response.status_code
+            except httpx.HTTPError as error:
+                raise OutboundError(f"{parts.hostname} did not answer: {type(error).__name__}") from error
 
     def read_json(self, url: str) -> Mapping[str, Any]:
         """The JSON object at an address.
@@ -155,6 +194,48 @@ class Outbound:
         return addresses[0]
 
 
+class _Deadline:
+    """Breaks a connection off that is still open after so many seconds, whatever either side is doing.
+
+    Limits of single reads and writes do not: an answer that comes letter by letter keeps within all of them.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._lock = threading.Lock()
+        self._connection: socket.socket | None = None
+        self._is_over = False
+
+    def watch(self, event: str, about: Mapping[str, Any]) -> None:
+        """Learn of the connection: what httpx calls with every step of a request."""
+        if event != "connection.connect_tcp.complete":
+            return
+        with self._lock:
+            self._connection = about["return_value"].get_extra_info("socket").dup()
+            if self._is_over:
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _end(self) -> None:
+        with self._lock:
+            self._is_over = True
+            if self._connection is not None:
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+
 def is_public(address: _Address) -> bool:
     """Whether an address is somebody else's on the internet; addresses that carry another are not."""
     if isinstance(address, ipaddress.IPv6Address):
@@ -162,6 +243,15 @@ def is_public(address: _Address) -> bool:
         if carries or address in _NAT64:
             return False
     return address.is_global and not address.is_multicast
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a port that is none is found when it is asked for
+    except ValueError as error:
+        raise OutboundError(f"{url!r} is no address: {error}") from error
+    return parts
 
 
 def is_loopback(host: str) -> bool:

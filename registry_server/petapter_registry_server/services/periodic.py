@@ -17,8 +17,8 @@ Stopped = Callable[[], bool]
 def repeated(name: str, deed: Callable[[Stopped], object], interval_s: float) -> Iterator[None]:
     """Do a deed every `interval_s` seconds while the block runs, the first time after one interval; 0 is never.
 
-    A deed that fails is logged and done again later. At the end of the block the deed in progress is told to stop and
-    waited for.
+    A deed that fails is logged and done again later; one that did nothing, as it says by 0, is not logged. At the end
+    of the block the deed in progress is told to stop and waited for.
     """
     if interval_s <= 0:
         yield
@@ -41,4 +41,5 @@ def _repeat(name: str, deed: Callable[[Stopped], object], interval_s: float, sto
         except (PetapterError, SQLAlchemyError, OSError) as error:
             log.warning("background", deed=name, failed=str(error).partition("\n")[0])
         else:
-            log.info("background", deed=name, result=str(done))
+            if done != 0:
+                log.info("background", deed=name, result=str(done))

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from petapter_registry_server.card import Card
 from petapter_registry_server.clock import now_ms
-from petapter_registry_server.db import audit, commits, former_names, memberships, repositories
+from petapter_registry_server.db import audit, commits, former_names, memberships, repositories, webhooks
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.repositories import BRANCH, MAIN, TAG
 from petapter_registry_server.db.tables import Reference, Repository
@@ -95,6 +95,7 @@ class Repositories:
             repository = self._access.administrable(session, caller, repo_id)
             repository.deleted_ms = now_ms()
             memberships.remove_grants(session, repository.id)
+            webhooks.remove_of_repository(session, repository.id)
             refresh_index(session, repository)
             audit.record(session, actor=caller.name, action="repository.delete", subject=repository.full_name)
 

@@ -1,7 +1,7 @@
 """Published versions: made by a tag on a verified module, never changed, at most yanked; and the channels to them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from semver import Version
@@ -16,6 +16,7 @@ from petapter_registry_server.db.tables import Commit, ManifestRow, Repository
 from petapter_registry_server.errors import RevisionNotFoundError, VersionRefusedError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.channels import LATEST, STABLE
+from petapter_registry_server.services.events import Event, Kind, announce
 from petapter_registry_server.services.indexing import refresh_index
 from petapter_registry_server.services.version_order import version_of_tag
 from petapter_schemas.errors import InvalidNameError
@@ -64,6 +65,7 @@ def publish_tag(session: Session, caller: Caller, repository: Repository, tag: s
     refresh_index(session, repository)
     detail = f"{number} {commit.oid}"
     audit.record(session, actor=caller.name, action="version.publish", subject=repository.full_name, detail=detail)
+    announce(session, repository, Event("publish", caller.name, number, commit.oid, {"digest": manifest.digest}))
 
 
 def check_name_is_free(session: Session, repository: Repository, kind: str, name: str) -> None:
@@ -145,6 +147,7 @@ class Versions:
             repository, version = self._version(session, caller, name)
             version.yanked_ms, version.yanked_by, version.yank_reason = now_ms(), caller.name, reason
             self._changed(session, caller, repository, f"version.yank {version.version} {reason}")
+            announce(session, repository, _event("yank", caller, version, {"reason": reason}))
 
     def unyank(self, caller: Caller, name: VersionName) -> None:
         """Show a yanked version again. Raises: as `yank`."""
@@ -154,6 +157,7 @@ class Versions:
                 return
             version.yanked_ms = version.yanked_by = version.yank_reason = None
             self._changed(session, caller, repository, f"version.unyank {version.version}")
+            announce(session, repository, _event("unyank", caller, version, {}))
 
     def set_channel(self, caller: Caller, name: ChannelName, version: str) -> None:
         """Let a channel point to a version; a channel that is not there is made.
@@ -201,6 +205,10 @@ class Versions:
         versions.move_channel(session, move)
         detail = f"{move.name} {move.version or '(ended)'}"
         audit.record(session, actor=caller.name, action="channel.move", subject=repository.full_name, detail=detail)
+
+
+def _event(kind: Kind, caller: Caller, version: ModuleVersion, details: Mapping[str, object]) -> Event:
+    return Event(kind, caller.name, version.version, version.commit_oid, details)
 
 
 def _check_channel_name(session: Session, repository: Repository, name: str) -> None:

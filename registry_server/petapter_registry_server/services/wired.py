@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from petapter_registry_server.services.access import Access
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.audit_log import AuditLog
+from petapter_registry_server.services.delivering import Delivering
 from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.evaluation_sets import EvaluationSets
@@ -33,6 +34,7 @@ from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.upstream import Upstream
 from petapter_registry_server.services.versions import Versions
 from petapter_registry_server.services.web_sessions import WebSessions
+from petapter_registry_server.services.webhooks import Webhooks
 from petapter_registry_server.services.worker_keys import WorkerKeys
 from petapter_registry_server.services.xet import Xet
 
@@ -71,6 +73,8 @@ class Services:
     namespaces: Namespaces
     operations: Operations
     web_sessions: WebSessions
+    webhooks: Webhooks
+    delivering: Delivering
     readiness: Readiness
     garbage: GarbageCollection
     upstream: Upstream | None

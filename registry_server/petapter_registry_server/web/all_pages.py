@@ -16,10 +16,11 @@ from petapter_registry_server.web.pages import (
     search,
     site,
     tokens,
+    webhooks,
 )
 from petapter_registry_server.web.visitors import admitted_visitor
 
-PAGES = (search, login, tokens, organisations, site, evaluation_sets, namespace, module, access, evaluations)
+PAGES = (search, login, tokens, organisations, webhooks, site, evaluation_sets, namespace, module, access, evaluations)
 """The files with pages; those at fixed addresses come before those about somebody."""
 
 PARTS = (static_files, *PAGES)

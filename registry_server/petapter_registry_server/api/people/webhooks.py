@@ -1,0 +1,96 @@
+"""The webhooks of namespaces and modules, for their admins."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import Field
+
+from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
+from petapter_registry_server.services.events import KINDS, Kind
+from petapter_registry_server.services.webhooks import NewWebhook, WebhookLine
+
+router = APIRouter(prefix="/api/petapter/v1/webhooks")
+
+MAX_URL = 500
+MAX_ID = (1 << 31) - 1
+WebhookId = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+class WebhookWish(Body):
+    """A webhook to make: for `team/*` or `team/name`."""
+
+    place: str = Field(alias="for", max_length=300)
+    url: str = Field(max_length=MAX_URL)
+    events: tuple[Kind, ...] = KINDS
+
+
+@router.get("")
+def list_webhooks(
+    caller: CurrentCaller,
+    services: AllServices,
+    place: Annotated[str | None, Query(alias="for", max_length=300)] = None,
+) -> list[dict[str, Any]]:
+    """The webhooks of the places that the caller is an admin of, or of one of them."""
+    return [_shown(line) for line in services.webhooks.list_for(caller, place)]
+
+
+@router.post("")
+def create_webhook(
+    wish: Annotated[WebhookWish, Depends(json_body(WebhookWish))], caller: CurrentCaller, services: AllServices
+) -> dict[str, Any]:
+    """Make a webhook; its secret is in this answer alone."""
+    issued = services.webhooks.create(caller, NewWebhook(wish.place, wish.url, wish.events))
+    return {**_shown(issued.line), "secret": issued.secret}
+
+
+@router.delete("/{webhook}")
+def remove_webhook(webhook: WebhookId, caller: CurrentCaller, services: AllServices) -> dict[str, bool]:
+    """Remove a webhook, with what is on its way to it."""
+    services.webhooks.remove(caller, webhook)
+    return {"success": True}
+
+
+@router.post("/{webhook}/ping")
+def ping_webhook(webhook: WebhookId, caller: CurrentCaller, services: AllServices) -> dict[str, bool]:
+    """Send an event that tells of nothing."""
+    services.webhooks.ping(caller, webhook)
+    return {"success": True}
+
+
+@router.get("/{webhook}/deliveries")
+def list_deliveries(
+    webhook: WebhookId,
+    caller: CurrentCaller,
+    services: AllServices,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> list[dict[str, Any]]:
+    """What became of the last events, newest first."""
+    _, lines = services.webhooks.deliveries(caller, webhook, before, limit=limit)
+    return [
+        {
+            "id": line.id,
+            "messageId": line.message_id,
+            "event": line.kind,
+            "createdAt": line.created,
+            "state": line.state,
+            "attempts": line.attempts,
+            "triedAt": line.tried,
+            "nextAt": line.due,
+            "status": line.status,
+            "problem": line.problem,
+        }
+        for line in lines
+    ]
+
+
+def _shown(line: WebhookLine) -> dict[str, Any]:
+    return {
+        "id": line.id,
+        "for": line.place,
+        "url": line.url,
+        "events": line.kinds,
+        "createdAt": line.created,
+        "failuresInARow": line.failures,
+        "restsUntil": line.rests_until,
+    }
