@@ -61,6 +61,41 @@ def test_login_begins_with_a_token_and_the_cookie_holds_none(anonymous: Browser,
     assert f'{SESSION}=""' in out.headers["set-cookie"]
 
 
+def test_login_that_was_ended_is_worth_nothing_to_who_kept_its_cookie(
+    anonymous: Browser, team: Caller, ada: Browser
+) -> None:
+    assert team.token is not None
+    began = [log_in(anonymous, team.token).headers.get_list("set-cookie") for _ in range(2)]
+    stolen, other = (
+        replace(anonymous, cookie=line.split(";")[0].removeprefix(f"{SESSION}="))
+        for lines in began
+        for line in lines
+        if line.startswith(f"{SESSION}=")
+    )
+    assert stolen.post("/web/logout").status_code == 303
+    for path in ("/", "/web/tokens", "/team/tickets"):
+        answer = stolen.get(path)
+        assert answer.status_code == 401
+        assert "your login has ended" in text_of(answer)
+    assert stolen.post("/web/tokens", {"name": "x"}).status_code == 401
+    assert other.get("/web/tokens").status_code == 200
+    assert ada.get("/web/tokens").status_code == 200
+
+
+def test_ended_logins_are_forgotten_when_their_cookies_are_too_old(
+    registry: Registry, anonymous: Browser, team: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert team.token is not None
+    for lifetime_s in (-1, 3600):
+        cookie = next(line for line in log_in(anonymous, team.token).headers.get_list("set-cookie") if SESSION in line)
+        browser = replace(anonymous, cookie=cookie.split(";")[0].removeprefix(f"{SESSION}="))
+        session = browser.sessions.read(browser.cookie or "")
+        monkeypatch.setattr(web_sessions, "LIFETIME_S", lifetime_s)
+        browser.sessions.end(session)
+        monkeypatch.undo()
+        assert registry.rows("SELECT count(*) FROM ended_logins") == [(1,)]
+
+
 def test_cookie_of_a_login_over_https_belongs_to_this_host_alone(registry: Registry, team: Caller) -> None:
     origin = "https://registry.test"
     page = registry.client.get(f"{origin}/web/login")

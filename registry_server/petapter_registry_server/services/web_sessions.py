@@ -1,7 +1,7 @@
 """Logins in a browser: the signed value of a cookie that stands for a token, and the proof that a form came from here.
 
-The cookie holds no token, only which one was shown: a login ends with its token, and after half a day. The registry's
-own key signs, so every server over one database knows the logins of all.
+The cookie holds no token, only which one was shown: a login ends with its token, when somebody logs out, and after half
+a day. The registry's own key signs, so every server over one database knows the logins of all.
 """
 
 import hmac
@@ -11,6 +11,8 @@ from hashlib import sha256
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
+from petapter_registry_server.clock import now_ms
+from petapter_registry_server.db import ended_logins
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.own_values import own_value
 from petapter_registry_server.errors import FormRefusedError, InvalidTokenError, LoginEndedError
@@ -40,6 +42,7 @@ class WebSessions:
     """The logins in browsers of one registry."""
 
     def __init__(self, database: Database, access: Access) -> None:
+        self._database = database
         self._access = access
         self._key = _key(database)
         self._serializer = URLSafeTimedSerializer(self._key, salt="session")
@@ -75,12 +78,26 @@ class WebSessions:
         """Who is logged in.
 
         Raises:
-            LoginEndedError: The token of the login was revoked or has expired, or its user is disabled.
+            LoginEndedError: The login was ended, or its token was revoked or has expired, or its user is disabled.
         """
         try:
-            return self._access.recognise(session.token_id)
+            caller = self._access.recognise(session.token_id)
         except InvalidTokenError:
             raise LoginEndedError from None
+        key = ("ended login", session.id)
+        if self._database.answers.recall(caller.state, key, lambda: self._has_ended(session)):
+            raise LoginEndedError
+        return caller
+
+    def end(self, session: WebSession) -> None:
+        """End a login on all servers: a copy of its cookie is worth nothing from now on."""
+        at = now_ms()
+        with self._database.write() as writing:
+            ended_logins.end(writing, _digest(session), forget_ms=at + LIFETIME_S * 1000, at_ms=at)
+
+    def _has_ended(self, session: WebSession) -> bool:
+        with self._database.read() as reading:
+            return ended_logins.has_ended(reading, _digest(session))
 
     def form_proof(self, anchor: str) -> str:
         """What a form carries to show that it came from a page of this browser.
@@ -113,6 +130,10 @@ class WebSessions:
 
     def _mac(self, anchor: str) -> bytes:
         return hmac.new(self._key.encode(), f"form {anchor}".encode(), sha256).digest()
+
+
+def _digest(session: WebSession) -> str:
+    return sha256(session.id.encode()).hexdigest()
 
 
 def _xor(one: bytes, other: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """Who looks at a page: the guard of all pages, which knows cookies where the guard of the API knows tokens."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qs
 
@@ -41,12 +41,14 @@ class Visitor:
         whole: The same without that, to know which buttons to show.
         anchor: What proofs of forms are bound to.
         new_anchor: Whether the browser does not have the anchor yet.
+        session: The login; None where nobody is logged in.
     """
 
     caller: Caller
     whole: Caller
     anchor: str
     new_anchor: bool = False
+    session: WebSession | None = None
 
     @property
     def is_known(self) -> bool:
@@ -86,7 +88,7 @@ def admitted_visitor(request: Request, fields: SentFields, services: AllServices
     caller = services.access.admit(visitor.whole, need)
     if changes:
         services.web_sessions.check_form(visitor.anchor, fields.get(PROOF, ""))
-    held = Visitor(caller, visitor.whole, visitor.anchor, visitor.new_anchor)
+    held = replace(visitor, caller=caller)
     request.state.visitor = held
     return held
 
@@ -130,7 +132,7 @@ def _visitor(request: Request, services: Services, *, must_last: bool) -> Visito
         session, caller = None, services.access.authenticate(None)
     count_request(services, caller, request)
     if session is not None:
-        return Visitor(caller, caller, session.id)
+        return Visitor(caller, caller, session.id, session=session)
     nonce = request.cookies.get(form_cookie(request), "")
     return Visitor(caller, caller, nonce or secrets.token_urlsafe(16), new_anchor=not nonce)
 

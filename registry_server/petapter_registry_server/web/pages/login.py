@@ -67,8 +67,10 @@ def log_in(request: Request, fields: SentFields, visitor: CurrentVisitor, servic
 
 
 @router.post("/web/logout")
-def log_out(request: Request, visitor: CurrentVisitor) -> Response:  # noqa: ARG001 (the guard)
-    """End the login of this browser."""
+def log_out(request: Request, visitor: CurrentVisitor, services: AllServices) -> Response:
+    """End the login of this browser, whoever else has its cookie."""
+    if visitor.session is not None:
+        services.web_sessions.end(visitor.session)
     response = RedirectResponse("/", status_code=SEE_OTHER)
     response.delete_cookie(session_cookie(request), path="/", secure=request.url.scheme == "https", httponly=True)
     return response
