@@ -24,6 +24,7 @@ from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.evaluation_sets import EvaluationSets
 from petapter_registry_server.services.evaluations import Evaluations
+from petapter_registry_server.services.feeds import Feeds
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.indexing import Indexing
@@ -147,6 +148,7 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
         worker_keys=WorkerKeys(database),
         showing=Showing(database, access, gates, blobs),
         namespaces=Namespaces(database, access),
+        feeds=Feeds(database, access),
         operations=Operations(database),
         web_sessions=WebSessions(database, access),
         webhooks=Webhooks(database, access, to_webhooks),

@@ -81,6 +81,8 @@ POLICY: Mapping[str, Need] = {
     "POST /v1/telemetry": _PUBLIC,
     f"GET {_NATIVE}/modules": Need("registry", "read"),
     f"GET {_NATIVE}/openapi.json": _PUBLIC,
+    f"GET {_NATIVE}/feeds/{{namespace}}": Need("registry", "read"),
+    f"GET {_NATIVE}/feeds/{{namespace}}/{{name}}": _READ,
     f"POST {_NATIVE}/compatibility": Need("registry", "read"),
     f"GET {_MODULE}": _READ,
     f"GET {_MODULE}/channels": _READ,

@@ -5,7 +5,8 @@ from petapter_registry_server.db.own_values import known_value, own_value
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_registry_server.storage.blobs import BlobShelf
 
-_PURPOSE = "identity"
+IDENTITY = "identity"
+"""What the value is for by which blobs know their database."""
 
 
 def check_belonging(database: Database, store: BlobShelf) -> None:
@@ -16,7 +17,7 @@ def check_belonging(database: Database, store: BlobShelf) -> None:
         StoreError: The blob store does not answer.
     """
     with database.write() as session:
-        identity = own_value(session, _PURPOSE)
+        identity = own_value(session, IDENTITY)
     if store.claim(identity) != identity:
         raise DataDirectoryError(_stranger(database))
 
@@ -24,7 +25,7 @@ def check_belonging(database: Database, store: BlobShelf) -> None:
 def look_at_belonging(database: Database, store: BlobShelf) -> None:
     """As `check_belonging`, of a database with the tables of this version, and nothing is claimed. Raises: as there."""
     with database.read() as session:
-        identity = known_value(session, _PURPOSE)
+        identity = known_value(session, IDENTITY)
     owner = store.owner()
     if owner is not None and owner != identity:
         raise DataDirectoryError(_stranger(database))

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy.orm import Session
+
 from petapter_registry_server.clock import hub_date
 from petapter_registry_server.db import accounts, evaluation_sets, memberships, search
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.memberships import RoleLine
+from petapter_registry_server.db.tables import Namespace
 from petapter_registry_server.errors import NamespaceNotFoundError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_schemas.names import name_key
@@ -49,16 +52,11 @@ class Namespaces:
             NamespaceNotFoundError: There is none for this caller.
         """
         with self._database.read() as session:
-            namespace = None if "\0" in name else accounts.find_namespace(session, name_key(name))
-            if namespace is None or namespace.name.lower() != name.lower():
-                raise NamespaceNotFoundError(name)
+            namespace = find_visible(session, self._access, caller, name)
             user_id = caller.user_id
-            role = None if user_id is None else memberships.role_in(session, namespace.id, user_id)
+            role = _role(session, caller, namespace)
             belongs = role is not None or caller.is_admin
-            viewer = self._access.viewer(caller)
-            shows_set = evaluation_sets.shows_any_set(session, viewer, namespace.id)
-            if not belongs and not shows_set and not search.shows_any(session, viewer, namespace.id):
-                raise NamespaceNotFoundError(name)
+            shows_set = evaluation_sets.shows_any_set(session, self._access.viewer(caller), namespace.id)
             is_user = namespace.user_id is not None
             is_own = is_user and namespace.user_id == user_id
             return NamespaceView(
@@ -70,3 +68,26 @@ class Namespaces:
                 organisations=memberships.list_organisations(session, user_id) if is_own else (),
                 has_sets=shows_set,
             )
+
+
+def find_visible(session: Session, access: Access, caller: Caller, name: str) -> Namespace:
+    """A user's or an organisation's namespace, for those who belong to it or may see a repository or a set of it.
+
+    Raises:
+        NamespaceNotFoundError: There is none for this caller.
+    """
+    namespace = None if "\0" in name else accounts.find_namespace(session, name_key(name))
+    if namespace is None or namespace.name.lower() != name.lower():
+        raise NamespaceNotFoundError(name)
+    belongs = caller.is_admin or _role(session, caller, namespace) is not None
+    if belongs:
+        return namespace
+    viewer = access.viewer(caller)
+    shows = search.shows_any(session, viewer, namespace.id)
+    if not shows and not evaluation_sets.shows_any_set(session, viewer, namespace.id):
+        raise NamespaceNotFoundError(name)
+    return namespace
+
+
+def _role(session: Session, caller: Caller, namespace: Namespace) -> str | None:
+    return None if caller.user_id is None else memberships.role_in(session, namespace.id, caller.user_id)

@@ -10,6 +10,7 @@ from petapter_registry_server.services.device_login import DeviceLogins
 from petapter_registry_server.services.downloads import Downloads
 from petapter_registry_server.services.evaluation_sets import EvaluationSets
 from petapter_registry_server.services.evaluations import Evaluations
+from petapter_registry_server.services.feeds import Feeds
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.gates import Gates
 from petapter_registry_server.services.indexing import Indexing
@@ -71,6 +72,7 @@ class Services:
     worker_keys: WorkerKeys
     showing: Showing
     namespaces: Namespaces
+    feeds: Feeds
     operations: Operations
     web_sessions: WebSessions
     webhooks: Webhooks

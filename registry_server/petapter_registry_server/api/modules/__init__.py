@@ -2,11 +2,11 @@
 
 from fastapi import Response
 
-from petapter_registry_server.api.modules import openapi
+from petapter_registry_server.api.modules import feeds, openapi
 from petapter_schemas.registry_api import API_HEADER
 
-PARTS = (*openapi.DESCRIBED, openapi)
-"""The files with routes: those that the description describes, and the description."""
+PARTS = (*openapi.DESCRIBED, feeds, openapi)
+"""The files with routes: those that the description describes, the feeds, and the description."""
 
 
 async def mark(response: Response) -> None:

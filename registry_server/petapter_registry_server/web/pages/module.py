@@ -22,7 +22,7 @@ from petapter_registry_server.web.plots import plots
 from petapter_registry_server.web.rendering import page
 from petapter_registry_server.web.routing import page_router
 from petapter_registry_server.web.visitors import CurrentVisitor, Fields, SentFields, read_form
-from petapter_schemas.registry_api import ModuleDetail, VersionState
+from petapter_schemas.registry_api import API, ModuleDetail, VersionState
 
 router = page_router()
 
@@ -87,6 +87,7 @@ def module_page(
         choices=measured.choices(visitor.caller, at) if may_maintain and facts else (),
         may_admin=reaches(shown.role, "admin"),
         endpoint=address_of(request),
+        feed=f"{API}/feeds/{'/'.join(map(segment, module.detail.id.split('/')))}",
     )
 
 
