@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import SplitResult, urlsplit
@@ -214,7 +214,7 @@ class _Deadline:
         with self._lock:
             self._connection = about["return_value"].get_extra_info("socket").dup()
             if self._is_over:
-                self._connection.shutdown(socket.SHUT_RDWR)
+                self._break_off()
 
     def __enter__(self) -> Self:
         self._timer.start()
@@ -232,7 +232,11 @@ class _Deadline:
     def _end(self) -> None:
         with self._lock:
             self._is_over = True
-            if self._connection is not None:
+            self._break_off()
+
+    def _break_off(self) -> None:
+        if self._connection is not None:
+            with suppress(OSError):  # the other side was quicker
                 self._connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -269,8 +273,11 @@ def _read(url: str, *, host: str, name: str) -> bytes:
     body, ends = bytearray(), time.monotonic() + _DEADLINE_S
     headers = {"Host": host, "Accept": "application/json", "Accept-Encoding": "identity"}
     with (
+        _Deadline(_DEADLINE_S) as deadline,
         httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
-        client.stream("GET", url, headers=headers, extensions={"sni_hostname": name}) as response,
+        client.stream(
+            "GET", url, headers=headers, extensions={"sni_hostname": name, "trace": deadline.watch}
+        ) as response,
     ):
         if response.status_code != httpx.codes.OK:
             raise OutboundError(f"{name} answered with status {response.status_code}")
