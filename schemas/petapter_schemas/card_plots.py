@@ -18,6 +18,7 @@ RELIABILITY_PLOT = "plot-reliability.svg"
 LOSS_PLOT = "plot-loss.svg"
 PLOT_FILES = (CONFUSION_PLOT, F1_PLOT, RELIABILITY_PLOT, LOSS_PLOT)
 
+_AXES_OF_CONFUSION = "label, and (across) the label that was given"
 _MOST_CELLS = 14
 _MOST_BARS = 40
 _NAME_CHARACTERS = 20
@@ -65,7 +66,7 @@ def draw_confusion(confusion: Confusion, names: Sequence[str]) -> Plot:
     shown = most_confused(confusion)
     left = _CHARACTER * max(len(_short(names[label])) for label in shown) + 12
     top, side = left * 0.75 + 40, _CELL * len(shown)
-    parts = [_text(left, 16, "label, and (across) the label that was given", size=12)]
+    parts = [_text(0, 16, _AXES_OF_CONFUSION, size=12)]
     for place, label in enumerate(shown):
         middle = (place + 0.5) * _CELL
         parts.append(_text(left - 6, top + middle + 4, _short(names[label]), anchor="end"))
@@ -84,9 +85,8 @@ def draw_confusion(confusion: Confusion, names: Sequence[str]) -> Plot:
         f"Confusion matrix on {_on(confusion.evaluation_set)}{some}: {confusion.right:,} rows are right"
         f"{_worst_pair(confusion, names)}."
     )
-    return _plot(
-        CONFUSION_PLOT, f"Confusion matrix{some}", alt, (left + side + left * 0.75 + 12, top + side + 12), parts
-    )
+    width = max(left + side + left * 0.75 + 12, _CHARACTER * len(_AXES_OF_CONFUSION))
+    return _plot(CONFUSION_PLOT, f"Confusion matrix{some}", alt, (width, top + side + 12), parts)
 
 
 def most_confused(confusion: Confusion) -> list[int]:

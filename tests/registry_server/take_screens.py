@@ -29,11 +29,13 @@ SCHEMES = ("light", "dark")
 WIDTHS = (390, 1280)
 COLOURS = 64
 MOST_HEIGHT = 3200
+ALIKE = frozenset({"module-old", "module-child"})
+"""Kinds that look like another one; they are taken when they are named."""
 
 
 def main() -> None:
     """Take them."""
-    wanted = sys.argv[1:] or [*PAGES, *BOARD_PAGES]
+    wanted = sys.argv[1:] or [name for name in (*PAGES, *BOARD_PAGES) if name not in ALIKE]
     SCREENS.mkdir(parents=True, exist_ok=True)
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with headless_chromium() as chromium:
