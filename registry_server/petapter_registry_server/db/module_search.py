@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, String, column, exists, func, literal, or_, select, tuple_, values
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.db.module_tables import IndexedMetric, IndexedModule, IndexedTerm
@@ -47,7 +47,7 @@ Condition = Term | MetricBound
 
 @dataclass(frozen=True)
 class Position:
-    """The last module of the page before: the value it was ordered by, and its id."""
+    """A module in an order: the value it was ordered by, and its id."""
 
     value: int | float | str
     id: int
@@ -55,7 +55,10 @@ class Position:
 
 @dataclass(frozen=True)
 class ModuleQuery:
-    """What to find; all terms and bounds must hold. `metric` orders by the first bound, its best values first."""
+    """What to find; all terms and bounds must hold. `metric` orders by the first bound, its best values first.
+
+    `after` is the last module of the page before.
+    """
 
     terms: tuple[Term, ...] = ()
     bounds: tuple[MetricBound, ...] = ()
@@ -83,32 +86,38 @@ class _Plan:
     is_descending: bool
 
 
-def search_modules(session: Session, query: ModuleQuery, viewer: Viewer) -> Sequence[Found]:
-    """One page of the modules that somebody may see."""
+def find_places(session: Session, query: ModuleQuery, viewer: Viewer) -> Sequence[Position]:
+    """Where the modules that somebody may see stand in the order of the query, as many as its limit says."""
     plan = _plan(session, query, viewer)
     keys = [plan.value.desc(), plan.id.desc()] if plan.is_descending else [plan.value, plan.id]
-    statement = plan.statement.order_by(*keys).limit(query.limit)
+    statement = plan.statement.with_only_columns(plan.value, plan.id).order_by(*keys).limit(query.limit)
     if query.after is not None:
         here = tuple_(plan.value, plan.id)
         there = tuple_(literal(query.after.value), literal(query.after.id))
         statement = statement.where(here < there if plan.is_descending else here > there)
-    return [Found(module, repository, value) for module, repository, value in session.execute(statement)]
+    return [Position(value, row) for value, row in session.execute(statement)]
 
 
-def matching_ids(session: Session, query: ModuleQuery, viewer: Viewer, at_most: int) -> Sequence[int]:
-    """The modules that match; of more than `at_most` the first ones in the order of the query."""
-    plan = _plan(session, query, viewer)
-    key = plan.value.desc() if plan.is_descending else plan.value
-    matches = plan.statement.with_only_columns(IndexedModule.repository_id.label("id")).order_by(key).limit(at_most)
-    return list(session.scalars(matches))
+def read_found(session: Session, places: Sequence[Position]) -> Sequence[Found]:
+    """The modules that stand at some places, in their order."""
+    rows = session.execute(
+        select(IndexedModule, Repository)
+        .join(Repository, Repository.id == IndexedModule.repository_id)
+        .where(IndexedModule.repository_id.in_([place.id for place in places]))
+    )
+    by_id = {module.repository_id: (module, repository) for module, repository in rows}
+    return [Found(*by_id[place.id], place.value) for place in places]
 
 
 def count_terms(session: Session, ids: Sequence[int], prefixes: Sequence[str]) -> list[tuple[str, int]]:
     """How many of some modules have each term that begins with a prefix; a term may come more than once."""
-    begins = or_(*(Term(prefix, is_prefix=True).clause for prefix in prefixes))
+    rows = [(prefix, prefix + _END) for prefix in prefixes]
+    ranges = values(column("begins", String), column("ends", String)).data(rows).cte("ranges")  # a third of OR's time
+    within = (IndexedTerm.term >= ranges.c.begins) & (IndexedTerm.term < ranges.c.ends)
     counts: list[tuple[str, int]] = []
     for part in _parts(ids):
-        statement = select(IndexedTerm.term, func.count()).where(IndexedTerm.repository_id.in_(part), begins)
+        statement = select(IndexedTerm.term, func.count()).join(ranges, within)
+        statement = statement.where(IndexedTerm.repository_id.in_(part))
         counts += [(term, count) for term, count in session.execute(statement.group_by(IndexedTerm.term))]
     return counts
 
@@ -216,6 +225,8 @@ def _modules_with(condition: Condition) -> Select[int]:
 def _has(condition: Condition) -> ColumnElement[bool]:
     table = IndexedTerm if isinstance(condition, Term) else IndexedMetric
     own = _modules_with(condition).where(table.repository_id == IndexedModule.repository_id)
+    if isinstance(condition, Term) and not condition.is_prefix:
+        own = own.where(IndexedTerm.updated_ms == IndexedModule.updated_ms)  # the same, and the whole primary key
     return own.correlate(IndexedModule).exists()
 
 

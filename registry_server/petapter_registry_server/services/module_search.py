@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from sqlalchemy.orm import Session
@@ -89,15 +89,17 @@ class ModuleSearch:
         query = _query(question)
         viewer = self._access.viewer(caller)
         with self._database.read() as session:
-            rows = module_search.search_modules(session, query, viewer)
+            places = module_search.find_places(session, _with_counted(query, question), viewer)
+            rows = module_search.read_found(session, places[: query.limit])
             page = rows[: question.limit]
             facts = read_facts(session, {row.module.commit_oid: row.repository.id for row in page})
             shown = tuple(found_module(row, facts[row.module.commit_oid]) for row in page)
             following = _cursor(question.order, page[-1]) if len(rows) > len(page) else None
             if not question.facets:
                 return ModulePage(modules=shown, next=following)
-            whole = ModuleQuery(terms=query.terms, bounds=query.bounds, order=query.order)
-            ids = module_search.matching_ids(session, whole, viewer, question.counted + 1)
+            if query.after is not None:  # facets count all that match, from the first page on
+                places = module_search.find_places(session, _with_counted(replace(query, after=None), question), viewer)
+            ids = [place.id for place in places[: question.counted + 1]]
             counts = _counts(session, ids, question.facets)
         return ModulePage(
             modules=shown,
@@ -106,6 +108,12 @@ class ModuleSearch:
             counted=min(len(ids), question.counted),
             complete=len(ids) <= question.counted,
         )
+
+
+def _with_counted(query: ModuleQuery, question: ModuleQuestion) -> ModuleQuery:
+    """The query for a page, and at once for what facets count where that is the first page."""
+    is_both = question.facets and query.after is None
+    return replace(query, limit=max(query.limit, question.counted + 1)) if is_both else query
 
 
 def _counts(session: Session, ids: Sequence[int], facets: Sequence[str]) -> list[tuple[str, int]]:
