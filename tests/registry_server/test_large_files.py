@@ -159,6 +159,22 @@ def test_parts_make_the_file_in_any_order(registry: Registry, team: Caller) -> N
     assert "actions" not in batch(team, wanted(data)).json()["objects"][0]
 
 
+def test_parts_that_arrived_are_named_to_whoever_asks_again(registry: Registry, team: Caller) -> None:
+    data = os.urandom(2 * PART_BYTES + 5)
+
+    def header() -> dict[str, str]:
+        (told,) = batch(team, wanted(data), transfers=("basic", "multipart")).json()["objects"]
+        found: dict[str, str] = told["actions"]["upload"]["header"]
+        return found
+
+    assert header()["arrived"] == ""
+    second = data[PART_BYTES : 2 * PART_BYTES]
+    put(registry, header()["00002"], second)
+    again = header()
+    assert again["arrived"] == f"2:{sha256(second).hexdigest()}"
+    assert [name for name in again if name.isdigit()] == ["00001", "00002", "00003"]
+
+
 WORDS = b"some words that somebody wrote\n" * 40
 XORB = "0123456789abcdef" * 4
 

@@ -3,9 +3,9 @@
 Bytes of one repository are not given to another because somebody knows their digest: each has to be sent them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from petapter_registry_server.clock import now_ms
@@ -20,8 +20,8 @@ from petapter_registry_server.services.signed_addresses import Grant
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_schemas.digests import sha256_file
 
-PART_BYTES = 16 << 20
-"""Files longer than one part may be sent in parts."""
+PART_BYTES = 4 << 20
+"""Files longer than one part may be sent in parts; what an interrupted upload loses is less than one."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,13 @@ class Announced:
         file: Which.
         is_here: Whether the repository has its bytes already.
         refusal: Why it cannot be taken; None if it can.
+        parts: Of a file that is not here the sha256 of each part that is, by number.
     """
 
     file: Wanted
     is_here: bool
     refusal: str | None
+    parts: Mapping[int, str] = field(default_factory=dict)
 
 
 class Uploads:
@@ -70,8 +72,15 @@ class Uploads:
         with self._database.read() as session:
             repository_id = self._access.writable(session, caller, repo_id).id
             here = [uploads.has_content(session, repository_id, file.sha256) == file.size for file in files]
+            parts = [
+                {}
+                if found or file.size <= PART_BYTES
+                else {part.number: part.sha256 for part in uploads.read_parts(session, repository_id, file.sha256)}
+                for file, found in zip(files, here, strict=True)
+            ]
         return repository_id, [
-            Announced(file, found, self._refusal(file)) for file, found in zip(files, here, strict=True)
+            Announced(file, found, self._refusal(file), there)
+            for file, found, there in zip(files, here, parts, strict=True)
         ]
 
     def keep_part(self, grant: Grant, file: Path, digest: str) -> None:

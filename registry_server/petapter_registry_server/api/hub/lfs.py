@@ -50,7 +50,11 @@ def batch(
     caller: CurrentCaller,
     services: AllServices,
 ) -> Response:
-    """Where to send each file; no actions for those that are here."""
+    """Where to send each file; no actions for those that are here.
+
+    Beside the addresses of parts, `arrived` names those that are here by number and sha256, so that a client need not
+    send them again; clients that do not know it pass over it.
+    """
     if asked.operation != "upload":
         raise NotOfferedError("this registry gives files by plain HTTP below /resolve/, not by LFS")
     repo_id = f"{namespace}/{name.removesuffix('.git')}"
@@ -120,7 +124,11 @@ def _object(place: _Place, announced: Announced, *, in_parts: bool) -> dict[str,
     if in_parts and file.size > PART_BYTES:
         numbers = range(1, parts_in(file.size) + 1)
         parts = {f"{number:05d}": place.address("part", file, number) for number in numbers}
-        upload = {"href": place.address("complete", file), "header": {"chunk_size": str(PART_BYTES), **parts}}
+        arrived = {"arrived": " ".join(f"{number}:{sha256}" for number, sha256 in announced.parts.items())}
+        upload = {
+            "href": place.address("complete", file),
+            "header": {"chunk_size": str(PART_BYTES), **arrived, **parts},
+        }
     return shape | {"actions": {"upload": upload, "verify": {"href": place.verify}}}
 
 
