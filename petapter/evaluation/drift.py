@@ -30,7 +30,8 @@ from petapter_schemas.errors import DataError
 from petapter_schemas.profile import AnswerProfile, Histogram, LabelRates, Profile
 
 LEAST_NEW_TEXTS = 10
-_SPLITS = 1000
+_LEAST_SPLITS = 1000
+_LEAST_ALPHA = 0.0001
 _Z95 = 1.959964  # two-sided 95 % of the normal distribution
 
 What = Literal["lengths", "tokens", "labels", "confidences"]
@@ -136,15 +137,17 @@ def compare_with(
     Raises:
         DataError: There are fewer than LEAST_NEW_TEXTS texts, or `alpha` is none.
     """
-    if not 0 < alpha < 1:
-        raise DataError(f"alpha is {alpha}: it is a share of false alarms between 0 and 1, such as 0.01")
+    if not _LEAST_ALPHA <= alpha < 1:
+        raise DataError(f"alpha is {alpha}: it is a share of false alarms from {_LEAST_ALPHA} to 1, such as 0.01")
     if len(features.lengths) < LEAST_NEW_TEXTS:
         raise DataError(
             f"{len(features.lengths)} texts are too few to compare: give {LEAST_NEW_TEXTS} or more, better hundreds"
         )
     rng = np.random.default_rng(seed)
     top = answers if isinstance(answers, TopAnswers) else None
-    found = [_compare(part, rng) for part in _parts(profile, features, top, label_names)]
+    parts = _parts(profile, features, top, label_names)
+    splits = max(_LEAST_SPLITS, math.ceil((len(parts) + 1) / alpha))  # fewer could not tell a p-value as low as that
+    found = [_compare(part, splits, rng) for part in parts]
     shifts = _shifts(profile.rates, answers, label_names)
     if shifts and profile.rates is not None:
         found.append(_all_labels(shifts, profile.rates.texts, len(features.lengths)))
@@ -247,12 +250,12 @@ def _binned(what: What, before: Histogram, values: Numbers | Counts) -> _Part:
     return _Part(what, bins, _shares(before.counts), sum(before.counts), rows)
 
 
-def _compare(part: _Part, rng: np.random.Generator) -> Finding:
+def _compare(part: _Part, splits: int, rng: np.random.Generator) -> Finding:
     """Judge one part by itself; whether it has drifted is for all parts together to say."""
     new, now = len(part.rows), part.rows.mean(axis=0)
     distance = float(jensen_shannon(part.before, now))
     small = min(part.trained, new // 2)
-    by_chance = between_parts(part.rows, small, _SPLITS, rng)
+    by_chance = between_parts(part.rows, small, splits, rng)
     noise = float(by_chance.mean()) / (1 / small + 1 / (new - small))
     expected = max(noise, part.noise) / part.trained + noise / new
     by_chance *= expected / float(by_chance.mean()) if noise else 1.0
@@ -260,7 +263,7 @@ def _compare(part: _Part, rng: np.random.Generator) -> Finding:
         what=part.what,
         distance=distance,
         by_chance=float(by_chance.mean()),
-        p_value=(1 + int((by_chance >= distance).sum())) / (1 + _SPLITS) if part.counts else 1.0,
+        p_value=(1 + int((by_chance >= distance).sum())) / (1 + splits) if part.counts else 1.0,
         drifted=False,
         bins=part.bins,
         before=tuple(part.before.tolist()),

@@ -137,7 +137,18 @@ def test_same_seed_gives_the_same_report() -> None:
     assert one == other
 
 
-@pytest.mark.parametrize(("count", "alpha", "problem"), [(9, 0.01, "9 texts are too few"), (20, 0.0, "alpha is 0.0")])
+def test_rare_alarms_can_still_be_raised() -> None:
+    """With 1,000 random splits no p-value would be below 0.001, and four comparisons need a quarter of `alpha`."""
+    said = answers(200, 2, mix=(0.0, 0.0, 1.0))
+    report = compare_with(profile_of(60, 1), texts(200, 2, longer=25), said, NAMES, alpha=0.001)
+    assert verdicts(report)["labels"]
+    assert verdicts(report)["lengths"]
+
+
+@pytest.mark.parametrize(
+    ("count", "alpha", "problem"),
+    [(9, 0.01, "9 texts are too few"), (20, 0.0, "alpha is 0.0"), (20, 0.00001, "from 0.0001 to 1")],
+)
 def test_what_cannot_be_compared_is_refused(count: int, alpha: float, problem: str) -> None:
     with pytest.raises(DataError, match=problem):
         compare_with(profile_of(60, 1), texts(count, 2), None, NAMES, alpha=alpha)
