@@ -10,7 +10,8 @@ import dataclasses
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -227,12 +228,24 @@ def _write_graph(backbone: Backbone, module: TrainedModule, head: PetHead, path:
         head.word_map(masks, backbone.device)  # else the exporter's own tensor would be remembered
     inputs = _inputs(encoded, head)
     axes = {name: {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO} for name in inputs}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_remarks():
         warnings.simplefilter("ignore")  # about the exporter's own steps
         torch.onnx.export(
             network, (), str(path), kwargs=inputs, input_names=list(inputs), output_names=["log_probabilities"],
             dynamic_shapes=axes, opset_version=_OPSET, external_data=False, verbose=False, dynamo=True,
         )  # fmt: skip
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep torch from writing to standard error that torchvision is missing, which no graph of ours needs."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _encode(backbone: Backbone, module: TrainedModule, texts: Sequence[Fields]) -> Batch:
