@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from petapter_hub_client.importing.paper_config import import_paper_config
     from petapter_hub_client.maintaining import list_channels, remove_channel, set_channel, unyank, yank
     from petapter_hub_client.output import byte_progress
-    from petapter_hub_client.publishing import PushOptions, plan_push, push
+    from petapter_hub_client.publishing import plan_push, push
+    from petapter_hub_client.push_plans import PushOptions
     from petapter_hub_client.remotes import add_remote, find_policy, list_remotes, remove_remote, set_default_remote
     from petapter_hub_client.reproducing import ReproduceOptions, reproduce
     from petapter_hub_client.searching import Query, search
@@ -141,7 +142,8 @@ _NAMES_BY_ROOM = {
     "importing.paper_config": ("import_paper_config",),
     "maintaining": ("list_channels", "remove_channel", "set_channel", "unyank", "yank"),
     "output": ("byte_progress",),
-    "publishing": ("PushOptions", "plan_push", "push"),
+    "publishing": ("plan_push", "push"),
+    "push_plans": ("PushOptions",),
     "remotes": ("add_remote", "find_policy", "list_remotes", "remove_remote", "set_default_remote"),
     "reproducing": ("ReproduceOptions", "reproduce"),
     "searching": ("Query", "search"),

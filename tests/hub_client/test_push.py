@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from petapter_hub_client import publishing
 from petapter_hub_client.exit_codes import ExitCode
 from petapter_hub_client.versions import newest_tag
 from tests.cutting_proxy import proxied
@@ -182,13 +183,13 @@ def test_commit_made_meanwhile_is_a_conflict(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lab("push", tiny_module(tmp_path / "m"), repo_id)
-    create_commit = HfApi.create_commit
+    commit_files = publishing.commit_files
 
-    def after_another(self: HfApi, *arguments: Any, **options: Any) -> Any:
-        create_commit(api, repo_id, [CommitOperationAdd("notes.txt", b"mine")], commit_message="first")
-        return create_commit(self, *arguments, **options)
+    def after_another(*arguments: Any) -> Any:
+        api.create_commit(repo_id, [CommitOperationAdd("notes.txt", b"mine")], commit_message="first")
+        return commit_files(*arguments)
 
-    monkeypatch.setattr(HfApi, "create_commit", after_another)
+    monkeypatch.setattr(publishing, "commit_files", after_another)
     assert "try again" in lab("push", tiny_module(tmp_path / "n", version="1.1.0"), repo_id).error
     assert [tag.name for tag in api.list_repo_refs(repo_id).tags] == ["v1.0.0"]
 

@@ -202,3 +202,64 @@ def test_of_two_people_who_push_at_once_one_gets_a_line(
     assert api.model_info(repo_id).sha == pushed["commit"]
     assert "already holds 1.1.0 with other content" in lab("push", mine, repo_id).error
     assert lab("push", mine, repo_id, "--bump", "patch", "-q").out == f"lab:{repo_id}@v1.1.1\n"
+
+
+def _finished(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    out, problems = process.communicate(timeout=60)
+    return process.returncode, out, problems
+
+
+@pytest.mark.usefixtures("first")
+def test_another_push_between_commit_and_tag_takes_the_version_and_says_so(
+    lab: Petapter, registry: Registry, api: HfApi, tiny_module: TinyModule, tmp_path: Path, repo_id: str
+) -> None:
+    mine = tiny_module(tmp_path / "mine", version="1.1.0", labels=("m", "n"))
+    theirs = tiny_module(tmp_path / "theirs", version="1.1.0", labels=("t", "u"))
+    with proxied(registry.url) as proxy:
+        proxy.hold_request = ("POST", "/tag/")
+        process = _pushing(lab, registry, proxy, mine, repo_id)
+        pushed: Any = lab("push", theirs, repo_id, "--json").json
+        proxy.let_go.set()
+        code, out, problems = _finished(process)
+    assert (code, out, problems.count("\n")) == (ExitCode.CONFLICT, "", 1)
+    assert {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}["v1.1.0"] == pushed["commit"]
+    assert lab("push", theirs, repo_id, "-q").out == f"lab:{repo_id}@v1.1.0\n"
+    assert lab("push", mine, repo_id, "--bump", "patch", "-q").out == f"lab:{repo_id}@v1.1.1\n"
+    pulled: Any = lab("pull", f"{repo_id}@v1.1.0", "--json").json
+    assert pulled["digest"] == pushed["digest"]
+
+
+@pytest.mark.usefixtures("first")
+def test_commit_of_an_interrupted_push_gets_its_tag_though_others_pushed_after_it(
+    lab: Petapter, api: HfApi, tiny_module: TinyModule, tmp_path: Path, repo_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tiny_module(tmp_path / "mine", version="1.1.0", labels=("m", "n"))
+    theirs = tiny_module(tmp_path / "theirs", version="1.0.1", labels=("t", "u"))
+    with monkeypatch.context() as patch:
+        patch.setattr(HfApi, "create_tag", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("cable")))
+        assert "cable" in lab("push", mine, repo_id).error
+    left = api.model_info(repo_id).sha
+    assert lab("push", theirs, repo_id, "-q").out == f"lab:{repo_id}@v1.0.1\n"
+    commits = [commit.commit_id for commit in api.list_repo_commits(repo_id)]
+    plan: Any = lab("push", mine, repo_id, "--dry-run", "--json").json
+    assert (plan["step"], plan["sent_bytes"]) == ("tag", 0)
+    pushed: Any = lab("push", mine, repo_id, "--json").json
+    assert (pushed["reference"], pushed["commit"]) == (f"lab:{repo_id}@v1.1.0", left)
+    assert [commit.commit_id for commit in api.list_repo_commits(repo_id)] == commits
+    pulled: Any = lab("pull", f"{repo_id}@v1.1.0", "--json").json
+    assert (pulled["commit"], pulled["digest"]) == (left, pushed["digest"])
+
+
+@pytest.mark.usefixtures("first")
+def test_of_two_people_who_push_the_same_at_once_both_have_pushed_it(
+    lab: Petapter, registry: Registry, api: HfApi, tiny_module: TinyModule, tmp_path: Path, repo_id: str
+) -> None:
+    directory = tiny_module(tmp_path / "ours", version="1.1.0", labels=("m", "n"))
+    with proxied(registry.url) as proxy:
+        proxy.hold_request = ("POST", "/tag/")
+        process = _pushing(lab, registry, proxy, directory, repo_id)
+        pushed: Any = lab("push", directory, repo_id, "--json").json
+        proxy.let_go.set()
+        assert _finished(process) == (0, f"far:{repo_id}@v1.1.0\n", "")
+    assert {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}["v1.1.0"] == pushed["commit"]
+    assert api.model_info(repo_id).sha == pushed["commit"]

@@ -10,6 +10,7 @@ import typer
 from petapter_hub_client.commands.completion import complete_reference
 from petapter_hub_client.commands.options import JsonOption
 from petapter_hub_client.output import (
+    byte_progress,
     hush_huggingface,
     is_quiet,
     note,
@@ -21,7 +22,8 @@ from petapter_hub_client.output import (
 )
 
 if TYPE_CHECKING:
-    from petapter_hub_client.publishing import PushedModule, PushPlan
+    from petapter_hub_client.publishing import PushedModule
+    from petapter_hub_client.push_plans import PushPlan
 
 _NEXT = {
     "commit": "one commit, then the tag",
@@ -49,15 +51,18 @@ def push(  # noqa: PLR0913 (a command's options)
     as_json: JsonOption = False,
 ) -> None:
     """Publish a module. Nothing happens when the remote already holds exactly this module."""
-    from petapter_hub_client.publishing import PushOptions, plan_push
+    from petapter_hub_client.publishing import plan_push
     from petapter_hub_client.publishing import push as publish
+    from petapter_hub_client.push_plans import PushOptions
 
     hush_huggingface()
     options = PushOptions(version=version, bump=bump, private=private or None, message=message)
     if dry_run:
         _report_plan(plan_push(directory, reference, options=options), as_json=as_json)
-    else:
-        _report(publish(directory, reference, options=options, on_plan=_note_plan), as_json=as_json)
+        return
+    with byte_progress("pushing") as on_progress:
+        pushed = publish(directory, reference, options=options, on_plan=_note_plan, on_progress=on_progress)
+    _report(pushed, as_json=as_json)
 
 
 def _report(pushed: "PushedModule", *, as_json: bool) -> None:

@@ -51,7 +51,7 @@ def publish(lab: Petapter, reviews: Path, tmp_path: Path) -> Publish:
 @pytest.fixture(scope="session")
 def published_once(logged_in: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The module on the registry at one version, for tests that publish nothing further and delete nothing."""
-    from petapter_hub_client.publishing import PushOptions, push
+    from petapter_hub_client import PushOptions, push
 
     folder = tmp_path_factory.mktemp("published")
     shutil.copytree(reviews, folder / "reviews")
