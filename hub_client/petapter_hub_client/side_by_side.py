@@ -9,6 +9,7 @@ from petapter_hub_client.local_runs import LocalModule, load_backbone, shared_ba
 from petapter_schemas.label_cells import join_labels
 
 if TYPE_CHECKING:
+    from petapter.backbone import Backbone
     from petapter.runtime import Prediction
     from petapter.task import Example
 
@@ -45,19 +46,31 @@ def ask_side_by_side(
     Raises:
         PetapterError: A module must not be used, or a backbone cannot be had.
     """
-    from petapter.runtime import Engine
-
     answered: dict[str, Answered] = {}
     for group in by_backbone(modules):
         resolved = shared_backbone(backbone, [module.manifest for module in group])
-        with Engine(load_backbone(resolved, device=device)) as engine:
-            for module in group:
-                engine.load(module.directory, module.alias)
-            requests = [(module.alias, row.fields) for module in group for row in rows[module.alias]]
-            said = iter(engine.predict(requests))
-        for module in group:
-            answers = [next(said) for _ in rows[module.alias]]
-            answered[module.alias] = _answered(module, answers, rows[module.alias])
+        answered |= ask_on(load_backbone(resolved, device=device), group, rows)
+    return answered
+
+
+def ask_on(
+    backbone: "Backbone", modules: Sequence[LocalModule], rows: "Mapping[str, Sequence[Example]]"
+) -> dict[str, Answered]:
+    """The same on a backbone that is loaded, and is left as it was.
+
+    Raises:
+        PetapterError: A module must not be used, or not there.
+    """
+    from petapter.runtime import Engine
+
+    with Engine(backbone) as engine:
+        for module in modules:
+            engine.load(module.directory, module.alias)
+        said = iter(engine.predict([(module.alias, row.fields) for module in modules for row in rows[module.alias]]))
+    answered = {}
+    for module in modules:
+        answers = [next(said) for _ in rows[module.alias]]
+        answered[module.alias] = _answered(module, answers, rows[module.alias])
     return answered
 
 

@@ -1,7 +1,6 @@
 # ruff: noqa: PLC0415 (torch is imported when candidates are measured)
 """Suggest: modules of a remote that may answer a few labelled rows, measured on them beside having no module at all."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from petapter_hub_client.local_runs import LocalModule, load_backbone, locate_modules, shared_backbone
 from petapter_hub_client.searching import Query, search
-from petapter_hub_client.side_by_side import Answered, ask_side_by_side, by_backbone
-from petapter_hub_client.suggestions import did_you_mean
-from petapter_schemas.errors import BackboneError, DataError, InputError, ModuleError, RemoteNotFoundError
-from petapter_schemas.manifest import Interval, Manifest
+from petapter_hub_client.side_by_side import Answered, ask_on, by_backbone
+from petapter_hub_client.suggest_rows import LabelledRows
+from petapter_schemas.errors import BackboneError, InputError, ModuleError, RemoteNotFoundError
+from petapter_schemas.manifest import Interval
 from petapter_schemas.names import label_key
 
 if TYPE_CHECKING:
+    from petapter.backbone import Backbone
     from petapter.task import Example
-    from petapter_schemas.tables import Row
 
 OnModule = Callable[[int, int, str], None]
 """Called with how many candidates are done, how many there are, and what is done next."""
@@ -26,7 +25,6 @@ MAJORITY = "(none: the most frequent label)"
 ZERO_SHOT = "(none: the bare backbone)"
 
 _CHANCE = 0.05
-_LABEL = "label"
 
 
 @dataclass(frozen=True)
@@ -92,12 +90,14 @@ class Suggestions:
     Attributes:
         rows: How many rows.
         labels: Theirs, as modules call them.
+        of_several: Whether a row may have several labels or none; right is then who gives exactly those of a row.
         ranked: All that was measured, the best first.
         skipped: Modules that could not be measured, and why.
     """
 
     rows: int
     labels: tuple[str, ...]
+    of_several: bool
     ranked: tuple[Suggestion, ...]
     skipped: tuple[tuple[str, str], ...]
 
@@ -123,7 +123,7 @@ def suggest(data: Path, *, options: SuggestOptions | None = None, on_module: OnM
         RemoteError: The remote said no, or nothing.
     """
     options = options or SuggestOptions()
-    rows = _Rows.read(data, options.labels)
+    rows = LabelledRows.read(data, options.labels)
     query = Query(labels=rows.labels, languages=(options.language,) if options.language else (), limit=options.limit)
     references = [found.reference for found in search(query, remote=options.remote)]
     if not references:
@@ -134,72 +134,23 @@ def suggest(data: Path, *, options: SuggestOptions | None = None, on_module: OnM
     candidates, skipped = _fetched(references, rows, on_module)
     if on_module is not None:
         on_module(len(references), len(references), "(measuring)")
-    answered, more = _measured(candidates, rows, options)
+    measured = _measured(candidates, rows, options)
+    answered, skipped = measured.answered, [*skipped, *measured.skipped]
     if not answered:
-        reasons = "; ".join(f"{name}: {why}" for name, why in (*skipped, *more))
+        reasons = "; ".join(f"{name}: {why}" for name, why in skipped)
         raise RemoteNotFoundError(f"none of the modules with these labels can be measured here ({reasons})")
     extra = {
         module.alias: tuple(name for name in module.manifest.task.label_names if label_key(name) not in rows.keys)
         for module in candidates
     }
-    right = {alias: each.right for alias, each in answered.items()} | _without(candidates, rows, answered, options)
-    return Suggestions(len(rows.cells), rows.labels, _ranked(right, answered, extra), (*skipped, *more))
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows as they were read, and their labels as modules call them, by row and each once."""
-
-    cells: "Sequence[Row]"
-    gold: tuple[str, ...]
-    labels: tuple[str, ...]
-
-    @classmethod
-    def read(cls, path: Path, names: Mapping[str, str]) -> "_Rows":
-        from petapter_schemas.tables import read_rows
-
-        cells = list(read_rows(path, (_LABEL,)))
-        own = [row.text(_LABEL) for row in cells]
-        for name in names:
-            if name not in own:
-                raise InputError(f"--map {name!r}: no row has this label{did_you_mean(name, own)}")
-        gold = tuple(names.get(label, label) for label in own)
-        labels = tuple(dict.fromkeys(gold))
-        if len({label_key(label) for label in labels}) < len(set(own)):
-            raise InputError("two labels of the rows mean the same one of a module: map each to another one")
-        if len(labels) < 2:  # noqa: PLR2004 (what there is to tell apart)
-            raise DataError(f"{path}: all rows have the label {labels[0]!r}: give rows of two labels at least")
-        return cls(cells, gold, labels)
-
-    @property
-    def keys(self) -> set[str]:
-        return {label_key(label) for label in self.labels}
-
-    def examples_for(self, manifest: Manifest) -> "list[Example]":
-        """The rows in the fields and labels of a module.
-
-        Raises:
-            DataError: It has other fields.
-            InputError: It lacks a label, or gives several at a time.
-        """
-        from petapter.task import Example
-
-        task = manifest.task
-        if task.type != "single-label":
-            raise InputError("it gives several labels at a time")
-        known = {label_key(name): name for name in task.label_names}
-        if missing := [label for label in self.labels if label_key(label) not in known]:
-            raise InputError(f"it has no label {missing[0]!r}")
-        if lacking := [name for name in task.fields if name not in self.cells[0].cells]:
-            raise DataError(f"it reads a column {lacking[0]!r}, which the rows do not have")
-        return [
-            Example({name: row.text(name) for name in task.fields}, known[label_key(label)])
-            for row, label in zip(self.cells, self.gold, strict=True)
-        ]
+    right = {alias: each.right for alias, each in answered.items()} | {MAJORITY: rows.frequent_right()}
+    if measured.bare is not None:
+        right[ZERO_SHOT] = measured.bare
+    return Suggestions(len(rows.cells), rows.labels, rows.of_several, _ranked(right, answered, extra), tuple(skipped))
 
 
 def _fetched(
-    references: Sequence[str], rows: _Rows, on_module: OnModule | None
+    references: Sequence[str], rows: LabelledRows, on_module: OnModule | None
 ) -> tuple[list[LocalModule], list[tuple[str, str]]]:
     candidates: list[LocalModule] = []
     skipped: list[tuple[str, str]] = []
@@ -218,43 +169,41 @@ def _fetched(
     return candidates, skipped
 
 
-def _measured(
-    candidates: Sequence[LocalModule], rows: _Rows, options: SuggestOptions
-) -> tuple[dict[str, Answered], list[tuple[str, str]]]:
-    """One pass for all that share a backbone; where one cannot be had, its modules are out."""
+@dataclass(frozen=True)
+class _Measured:
+    """What the candidates say, what the bare backbone is worth where one's task fits, and who could not be asked."""
+
+    answered: dict[str, Answered]
+    bare: tuple[bool, ...] | None
+    skipped: list[tuple[str, str]]
+
+
+def _measured(candidates: Sequence[LocalModule], rows: LabelledRows, options: SuggestOptions) -> _Measured:
+    """One pass for all that share a backbone, which is loaded once; where it cannot be had, its modules are out."""
     answered: dict[str, Answered] = {}
+    bare: tuple[bool, ...] | None = None
     skipped: list[tuple[str, str]] = []
     for group in by_backbone(candidates):
         examples = {module.alias: rows.examples_for(module.manifest) for module in group}
         try:
-            answered |= ask_side_by_side(group, examples, backbone=options.backbone, device=options.device)
+            resolved = shared_backbone(options.backbone, [module.manifest for module in group])
+            backbone = load_backbone(resolved, device=options.device)
+            answered |= ask_on(backbone, group, examples)
         except BackboneError as error:
             skipped += [(module.alias, str(error)) for module in group]
-    return answered, skipped
+            continue
+        fitting = [module for module in group if rows.fits_exactly(module.manifest)]
+        if fitting and bare is None and not rows.of_several:
+            bare = _zero_shot(fitting[0], examples[fitting[0].alias], backbone)
+    return _Measured(answered, bare, skipped)
 
 
-def _without(
-    candidates: Sequence[LocalModule], rows: _Rows, answered: Mapping[str, Answered], options: SuggestOptions
-) -> dict[str, tuple[bool, ...]]:
-    """What having no module is worth: the most frequent label, and the bare backbone where a candidate's task fits."""
-    frequent = Counter(rows.gold).most_common(1)[0][0]
-    right = {MAJORITY: tuple(label == frequent for label in rows.gold)}
-    for module in candidates:
-        names = {label_key(name) for name in module.manifest.task.label_names}
-        if module.alias in answered and names == rows.keys:
-            right[ZERO_SHOT] = _zero_shot(module, rows, options)
-            break
-    return right
-
-
-def _zero_shot(module: LocalModule, rows: _Rows, options: SuggestOptions) -> tuple[bool, ...]:
+def _zero_shot(module: LocalModule, examples: "Sequence[Example]", backbone: "Backbone") -> tuple[bool, ...]:
     """By a candidate's patterns and label words, without its weights."""
     from petapter.benchmark.baselines.zero_shot import zero_shot
     from petapter.benchmark.methods import Trial
 
     task = module.manifest.task
-    examples = rows.examples_for(module.manifest)
-    backbone = load_backbone(shared_backbone(options.backbone, [module.manifest]), device=options.device)
     trial = Trial(task, tuple(examples), tuple(example.fields for example in examples), backbone, seed=0)
     best = zero_shot()(trial).log_probabilities.argmax(axis=1).tolist()
     return tuple(task.label_names[given] == row.label for given, row in zip(best, examples, strict=True))

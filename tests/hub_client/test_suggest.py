@@ -101,3 +101,71 @@ def test_rows_of_one_label_are_refused(lab: Petapter, tmp_path: Path) -> None:
     path = tmp_path / "one.csv"
     path.write_text("text,label\nfine,good\n")
     assert "two labels at least" in lab("suggest", path).error
+
+
+MARKED = [("i love this film", "{m}love"), ("great food", "{m}food"), ("i love food", "{m}love|{m}food"), ("awful", "")]
+
+
+def several(path: Path, mark: str, column: str = "labels") -> Path:
+    path.write_text(f"text,{column}\n" + "".join(f"{text},{label.format(m=mark)}\n" for text, label in MARKED * 3))
+    return path
+
+
+@pytest.fixture
+def published_of_several(lab: Petapter, backbone: Path, tmp_path: Path, repo_id: str) -> str:
+    mark = repo_id.rpartition("-")[2]
+    task = tmp_path / "task.yaml"
+    task.write_text(
+        f"type: multi-label\npatterns: ['{{text}} it was {{mask}} .']\nlabels: {{{mark}love: love, {mark}food: food}}\n"
+    )
+    ran = lab(
+        "train", several(tmp_path / "train.csv", mark, "label"), "--task", task, "--out", tmp_path / "several",
+        "--backbone", backbone, "--preset", "plain", "--steps", "60",
+    )  # fmt: skip
+    assert ran.code == 0, ran
+    assert lab("push", tmp_path / "several", f"{repo_id}-several", "-q").code == 0
+    return f"lab:{repo_id}-several"
+
+
+def test_rows_of_several_labels_are_right_where_exactly_theirs_are_given(
+    lab: Petapter, published_of_several: str, backbone: Path, tmp_path: Path, repo_id: str
+) -> None:
+    rows = several(tmp_path / "few.csv", repo_id.rpartition("-")[2])
+    found: Any = lab("suggest", rows, "--backbone", backbone, "--json").json
+    assert (found["rows"], found["of_several"], found["skipped"]) == (len(MARKED) * 3, True, [])
+    by_name = {each["module"]: each for each in found["ranked"]}
+    assert set(by_name) == {published_of_several, "(none: the most frequent label)"}
+    assert by_name["(none: the most frequent label)"]["right"] == 3
+    answers: Any = lab(
+        "predict", "--module", published_of_several, "--backbone", backbone, "--input", rows, "--json"
+    ).json
+    given = ["|".join(sorted(each["predictions"][0]["labels"])) for each in answers]
+    gold = ["|".join(sorted(label.format(m=repo_id.rpartition("-")[2]).split("|"))) for _, label in MARKED * 3]
+    assert by_name[published_of_several]["right"] == sum(map(str.__eq__, given, gold))
+    assert "right: all labels of a row are given" in lab("suggest", rows, "--backbone", backbone).out
+
+
+def test_modules_of_one_label_are_not_measured_on_rows_of_several(
+    lab: Petapter, publish: Publish, backbone: Path, tmp_path: Path, repo_id: str
+) -> None:
+    mark = repo_id.rpartition("-")[2]
+    reference = publish("one", "--steps", "1", good="love", bad="food")
+    ran = lab("suggest", several(tmp_path / "few.csv", mark), "--backbone", backbone)
+    assert ran.code == ExitCode.NOT_FOUND
+    assert f"{reference}: it gives one label at a time" in ran.error
+
+
+def test_backbone_is_loaded_once_for_modules_and_for_having_none(
+    lab: Petapter, publish: Publish, backbone: Path, rows: Path, maps: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from petapter import Backbone
+
+    publish("learned", "--steps", "20")
+    loaded: list[object] = []
+    load = Backbone.load
+    monkeypatch.setattr(Backbone, "load", lambda *what, **how: loaded.append(what) or load(*what, **how))
+    found: Any = lab("suggest", rows, *maps, "--backbone", backbone, "--json").json
+    assert {each["module"] for each in found["ranked"] if not each["is_module"]} == {
+        "(none: the most frequent label)", "(none: the bare backbone)",
+    }  # fmt: skip
+    assert len(loaded) == 1

@@ -80,6 +80,7 @@ def _as_json(found: "Suggestions") -> dict[str, object]:
     return {
         "rows": found.rows,
         "labels": found.labels,
+        "of_several": found.of_several,
         "ranked": ranked,
         "skipped": [{"module": name, "why": why} for name, why in found.skipped],
         "beats_none": found.beats_none,
@@ -100,6 +101,8 @@ def _show(found: "Suggestions") -> None:
     ]
     say_table(("module", "right", "accuracy", "interval", "p", ""), rows)
     say("interval: 95%, Wilson; p: McNemar's exact test against the first, not corrected for how many there are")
+    if found.of_several:
+        say("right: all labels of a row are given, and no other")
     for each in found.ranked:
         if each.further_labels:
             note(f"note: {each.module} has {len(each.further_labels)} further labels, which count as wrong here")
