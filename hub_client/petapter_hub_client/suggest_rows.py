@@ -14,7 +14,7 @@ from petapter_schemas.names import label_key
 
 if TYPE_CHECKING:
     from petapter.task import Example
-    from petapter.task.tables import Row
+    from petapter_schemas.tables import Row
 
 _LABEL = "label"
 _LABELS = "labels"
@@ -104,7 +104,7 @@ class LabelledRows:
 
 def _read(path: Path) -> "tuple[list[Row], list[tuple[str, ...]], bool]":
     """Rows, their labels as they are written, and whether they are of several."""
-    from petapter.task.tables import read_rows
+    from petapter_schemas.tables import read_rows
 
     cells = list(read_rows(path, (), (_LABEL, _LABELS)))
     if _LABELS in cells[0].cells:

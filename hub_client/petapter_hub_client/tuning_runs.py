@@ -104,7 +104,7 @@ class TuningRun:
         Raises:
             DataError: The file cannot be read, or holds no text.
         """
-        from petapter.task.tables import read_rows
+        from petapter_schemas.tables import read_rows
 
         if self.unlabelled is None:
             return []

@@ -51,8 +51,8 @@ def test_readme_program_without_petapter_answers_alike(
 ) -> None:
     program, _ = readme_programs()
     assert "petapter" not in program
-    ran = petapter("export", "onnx", module, "--out", tmp_path / "reviews.onnx", "--backbone", backbone, "-q")
-    assert ran.out == f"{tmp_path / 'reviews.onnx'}\n"
+    ran = petapter("export", "onnx", module, "--out", tmp_path / "moods.onnx", "--backbone", backbone, "-q")
+    assert ran.out == f"{tmp_path / 'moods.onnx'}\n"
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(program.replace("a lovely evening", "great food"), names)  # noqa: S102 (the README's own)

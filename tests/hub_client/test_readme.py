@@ -55,7 +55,11 @@ def test_every_exit_code_is_documented() -> None:
     assert set(re.findall(r"^\| (\d+) \|", section, flags=re.MULTILINE)) == {str(int(code)) for code in ExitCode}
 
 
-LINES = re.findall(r"^ {4}(?:[A-Z]+=\$\()?(petapter .+?)\)?$", README.replace("\\\n", " "), flags=re.MULTILINE)
+BLOCKS = "".join(re.findall(r"^```(?:console|sh)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)).replace(
+    "\\\n", " "
+)
+_WORDS = r"""(petapter (?:'[^']*'|"[^"]*"|[^|;)<>&\n'"])+)"""
+LINES = re.findall(rf"^(?:\$ )?(?:[A-Z_]+=\S+ )?(?:[A-Z]+=\$\()?{_WORDS}", BLOCKS, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", LINES)
