@@ -120,7 +120,7 @@ def _is_of_several(cell: object) -> bool:
 
 
 def _names(row: "Row", column: str) -> tuple[str, ...]:
-    from petapter.task.examples import split_labels
+    from petapter_schemas.label_cells import split_labels
 
     cell = row.cells.get(column)
     if isinstance(cell, list) and all(isinstance(name, str) for name in cell):

@@ -13,7 +13,7 @@ from petapter_hub_client.stated_facts import StatedFacts
 from petapter_hub_client.training_runs import HeldOut, TaskSource
 from petapter_schemas.errors import DataError
 from petapter_schemas.manifest import EvaluationSet, EvaluationSpec, Manifest
-from petapter_schemas.plot_data import PlotData
+from petapter_schemas.plot_data import Confusion, PlotData
 
 if TYPE_CHECKING:
     from petapter.task import Example
@@ -88,7 +88,8 @@ class TuningRun:
         tuned = tune(task, examples, backbone, pool, self.options, unlabelled=unlabelled, work=work, watcher=watcher)
         (self.work / REPORT_FILE).write_text(tuning_report(tuned), encoding="utf-8")
         draw_tuning(tuned.patterns, self.work / PLOT_FILE)
-        evaluation, confusions = (_searched(tuned, examples),), ()
+        evaluation: tuple[EvaluationSpec, ...] = (_searched(tuned, examples),)
+        confusions: tuple[Confusion, ...] = ()
         if self.held_out is not None:
             watcher.on_stage("measuring")
             examined = examine(backbone, tuned.module, held_out, name=self.held_out.name, split="test")

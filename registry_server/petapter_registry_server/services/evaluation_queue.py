@@ -16,7 +16,7 @@ from petapter_registry_server.db.evaluation_jobs import FAILED, QUEUED, Lease
 from petapter_registry_server.db.evaluation_set_tables import EvaluationSet, EvaluationSetVersion
 from petapter_registry_server.db.evaluation_tables import EvaluationJob
 from petapter_registry_server.db.tables import Repository
-from petapter_registry_server.services.evaluation_records import Finding, detail_of, evaluation_row
+from petapter_registry_server.services.evaluation_records import Finding, announce_result, detail_of, evaluation_row
 from petapter_registry_server.services.indexing import refresh_index
 from petapter_registry_server.services.worker_keys import require_key
 from petapter_schemas.evaluation_set import EvaluationSetSpec
@@ -119,6 +119,7 @@ class EvaluationQueue:
             evaluation = evaluation_row(finding, repository, row.commit_oid, by_worker=True, measured_by=key.name)
             evaluation.evaluation_set_version_id = row.evaluation_set_version_id
             evaluations.add(session, evaluation)
+            announce_result(session, repository, evaluation)
             row.status, row.finished_ms, row.evaluation_id = evaluation_jobs.DONE, now_ms(), evaluation.id
             row.lease_ms = row.claim = None
             refresh_index(session, repository)

@@ -5,11 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from petapter_registry_server.clock import hub_date, now_ms
+from petapter_registry_server.db import versions
 from petapter_registry_server.db.evaluation_tables import Evaluation
 from petapter_registry_server.db.tables import Repository
+from petapter_registry_server.services.events import announce_evaluation
 from petapter_schemas.evaluation_result import ComparedFigure, EvaluationStatement, are_within
 from petapter_schemas.measuring_api import EvaluationState, MeasuredFigure
+from petapter_schemas.module_facts import MetricFacts
 from petapter_schemas.signature import Envelope
 
 
@@ -58,6 +63,31 @@ def evaluation_row(
 def detail_of(row: Evaluation) -> str:
     """What the audit says of a result."""
     return f"{row.status} {row.manifest_sha256} {row.evaluation_set} {row.rows_sha256} key {row.key_sha256}"
+
+
+def announce_result(session: Session, repository: Repository, row: Evaluation) -> None:
+    """Tell webhooks of every figure of a result; to be called in the write that records it."""
+    published = {each.commit_oid: each.version for each in versions.list_versions(session, repository.id)}
+    agreed = "verified" if row.by_worker else "reproduced"
+    for measured in map(MeasuredFigure.model_validate, row.metrics):
+        figure = MetricFacts.model_validate(
+            {
+                **measured.model_dump(include={"metric", "value", "low", "high", "level"}),
+                "evaluation_set": row.evaluation_set,
+                "split": row.split,
+                "sha256": row.rows_sha256,
+                "n": row.n,
+                "status": "disputed" if measured.is_within is False else agreed,
+            }
+        )
+        announce_evaluation(
+            session,
+            repository,
+            figure,
+            by=row.measured_by,
+            version=published.get(row.commit_oid),
+            commit=row.commit_oid,
+        )
 
 
 def evaluation_state(

@@ -21,7 +21,13 @@ from petapter_registry_server.errors import (
 )
 from petapter_registry_server.services import version_order
 from petapter_registry_server.services.access import Access, Caller
-from petapter_registry_server.services.evaluation_records import Finding, detail_of, evaluation_row, evaluation_state
+from petapter_registry_server.services.evaluation_records import (
+    Finding,
+    announce_result,
+    detail_of,
+    evaluation_row,
+    evaluation_state,
+)
 from petapter_registry_server.services.indexing import refresh_index
 from petapter_registry_server.services.policy import require_token
 from petapter_registry_server.services.revisions import At, resolve_revision
@@ -183,6 +189,7 @@ class Evaluations:
             )  # fmt: skip
             row.evaluation_set_version_id = version.id
             evaluations.add(session, row)
+            announce_result(session, repository, row)
             refresh_index(session, repository)
             audit.record(
                 session,
