@@ -16,7 +16,9 @@ from petapter_registry_server.services.events import KINDS, Event, announce, ann
 from petapter_registry_server.settings import Settings
 from petapter_schemas.module_facts import MetricFacts
 from tests.registry_server.conftest import Backing, Caller, Registry, member_of_team, running
+from tests.registry_server.measured_modules import NewSet, published
 from tests.registry_server.page_modules import publish
+from tests.registry_server.test_handed_in import Result, hand_in
 from tests.registry_server.varied_modules import Varied
 from tests.registry_server.webhook_receiver import Receiver, receiving
 
@@ -114,6 +116,19 @@ def test_evaluation_is_told_with_its_figure_and_no_rows(registry: Registry, team
         "module": "team/tickets", "private": False, "version": "1.0.0", "commit": "c" * 40, "by": "worker",
         **FIGURE.model_dump(),
     }  # fmt: skip
+
+
+def test_result_that_is_handed_in_is_told_figure_by_figure(registry: Registry, receiver: Receiver) -> None:
+    ada = member_of_team(registry)
+    published(ada)
+    NewSet().put(registry)
+    make(ada, receiver, events=["evaluation"])
+    assert hand_in(ada, Result((("accuracy", 0.9), ("macro_f1", 0.7))).signed()).status_code == 201
+    assert send(registry) == 2
+    told = [event["data"] for event in receiver.events]
+    assert sorted((each["metric"], each["status"], each["by"]) for each in told) == [
+        ("accuracy", "reproduced", "ada"), ("macro_f1", "disputed", "ada"),
+    ]  # fmt: skip
 
 
 def test_event_of_a_change_that_failed_is_not_told(registry: Registry, team: Caller, receiver: Receiver) -> None:
