@@ -87,11 +87,17 @@ def test_program_that_eats_memory_fails_alone(tmp_path: Path) -> None:
     assert (ended.code, ended.last_line) == (1, "MemoryError")
 
 
-def test_program_writes_nothing_to_the_disk(tmp_path: Path) -> None:
-    ended = run("open('written', 'wb', buffering=0).write(b'x')", tmp_path)
+def test_program_writes_no_file_that_fills_a_disk(tmp_path: Path) -> None:
+    program = "one = open('written', 'wb', buffering=0)\nwhile True: one.write(b'x' * 1024)"
+    ended = run(program, tmp_path)
     assert ended.code == 1
     assert "File too large" in ended.last_line
-    assert (tmp_path / "written").read_bytes() == b""
+    assert (tmp_path / "written").stat().st_size == 4096
+
+
+def test_program_finds_a_directory_for_temporary_files(tmp_path: Path) -> None:
+    """Libraries ask for one when they are imported."""
+    assert run("import tempfile; print(tempfile.gettempdir())", tmp_path).output.decode().strip() == str(tmp_path)
 
 
 def test_program_that_writes_without_end_is_ended(tmp_path: Path) -> None:

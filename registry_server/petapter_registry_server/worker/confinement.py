@@ -27,6 +27,8 @@ Cause = Literal["ended", "timeout", "unwanted", "talkative"]
 MAX_OUTPUT_BYTES = 1 << 20
 _MAX_ERRORS_BYTES = 8 << 10
 _OPEN_FILES = 512
+_FILE_BYTES = 4096
+"""Of each file that is written: nothing has to be, but `tempfile` of the standard library tries a few bytes."""
 _PROBE_SECONDS = 20
 _PROBE_BYTES = 1 << 30
 _CHUNK = 1 << 16
@@ -156,8 +158,8 @@ class Confinement:
         limits, seconds = self.limits, self.limits.seconds
         processor = round(seconds * limits.threads) + 1
         limiting = (
-            "prlimit", f"--as={limits.memory_bytes}", f"--cpu={processor}", f"--nofile={_OPEN_FILES}", "--fsize=0",
-            "--core=0",
+            "prlimit", f"--as={limits.memory_bytes}", f"--cpu={processor}", f"--nofile={_OPEN_FILES}",
+            f"--fsize={_FILE_BYTES}", "--core=0",
         )  # fmt: skip
         parts = [_LEADING, limiting, *([_APART] if self.isolation == "namespaces" else [])]
         return [word for program, *options in parts for word in (_find(program), *options)]
