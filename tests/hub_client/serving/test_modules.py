@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from petapter_hub_client.exit_codes import ExitCode
 from petapter_hub_client.fetching import pull
 from petapter_hub_client.serving.metrics import Metrics
 from petapter_hub_client.serving.opening import Wanted, open_wanted
@@ -134,6 +135,32 @@ def test_a_pull_that_finds_nobody_leaves_the_old_module(app: App, petapter: Peta
     answer = app.ask("PUT", "/v1/modules/reviews", json={"module": "gone:team/x"}, headers=AS_ADMIN)
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "remote")
     assert app.predict(GOOD).status_code == 200
+
+
+def test_a_module_that_the_policy_does_not_accept_leaves_the_old_one(app: App, lab: Petapter, on_lab: str) -> None:
+    before = app.predict(GOOD).json()["answers"][0]["digest"]
+    assert lab("remote", "policy", "lab", "--require-signature").code == 0
+    refused = app.ask("PUT", "/v1/modules/reviews", json={"module": on_lab}, headers=AS_ADMIN)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "refused_module")
+    assert "by the policy of remote 'lab': it has no signature" in refused.json()["error"]["message"]
+    assert app.predict(GOOD).json()["answers"][0]["digest"] == before
+    assert lab("keys", "new", "ada").code == 0
+    assert lab("sign", on_lab, "--key", "ada").code == 0
+    assert app.ask("PUT", "/v1/modules/reviews", json={"module": on_lab}, headers=AS_ADMIN).status_code == 200
+    assert lab("keys", "revoke", "ada", "--reason", "lost").code == 0
+    revoked = app.ask("PUT", "/v1/modules/again", json={"module": on_lab}, headers=AS_ADMIN)
+    assert (revoked.status_code, "revoked" in revoked.json()["error"]["message"]) == (422, True)
+    assert app.predict({"module": "again", "text": "great"}).status_code == 404
+
+
+def test_serving_does_not_start_with_what_the_policy_does_not_accept(
+    lab: Petapter, on_lab: str, served_modules: dict[str, Path]
+) -> None:
+    assert lab("pull", on_lab).code == 0
+    assert lab("remote", "policy", "lab", "--require-signature").code == 0
+    ran = lab("serve", "--module", on_lab, "--backbone", served_modules["tiny-bert"], "--port", "0")
+    assert ran.code == ExitCode.UNFIT_MODULE
+    assert "by the policy of remote 'lab'" in ran.error
 
 
 def test_unloading_what_is_not_there_is_404(app: App) -> None:

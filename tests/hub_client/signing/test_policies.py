@@ -167,6 +167,23 @@ def test_stack_is_not_locked_or_synced_with_what_is_refused(lab: Petapter, pushe
     assert not (tmp_path / "stack.lock").exists()
 
 
+def test_stack_that_was_locked_before_the_policy_is_refused_until_it_is_signed(
+    lab: Petapter, module: Path, backbone: Path, ada: str, repo_id: str, tmp_path: Path
+) -> None:
+    reference = f"lab:{repo_id}"
+    assert lab("push", module, reference).code == 0
+    stack = tmp_path / "stack.yaml"
+    stack.write_text(f"backbone: {backbone}\nmodules:\n  reviews: {reference}\n")
+    assert lab("stack", "lock", stack).code == 0
+    policy(lab, "--require-signature")
+    for words in (("sync", stack, "--frozen"), ("predict", stack, "great food")):
+        ran = lab("stack", *words)
+        assert ran.code == ExitCode.UNFIT_MODULE
+        assert "by the policy of remote 'lab'" in ran.error
+    assert lab("sign", module, reference, "--key", ada).code == 0
+    assert lab("stack", "predict", stack, "great food").code == 0
+
+
 def test_predict_does_not_use_what_is_refused(lab: Petapter, pushed: str) -> None:
     lab("pull", pushed)
     policy(lab, "--require-signature")
