@@ -3,7 +3,8 @@
 import re
 
 RULES = (
-    (re.compile(r"\b20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?Z?)?"), "<time>"),
+    (re.compile(r"\b20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?)?"), "<time>"),
+    (re.compile(r"\b20\d{6}T\d{6,}\b"), "<time>"),
     (re.compile(r"\b[0-9a-f]{12,64}\b"), "<hex>"),
     (re.compile(r"\bpetapter-[a-z]+-\w+"), "<scratch>"),
     (re.compile(r"\b\d+(\.\d+)? (rows|texts|MB|kB|B)/s\b"), "<rate>"),

@@ -58,6 +58,11 @@ def test_what_is_only_shown_stands_where_that_is_said() -> None:
     ("printed", "found"),
     [
         ("signed on 2026-11-27T21:52:58Z", "signed on 2027-01-02T03:04:05Z"),
+        ("0.2.0  2026-11-28T02:25:10.795Z  yanked", "0.2.0  2026-11-28T03:25:44.264Z  yanked"),
+        (
+            "moved to q/team--x-98350f7997e4-20261128T021806410666",
+            "moved to q/team--x-aa350f7997e4-20271128T031806410666",
+        ),
         ("digest  sha256:" + "a1" * 32, "digest    sha256:" + "b2" * 32),
         ("size  350.7 kB, every byte checked", "size  98.1 kB, every byte checked"),
         ("29 of 35   0.829", "30 of 35   0.857"),
