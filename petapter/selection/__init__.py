@@ -5,6 +5,7 @@ from petapter.selection.cross_validation import Candidate, LeftOutScores, cross_
 from petapter.selection.frozen_ranking import RowRanking, TextRanking, rank_by_rows, rank_by_texts
 from petapter.selection.grouped_folds import GroupedFolds, grouped_folds
 from petapter.selection.pattern_pool import PatternPool, PooledPattern, pattern_pool
+from petapter.selection.word_mining import MinedWords, TriedWord, mine_words
 from petapter.selection.zero_label import zero_label_module
 
 __all__ = [
@@ -12,14 +13,17 @@ __all__ = [
     "Choice",
     "GroupedFolds",
     "LeftOutScores",
+    "MinedWords",
     "PatternPool",
     "PooledPattern",
     "RowRanking",
     "Standing",
     "TextRanking",
+    "TriedWord",
     "choose",
     "cross_validated",
     "grouped_folds",
+    "mine_words",
     "pattern_pool",
     "rank_by_rows",
     "rank_by_texts",

@@ -1,0 +1,295 @@
+"""Further label words, mined from the frozen masked language model; those are taken that pay on rows left out.
+
+A candidate (petapter/selection/word_candidates.py) is taken only where the left-out loss of the convex head
+(petapter/training/convex.py), paired by row, falls by more than one standard error. Of words that change nothing about
+one in six passes that bar, so the number tried is told with those taken, and the loss with all of them is better than
+it will be on other texts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from petapter.adapters import AdapterSlots
+from petapter.backbone import Backbone
+from petapter.head import PetHead
+from petapter.mlm_head import MlmHead, read_mlm_head
+from petapter.scoring import TOKENS_PER_BATCH
+from petapter.selection.word_candidates import (
+    CandidateWord,
+    Vocabulary,
+    candidate_words,
+    likelihood_ratios,
+    occurring_words,
+)
+from petapter.task import Example, Windows, encode_rows, lint_task, pad_batch, read_verbalizer
+from petapter.task.encoding import Fields, length_batches
+from petapter.training.convex import fit_convex_head
+from petapter.training.evidence import (
+    NULL_TEXTS,
+    FrozenReading,
+    evidence_of,
+    label_head,
+    log_prior,
+    read_frozen,
+    row_weights,
+    targets_of,
+)
+from petapter_schemas.errors import BackboneError, InputError, TaskError
+from petapter_schemas.task import TaskSpec
+
+OnWord = Callable[[int, int], None]
+"""Called after each word that was tried with how many are done and how many there are."""
+
+MOST_WORDS = 5
+"""Tried for each label."""
+
+_LEAST_ROWS, _MOST_ROWS = 4, 2000
+"""The standard error of fewer differences is worth nothing; of more rows the convex head costs too much."""
+_MOST_UNLABELLED = 1000
+"""Texts that are read for the prior; all count where words are looked for in them."""
+_PASS_BY_CHANCE = 0.16
+"""Share of words without effect that gain more than one standard error: the upper tail of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class TriedWord:
+    """A candidate and what it brought.
+
+    Attributes:
+        label: Whose word it would be.
+        word: As it would stand in the task.
+        ratio: Of its likelihoods between the classes, nats.
+        nearness: Cosine of its decoder row to the mean of the label's own.
+        gain: By how much the left-out loss fell, nats; what was taken before stays in.
+        error: Standard error of `gain`, from the differences of single rows.
+    """
+
+    label: str
+    word: str
+    ratio: float
+    nearness: float
+    gain: float
+    error: float
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it fell by more than one standard error."""
+        return self.gain > self.error
+
+
+@dataclass(frozen=True)
+class MinedWords:
+    """What mining has come to.
+
+    Attributes:
+        task: With the words that were taken behind the label's own; the very task that was given if there are none.
+        tried: All candidates, in the order in which they were tried.
+        loss_before: Mean left-out loss without them, nats.
+        loss_after: With those that were taken; they were chosen for it, so it is too good.
+        rows: Labelled rows that decided.
+    """
+
+    task: TaskSpec
+    tried: tuple[TriedWord, ...]
+    loss_before: float
+    loss_after: float
+    rows: int
+
+    @property
+    def taken(self) -> tuple[TriedWord, ...]:
+        """The words that were taken."""
+        return tuple(each for each in self.tried if each.is_taken)
+
+    @property
+    def verdict(self) -> str:
+        """One line for people."""
+        if not self.tried:
+            return "no word of the vocabulary is near enough to a label's own and likelier in its rows"
+        named = ", ".join(f"{each.word} ({each.label})" for each in self.taken) or "none"
+        return (
+            f"of {len(self.tried)} words tried on {self.rows} rows {len(self.taken)} were taken: {named}; of so many "
+            f"words without effect {_PASS_BY_CHANCE * len(self.tried):.1f} would be taken by chance"
+        )
+
+
+def mine_words(
+    task: TaskSpec,
+    examples: Sequence[Example],
+    backbone: Backbone,
+    *,
+    unlabelled: Sequence[Fields] = (),
+    most: int = MOST_WORDS,
+    on_word: OnWord | None = None,
+) -> MinedWords:
+    """Look for further words of every label that has rows, and take those that pay.
+
+    The backbone reads rows twice and unlabelled texts once; a word that is tried costs a fit of the convex head.
+
+    Args:
+        task: Its own words stay.
+        examples: Labelled rows, 4 to 2000.
+        backbone: With a masked-LM head.
+        unlabelled: Texts of the same kind: words must occur in two of them, and they make the words' prior surer. For
+            the prior at most 1000 are read, evenly spread.
+        most: Words that are tried for each label.
+        on_word: Called after each.
+
+    Raises:
+        InputError: There are too few or too many rows.
+        TaskError: The task or the rows cannot work.
+        BackboneError: The backbone has no masked-LM head, an engine has it, or it was loaded for answers alone.
+    """
+    backbone.check_trains()
+    if not backbone.has_mlm_head:
+        raise BackboneError(
+            f"{backbone.repo!r} comes without a masked-LM head, so that it names no words: take another"
+        )
+    if not _LEAST_ROWS <= len(examples) <= _MOST_ROWS:
+        raise InputError(f"words are tried on {_LEAST_ROWS} to {_MOST_ROWS} labelled rows, not {len(examples)}")
+    count = min(len(unlabelled), _MOST_UNLABELLED)
+    spread = [unlabelled[number * len(unlabelled) // count] for number in range(count)]
+    slots = AdapterSlots(backbone.model)
+    try:
+        said = _read_all(task, examples, backbone, spread)
+    finally:
+        slots.close()
+    ratios = likelihood_ratios(said.first[:, : len(examples)], targets_of(task, examples), said.mlm)
+    found = candidate_words(
+        task,
+        ratios,
+        said.mlm,
+        Vocabulary.of(backbone.tokenizer),
+        occurring=occurring_words(unlabelled) if unlabelled else None,
+        most=most,
+    )
+    turns = [word for words in zip_longest(*found) for word in words if word is not None]
+    return _tried(task, examples, said, turns, on_word)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """N rows, and behind them U texts for the prior, as the frozen backbone reads them.
+
+    Attributes:
+        reading: Of the rows alone.
+        words: Label-word scores by pattern, the prior still in them, [P, N + U, L].
+        first: What the decoder reads at the first mask, [P, N + U, E].
+        counts: How much each text counts for the prior, [N + U].
+        masks: Of each pattern, [P].
+        words_of: By label, how many words it has.
+        mlm: The decoder.
+    """
+
+    reading: FrozenReading
+    words: Tensor
+    first: Tensor
+    counts: Tensor
+    masks: Tensor
+    words_of: tuple[int, ...]
+    mlm: MlmHead
+
+    def with_word(self, found: CandidateWord) -> "_Said":
+        """The same with one more word of a label, whose score is the mean over its words."""
+        row, bias = self.mlm.decoder_weight[found.token].cpu(), self.mlm.decoder_bias[found.token].cpu()
+        own = self.masks.unsqueeze(1) * (self.first @ row + bias)  # [P, N + U]
+        count = self.words_of[found.label]
+        words = self.words.clone()
+        words[:, :, found.label] = (count * words[:, :, found.label] + own) / (count + 1)
+        words_of = tuple(number + (label == found.label) for label, number in enumerate(self.words_of))
+        return replace(self, words=words, words_of=words_of)
+
+    def losses(self, task: TaskSpec, examples: Sequence[Example]) -> Tensor:
+        """Weighted loss of each row by a convex head that did not see it, nats, [N]."""
+        prior = log_prior(task, self.words, self.counts)
+        reading = replace(self.reading, words=self.words[:, : len(examples)])
+        evidence = evidence_of(task, examples, reading, prior)
+        logits, targets = fit_convex_head(evidence).out_of_fold, evidence.targets.double()
+        if evidence.link == "softmax":
+            losses = -(torch.log_softmax(logits, dim=-1) * targets).sum(dim=-1)
+        else:
+            losses = -(logsigmoid(logits) * targets + logsigmoid(-logits) * (1 - targets)).mean(dim=-1)
+        return losses * evidence.weights.double()
+
+
+def _read_all(task: TaskSpec, examples: Sequence[Example], backbone: Backbone, unlabelled: Sequence[Fields]) -> _Said:
+    encoded = encode_rows(task, backbone.tokenizer, backbone.max_tokens, examples)
+    for finding in lint_task(task, backbone.tokenizer, backbone.max_tokens, examples, encoded=encoded):
+        if finding.severity == "error":
+            raise TaskError(finding.message)
+    head = label_head(backbone, read_verbalizer(task, backbone.tokenizer), task)
+    null = [dict.fromkeys(task.fields, text) for text in NULL_TEXTS]
+    further = [Example(dict(text)) for text in (*unlabelled, *null)]
+    parts = zip(encoded, encode_rows(task, backbone.tokenizer, backbone.max_tokens, further), strict=True)
+    said = [_at_masks(backbone, head, windows) for both in parts for windows in both]  # rows, texts, rows, texts, …
+    words, first = (
+        [torch.cat(pair) for pair in zip(each[::2], each[1::2], strict=True)] for each in zip(*said, strict=True)
+    )
+    return _Said(
+        reading=read_frozen(backbone, head, encoded),
+        words=torch.stack(words),
+        first=torch.stack(first),
+        counts=torch.cat([row_weights(task, examples, targets_of(task, examples)), torch.ones(len(further))]),
+        masks=torch.tensor([float(pattern.masks) for pattern in task.patterns]),
+        words_of=tuple(len(label.words) for label in task.labels),
+        mlm=read_mlm_head(backbone.model),
+    )
+
+
+@torch.no_grad()
+def _at_masks(backbone: Backbone, head: PetHead, windows: Windows) -> tuple[Tensor, Tensor]:
+    """Label-word scores [N, L], and what the decoder reads at the first mask [N, E], averaged over a text's windows."""
+    rows = len(windows.text_tokens)
+    words, first = torch.zeros(rows, head.labels), torch.zeros(rows, head.shape.feature_size)
+    for chosen in length_batches([len(item.input_ids) for item in windows.encoded], TOKENS_PER_BATCH):
+        reading = backbone.read(pad_batch([windows.encoded[i] for i in chosen], backbone.pad_id))
+        features = head.features(reading.at_masks)  # [B, M, E]
+        owner = torch.tensor([windows.owner[i] for i in chosen])
+        words.index_add_(0, owner, head.word_scores(features).cpu())
+        first.index_add_(0, owner, features[:, 0].cpu())
+    count = torch.bincount(torch.tensor(windows.owner), minlength=rows).unsqueeze(1)
+    return words / count, first / count
+
+
+def _tried(
+    task: TaskSpec, examples: Sequence[Example], said: _Said, turns: Sequence[CandidateWord], on_word: OnWord | None
+) -> MinedWords:
+    """Try one word after the other, each on top of those that were taken."""
+    before = now = said.losses(task, examples)
+    tried: list[TriedWord] = []
+    for done, found in enumerate(turns, start=1):
+        with_it = said.with_word(found)
+        losses = with_it.losses(task, examples)
+        gains = now - losses
+        one = TriedWord(
+            task.labels[found.label].name,
+            found.word,
+            found.ratio,
+            found.nearness,
+            float(gains.mean()),
+            float(gains.std() / len(gains) ** 0.5),
+        )
+        tried.append(one)
+        if one.is_taken:
+            said, now = with_it, losses
+        if on_word is not None:
+            on_word(done, len(turns))
+    return MinedWords(_with_words(task, tried), tuple(tried), float(before.mean()), float(now.mean()), len(examples))
+
+
+def _with_words(task: TaskSpec, tried: Sequence[TriedWord]) -> TaskSpec:
+    taken = [each for each in tried if each.is_taken]
+    if not taken:
+        return task
+    labels = tuple(
+        label.model_copy(update={"words": (*label.words, *_words_for(label.name, taken))}) for label in task.labels
+    )
+    return task.model_copy(update={"labels": labels})
+
+
+def _words_for(label: str, taken: Sequence[TriedWord]) -> Iterator[str]:
+    return (each.word for each in taken if each.label == label)
