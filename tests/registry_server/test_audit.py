@@ -112,11 +112,17 @@ ELSEWHERE = {
     "POST /oauth/token",
     "POST /api/petapter/v1/devices/{code}/approve",
     "POST /api/petapter/v1/devices/{code}/deny",
+    "POST /api/petapter/v1/evalsets/{namespace}",
+    "PUT /api/petapter/v1/evalsets/{namespace}/{name}/settings",
+    "DELETE /api/petapter/v1/evalsets/{namespace}/{name}/versions/{version}/rows",
+    "POST /api/petapter/v1/modules/{namespace}/{name}/evaluation-jobs",
+    "POST /api/petapter/v1/modules/{namespace}/{name}/evaluations",
     *(f"{m} {route.path}" for part in PAGES for route in part.router.routes if isinstance(route, Route)
       for m in route.methods or ()),
 }  # fmt: skip
-"""Tested in test_trusted_publishing.py, with an issuer, in test_device_login.py, with a device, and for the forms of
-pages, which need a page to come from, in test_page_forms.py."""
+"""Tested in test_trusted_publishing.py, with an issuer, in test_device_login.py, with a device, in test_handed_in.py,
+test_evaluation_sets.py and test_evaluation_jobs.py, with rows and somebody who measured, and for the forms of pages,
+which need a page to come from, in test_page_forms.py."""
 UNSAFE = sorted(r for r in POLICY if r.split()[0] not in {"GET", "HEAD"} and r not in SILENT | ELSEWHERE)
 
 

@@ -12,6 +12,8 @@ from tests.tour.readme import README, Ran, Step, rewritten, run_tour, steps_of
 
 TEXT = README.read_text(encoding="utf-8")
 ONLY_SHOWN = {
+    "Which pattern?": "minutes; tests/hub_client/test_tune.py takes a tiny backbone",
+    "On which rows was it measured?": "a module measured on them; tests/hub_client tests every verb of evalset",
     "Over a Ray cluster": "a cluster; tests/hub_client/test_predict_on_ray.py has one",
     "Export and import": "somebody else's files; tests/hub_client/importing and test_export_import.py make some",
     "Adapt a backbone to a domain": "minutes; tests/hub_client/test_adapt.py takes a tiny backbone",
@@ -39,7 +41,7 @@ def test_readme_that_is_right_is_written_as_it_is(ran: list[Ran]) -> None:
 def test_every_command_of_the_program_is_in_the_tour_or_said_to_be_elsewhere() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     toured = {words[1] for step in steps_of(TEXT) for words in _petapter_calls(step.command)}
-    assert set(commands) - toured == {"adapt", "benchmark", "demo"}
+    assert set(commands) - toured == {"adapt", "benchmark", "demo", "evalset", "tune"}
 
 
 def _petapter_calls(command: str) -> list[list[str]]:

@@ -9,7 +9,11 @@ import pytest
 
 import petapter_hub_client as hub
 from petapter_hub_client.exit_codes import ExitCode
+from petapter_hub_client.stacks import auditing
+from petapter_hub_client.stacks.auditing import AuditFinding
 from petapter_schemas.digests import sha256_bytes
+from petapter_schemas.references import Reference
+from petapter_schemas.registry_api import ModuleDetail
 from petapter_schemas.stack import LockedBackbone, LockedModule, StackLock, lock_bytes
 from tests.hub_client.conftest import Petapter, Registry
 from tests.schemas.tiny_module import TinyModule, tiny_manifest, write_module
@@ -98,14 +102,36 @@ def test_yanked_version_demands_action(lab: Petapter, lock: Lock, publish: Calla
     assert lab("audit", path, "-q").out == "tiny\n"
 
 
-def test_disputed_figure_demands_action(lab: Petapter, lock: Lock, repo_id: str, tmp_path: Path) -> None:
+def test_disputed_figure_demands_action(
+    lab: Petapter, lock: Lock, publish: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = publish("1.0.0")
+    path = lock(tiny=reference)
+    told = auditing._disputed
+
+    def after_a_dispute(detail: ModuleDetail | None, exact: Reference, manifest: bytes) -> list[AuditFinding]:
+        assert detail is not None  # the registry says what became of figures; authors do not
+        versions = tuple(
+            each.model_copy(
+                update={"metrics": tuple(one.model_copy(update={"status": "disputed"}) for one in each.metrics)}
+            )
+            for each in detail.versions
+        )
+        return told(detail.model_copy(update={"versions": versions}), exact, manifest)
+
+    monkeypatch.setattr(auditing, "_disputed", after_a_dispute)
+    measured = tiny_manifest().evaluation[0]
+    ran = lab("audit", path)
+    assert ran.code == ExitCode.DEMANDS_ACTION
+    assert f"disputed: its {measured.metric} on {measured.evaluation_set.name} was not reproduced" in ran.out
+
+
+def test_status_that_an_author_claims_is_no_dispute(lab: Petapter, lock: Lock, repo_id: str, tmp_path: Path) -> None:
     manifest = tiny_manifest()
     measured = manifest.evaluation[0].model_copy(update={"status": "disputed"})
     write_module(tmp_path / "m", manifest.model_copy(update={"evaluation": (measured,)}))
     assert lab("push", tmp_path / "m", repo_id).code == 0
-    ran = lab("audit", lock(tiny=f"{repo_id}@v1.0.0"))
-    assert ran.code == ExitCode.DEMANDS_ACTION
-    assert f"disputed: its {measured.metric} on {measured.evaluation_set.name} was not reproduced" in ran.out
+    assert lab("audit", lock(tiny=f"{repo_id}@v1.0.0")).code == 0
 
 
 def test_repository_that_is_gone_demands_action(
