@@ -84,7 +84,8 @@ def test_interrupted_push_sends_what_is_missing_alone(
     far.sent = 0
     pushed: Any = lab("push", large, f"far:{repo_id}", "--json").json
     missing = size_apart(large) - 2 * PART_BYTES + size_inside(large)
-    assert missing <= far.sent < missing + SMALL_CHANGE
+    # the part that was on its way may have come through after all
+    assert any(left <= far.sent < left + SMALL_CHANGE for left in (missing - PART_BYTES, missing))
     pulled: Any = lab("pull", repo_id, "--json").json
     assert (pulled["digest"], pulled["commit"]) == (pushed["digest"], pushed["commit"])
 
