@@ -17,7 +17,7 @@ from petapter.training.objective import Loss, objective
 from petapter.training.options import Recipe, TrainingOptions
 from petapter.training.order import batches
 from petapter.training.schedule import linear_factor
-from petapter.training.trainer import EncodedRows, attach_adapter, drawn_window, weighted_rows
+from petapter.training.trainer import EncodedRows, attach_adapter, drawn_window, plain_recipe, weighted_rows
 from petapter_schemas.adapter_spec import AdapterSpec
 
 _SLOT = "begun_here"
@@ -45,6 +45,12 @@ def rows_without(rows: EncodedRows, left_out: Sequence[int]) -> EncodedRows:
     soft = None if rows.soft is None else rows.soft[kept]
     encoded = [_part(each, kept) for each in rows.encoded]
     return EncodedRows(rows.task, [rows.examples[row] for row in kept], encoded, soft)
+
+
+def run_without(options: TrainingOptions, rows: EncodedRows, left_out: Sequence[int], backbone: Backbone) -> JointRun:
+    """A run of preset `plain` on the rows but for some; the recipe is that for as many rows as are left."""
+    seen = rows_without(rows, left_out)
+    return JointRun(plain_recipe(options, backbone, len(seen.examples)), seen)
 
 
 def _part(windows: Windows, kept: Sequence[int]) -> Windows:

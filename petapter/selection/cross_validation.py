@@ -8,7 +8,7 @@ from torch import Tensor
 
 from petapter.backbone import Backbone
 from petapter.evaluation.label_sets import gold_labels
-from petapter.joint import JointRun, rows_without, train_jointly
+from petapter.joint import run_without, train_jointly
 from petapter.joint.memory import JointPlan
 from petapter.joint.trainer import OnSteps
 from petapter.runtime import Engine
@@ -17,7 +17,7 @@ from petapter.selection.grouped_folds import GroupedFolds
 from petapter.task import Example
 from petapter.trained import TrainedModule
 from petapter.training.options import TrainingOptions
-from petapter.training.trainer import EncodedRows, checked_rows, plain_recipe
+from petapter.training.trainer import EncodedRows, checked_rows
 from petapter_schemas.errors import InputError
 from petapter_schemas.task import TaskSpec
 
@@ -99,7 +99,10 @@ def cross_validated(  # noqa: PLR0913 (what is compared, on what, and how)
         for seed in range(seeds)
         for fold in range(folds.count)
     ]
-    runs = [_run(candidates[number], whole[number], seed, folds.rows(fold), backbone) for number, seed, fold in parts]
+    runs = [
+        run_without(replace(candidates[number].options, seed=seed), whole[number], folds.rows(fold), backbone)
+        for number, seed, fold in parts
+    ]
     found = train_jointly(runs, backbone, memory_bytes=memory_bytes, on_plan=on_plan, on_step=on_step)
     lost = {number for (number, _, _), module in zip(parts, found, strict=True) if isinstance(module, InputError)}
     kept = [number for number in range(len(candidates)) if number not in lost]
@@ -128,12 +131,6 @@ def _check(candidates: Sequence[Candidate]) -> None:
             raise InputError(
                 f"candidate {each.name!r} has other labels or fields than {candidates[0].name!r}: they must be the same"
             )
-
-
-def _run(candidate: Candidate, rows: EncodedRows, seed: int, left_out: Sequence[int], backbone: Backbone) -> JointRun:
-    seen = rows_without(rows, left_out)
-    options = replace(candidate.options, seed=seed)
-    return JointRun(plain_recipe(options, backbone, len(seen.examples)), seen)
 
 
 def _asked(

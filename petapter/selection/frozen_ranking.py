@@ -24,7 +24,7 @@ from petapter.selection.pattern_pool import PooledPattern
 from petapter.selection.word_reading import WordReading, read_words
 from petapter.task import Example, encode_rows, lint_task
 from petapter.task.encoding import Fields
-from petapter.training.convex import fit_convex_head
+from petapter.training.convex import fit_convex_head, row_losses
 from petapter.training.evidence import frozen_rows
 from petapter_schemas.errors import InputError, TaskError
 from petapter_schemas.task import TaskSpec
@@ -217,12 +217,9 @@ def _left_out(
             raise TaskError(finding.message)
     rows, _ = frozen_rows(task, examples, backbone, encoded, unlabelled)
     evidence = rows.evidence
-    logits, targets = fit_convex_head(evidence).out_of_fold, evidence.targets.double()
-    if evidence.link == "softmax":
-        said = torch.log_softmax(logits, dim=-1)
-        return said, -(said * targets).sum(dim=-1), evidence.weights.double()
-    losses = -(logsigmoid(logits) * targets + logsigmoid(-logits) * (1 - targets)).mean(dim=-1)
-    return logsigmoid(logits), losses, evidence.weights.double()
+    logits = fit_convex_head(evidence).out_of_fold
+    said = torch.log_softmax(logits, dim=-1) if evidence.link == "softmax" else logsigmoid(logits)
+    return said, row_losses(logits, evidence), evidence.weights.double()
 
 
 def _check(patterns: Sequence[PooledPattern], backbone: Backbone) -> None:

@@ -12,7 +12,6 @@ from itertools import zip_longest
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from petapter.adapters import AdapterSlots
 from petapter.backbone import Backbone
@@ -28,7 +27,7 @@ from petapter.selection.word_candidates import (
 )
 from petapter.task import Example, Windows, encode_rows, lint_task, pad_batch, read_verbalizer
 from petapter.task.encoding import Fields, length_batches
-from petapter.training.convex import fit_convex_head
+from petapter.training.convex import fit_convex_head, row_losses
 from petapter.training.evidence import (
     NULL_TEXTS,
     FrozenReading,
@@ -208,12 +207,7 @@ class _Said:
         prior = log_prior(task, self.words, self.counts)
         reading = replace(self.reading, words=self.words[:, : len(examples)])
         evidence = evidence_of(task, examples, reading, prior)
-        logits, targets = fit_convex_head(evidence).out_of_fold, evidence.targets.double()
-        if evidence.link == "softmax":
-            losses = -(torch.log_softmax(logits, dim=-1) * targets).sum(dim=-1)
-        else:
-            losses = -(logsigmoid(logits) * targets + logsigmoid(-logits) * (1 - targets)).mean(dim=-1)
-        return losses * evidence.weights.double()
+        return row_losses(fit_convex_head(evidence).out_of_fold, evidence) * evidence.weights.double()
 
 
 def _read_all(task: TaskSpec, examples: Sequence[Example], backbone: Backbone, unlabelled: Sequence[Fields]) -> _Said:

@@ -159,16 +159,18 @@ def scaled_loss_of(logits: Tensor, evidence: Evidence) -> float:
     return loss_of(_best_scale(logits.double(), evidence) * logits.double(), evidence)
 
 
-def _losses(logits: Tensor, evidence: Evidence) -> Tensor:
-    """The same of every [N, L] in logits [..., N, L], shape [...]."""
+def row_losses(logits: Tensor, evidence: Evidence) -> Tensor:
+    """The loss of every row of logits [..., N, L], not weighted, [..., N]; with several labels the mean over them."""
     targets = evidence.targets.double()
     if evidence.link == "softmax":
-        each = -(torch.log_softmax(logits.double(), dim=-1) * targets).sum(dim=-1)
-    else:
-        each = binary_cross_entropy_with_logits(logits.double(), targets.expand_as(logits), reduction="none").mean(
-            dim=-1
-        )
-    return (each * evidence.weights).mean(dim=-1)
+        return -(torch.log_softmax(logits.double(), dim=-1) * targets).sum(dim=-1)
+    each = binary_cross_entropy_with_logits(logits.double(), targets.expand_as(logits), reduction="none")
+    return each.mean(dim=-1)
+
+
+def _losses(logits: Tensor, evidence: Evidence) -> Tensor:
+    """The mean weighted loss of every [N, L] in logits [..., N, L], shape [...]."""
+    return (row_losses(logits, evidence) * evidence.weights).mean(dim=-1)
 
 
 @dataclass(frozen=True)

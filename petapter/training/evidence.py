@@ -186,19 +186,25 @@ def targets_of(task: TaskSpec, examples: Sequence[Example]) -> Tensor:
     return torch.from_numpy(gold_labels(task, examples)).float()
 
 
+def label_shares(task: TaskSpec, targets: Tensor) -> Tensor:
+    """How frequent labels are thought to be in the field, [L], not adding up to anything in particular.
+
+    They are the task's priors; without any, the counts in the targets [N, L], drawn towards equal ones by _PSEUDO_ROWS
+    rows of every label, since ten rows say little about them.
+    """
+    return targets.sum(dim=0) + _PSEUDO_ROWS if task.class_prior is None else torch.tensor(task.class_prior)
+
+
 def row_weights(task: TaskSpec, examples: Sequence[Example], targets: Tensor) -> Tensor:
     """How much each row counts, [N], of mean 1: its own weight, and for its label to count as often as in the field.
 
-    The shares of the labels in the field are the task's priors; without any, those of the rows, drawn towards equal
-    shares by _PSEUDO_ROWS rows of every label, since ten rows say little about them.
+    The shares of the labels in the field are those of `label_shares`.
     """
     own = torch.tensor([example.weight for example in examples])
     if task.type == "multi-label":
         return own / own.mean()
     counts = targets.sum(dim=0)
-    present = counts > 0
-    share = counts + _PSEUDO_ROWS if task.class_prior is None else torch.tensor(task.class_prior)
-    share = torch.where(present, share, 0.0)
+    share = torch.where(counts > 0, label_shares(task, targets), 0.0)
     weights = own * (targets @ (share / counts.clamp_min(1.0)))
     return weights / weights.mean()
 

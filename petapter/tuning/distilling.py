@@ -14,7 +14,7 @@ from petapter.backbone import Backbone
 from petapter.joint import JointRun
 from petapter.task import Example
 from petapter.task.encoding import Fields
-from petapter.training.evidence import targets_of
+from petapter.training.evidence import label_shares, targets_of
 from petapter.training.options import TrainingOptions
 from petapter.training.trainer import EncodedRows, checked_rows, plain_recipe
 from petapter_schemas.task import TaskSpec
@@ -57,15 +57,6 @@ def soft_labels(vote: Tensor, shares: Tensor, temperature: float) -> Tensor:
         soft = soft * (shares / soft.mean(dim=0).clamp_min(1e-12))
         soft = soft / soft.sum(dim=-1, keepdim=True)
     return soft
-
-
-def label_shares(task: TaskSpec, examples: Sequence[Example], pseudo_rows: float = 5.0) -> Tensor:
-    """How frequent labels are thought to be, [L]: the task's prior, or the rows' counts drawn towards equal ones."""
-    if task.class_prior is not None:
-        prior = torch.tensor(task.class_prior, dtype=torch.float64)
-        return prior / prior.sum()
-    counts = targets_of(task, examples).double().sum(dim=0) + pseudo_rows
-    return counts / counts.sum()
 
 
 @dataclass(frozen=True)
@@ -118,8 +109,8 @@ def student_run(
     mixed = teaching.own_share * own + (1 - teaching.own_share) * soft
     further: list[Example] = []
     if unlabelled:
-        shares = label_shares(task, seen)
-        learnt = soft_labels(lesson.vote[at[len(seen) :]], shares, teaching.temperature)
+        shares = label_shares(task, own).double()
+        learnt = soft_labels(lesson.vote[at[len(seen) :]], shares / shares.sum(), teaching.temperature)
         mixed = torch.cat([mixed, learnt])
         named = [task.label_names[label] for label in learnt.argmax(dim=-1).tolist()]
         further = [Example(dict(text), label) for text, label in zip(unlabelled, named, strict=True)]

@@ -7,7 +7,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from petapter.backbone import Backbone
-from petapter.joint import JointRun, rows_without, train_jointly
+from petapter.joint import JointRun, run_without, train_jointly
 from petapter.joint.memory import JointPlan
 from petapter.runtime import Engine
 from petapter.selection.grouped_folds import GroupedFolds
@@ -16,7 +16,7 @@ from petapter.task import Example
 from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.training.options import TrainingOptions
-from petapter.training.trainer import EncodedRows, checked_rows, plain_recipe
+from petapter.training.trainer import EncodedRows, checked_rows
 from petapter_schemas.task import TaskSpec
 
 Name = TypeVar("Name", bound=Hashable)
@@ -112,9 +112,8 @@ class MemberRuns:
         return says(modules, self._asked.texts, self._backbone)
 
     def _run(self, member: Member) -> JointRun:
-        rows = rows_without(self._encoded(member.pattern), self._asked.folds.rows(member.fold))
-        options = replace(self._options, seed=member.seed)
-        return JointRun(plain_recipe(options, self._backbone, len(rows.examples)), rows)
+        options, left_out = replace(self._options, seed=member.seed), self._asked.folds.rows(member.fold)
+        return run_without(options, self._encoded(member.pattern), left_out, self._backbone)
 
     def _encoded(self, pattern: int) -> EncodedRows:
         if pattern not in self._rows:

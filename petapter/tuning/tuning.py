@@ -15,7 +15,7 @@ gain that patterns show by such a choice is taken from its score. The one that l
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,19 +57,21 @@ OnStandings = Callable[[Sequence[PatternStanding]], None]
 _LEAST_ROWS = 8
 
 
+@dataclass(frozen=True)
 class Watcher:
-    """Hears how tuning goes; each of its calls may be replaced."""
+    """Hears how tuning goes.
 
-    def __init__(
-        self,
-        on_stage: OnStage = lambda _: None,
-        on_pattern: OnPattern | None = None,
-        on_members: OnMembers | None = None,
-        on_standings: OnStandings = lambda _: None,
-    ) -> None:
-        self.on_stage, self.on_pattern, self.on_members, self.on_standings = (
-            on_stage, on_pattern, on_members, on_standings,
-        )  # fmt: skip
+    Attributes:
+        on_stage: When a stage begins.
+        on_pattern: As the rows are read in each pattern.
+        on_members: As modules train.
+        on_standings: Whenever more is known of the patterns.
+    """
+
+    on_stage: OnStage = lambda _: None
+    on_pattern: OnPattern | None = None
+    on_members: OnMembers | None = None
+    on_standings: OnStandings = lambda _: None
 
 
 def tune(  # noqa: PLR0913 (a door of the library)
@@ -316,13 +318,9 @@ class _Tuning:
     ) -> tuple[PatternStanding, ...]:
         standings: list[PatternStanding] = []
         for number, pooled in enumerate(self._asked.patterns):
-            own = [
-                (torch.stack([said[m] for m in said if (m.fold, m.pattern) == (fold, number)]), self._folds.rows(fold))
-                for fold in range(self._folds.count)
-                if any((m.fold, m.pattern) == (fold, number) for m in said)
-            ]
-            losses = [float(self._losses(each, rows).mean()) for stack, rows in own for each in stack[:, rows]]
-            right = [float(self._correct(each, rows).mean()) for stack, rows in own for each in stack[:, rows]]
+            own = [(each, self._folds.rows(member.fold)) for member, each in said.items() if member.pattern == number]
+            losses = [float(self._losses(each[rows], rows).mean()) for each, rows in own]
+            right = [float(self._correct(each[rows], rows).mean()) for each, rows in own]
             standings.append(
                 PatternStanding(
                     name=pooled.name,

@@ -20,6 +20,25 @@ DeviceOption = Annotated[
 ]
 DataArgument = Annotated[Path, typer.Argument(metavar="DATA.csv", help="CSV with a header and a column 'label'.")]
 
+# of train and tune
+ModuleOutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="The module directory to make.")]
+TaskOption = Annotated[Path | None, typer.Option("--task", metavar="FILE", help="Labels and patterns as YAML.")]
+LabelsOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="NAME=word,word", help="A label and its words; repeat for each label."),
+]
+NewBackboneOption = Annotated[str, typer.Option("--backbone", help="A Hub id, a local directory, or 'minilm'.")]
+ModuleNameOption = Annotated[str | None, typer.Option("--name", help="The module's name. Default: the name of DIR.")]
+ModuleVersionOption = Annotated[str, typer.Option("--version", metavar="X.Y.Z", help="The module's version.")]
+ModuleDescriptionOption = Annotated[str, typer.Option("--description", help="One or two sentences for the model card.")]
+ModuleLicenseOption = Annotated[str | None, typer.Option("--license", help="An SPDX identifier such as Apache-2.0.")]
+HeldOutOption = Annotated[
+    Path | None, typer.Option("--test", metavar="HELD_OUT.csv", help="Labelled rows to measure on afterwards.")
+]
+HeldOutNameOption = Annotated[
+    str | None, typer.Option("--test-name", help="Name of the test set. Default: the file's name.")
+]
+
 # of predict and stack predict
 InputOption = Annotated[
     Path | None,

@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from petapter_hub_client.commands.figures import show_figures
-from petapter_hub_client.commands.options import DataArgument, DeviceOption, JsonOption, prepare_torch
+from petapter_hub_client.commands.options import (
+    DataArgument,
+    DeviceOption,
+    HeldOutNameOption,
+    HeldOutOption,
+    JsonOption,
+    LabelsOption,
+    ModuleDescriptionOption,
+    ModuleLicenseOption,
+    ModuleNameOption,
+    ModuleOutOption,
+    ModuleVersionOption,
+    NewBackboneOption,
+    TaskOption,
+    prepare_torch,
+)
 from petapter_hub_client.output import hush_huggingface, progress, say, say_facts, say_json, size_text
 
 if TYPE_CHECKING:
@@ -17,26 +32,21 @@ if TYPE_CHECKING:
 def train(  # noqa: PLR0913 (a command's options)
     data: DataArgument,
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The module directory to make.")],
-    task: Annotated[Path | None, typer.Option("--task", metavar="FILE", help="Labels and patterns as YAML.")] = None,
+    out: ModuleOutOption,
+    task: TaskOption = None,
     pattern: Annotated[
         list[str] | None, typer.Option("--pattern", help="'{text} It is about {mask}.'; may be repeated.")
     ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="NAME=word,word", help="A label and its words; repeat for each label."),
-    ] = None,
-    backbone: Annotated[str, typer.Option(help="A Hub id, a local directory, or 'minilm'.")] = "minilm",
+    label: LabelsOption = None,
+    backbone: NewBackboneOption = "minilm",
     device: DeviceOption = None,
-    name: Annotated[str | None, typer.Option(help="The module's name. Default: the name of DIR.")] = None,
-    version: Annotated[str, typer.Option(metavar="X.Y.Z", help="The module's version.")] = "0.1.0",
-    description: Annotated[str, typer.Option(help="One or two sentences for the model card.")] = "",
+    name: ModuleNameOption = None,
+    version: ModuleVersionOption = "0.1.0",
+    description: ModuleDescriptionOption = "",
     language: Annotated[list[str] | None, typer.Option(help="A language code such as en; may be repeated.")] = None,
-    license_: Annotated[str | None, typer.Option("--license", help="An SPDX identifier such as Apache-2.0.")] = None,
-    test: Annotated[
-        Path | None, typer.Option("--test", metavar="HELD_OUT.csv", help="Labelled rows to measure on afterwards.")
-    ] = None,
-    test_name: Annotated[str | None, typer.Option(help="Name of the test set. Default: the file's name.")] = None,
+    license_: ModuleLicenseOption = None,
+    test: HeldOutOption = None,
+    test_name: HeldOutNameOption = None,
     unlabelled: Annotated[
         Path | None, typer.Option("--unlabelled", metavar="TEXTS.csv", help="Preset strong: texts without labels.")
     ] = None,

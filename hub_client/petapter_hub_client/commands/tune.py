@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from petapter_hub_client.commands.options import DataArgument, DeviceOption, JsonOption, prepare_torch
+from petapter_hub_client.commands.options import (
+    DataArgument,
+    DeviceOption,
+    HeldOutNameOption,
+    HeldOutOption,
+    JsonOption,
+    LabelsOption,
+    ModuleDescriptionOption,
+    ModuleLicenseOption,
+    ModuleNameOption,
+    ModuleOutOption,
+    ModuleVersionOption,
+    NewBackboneOption,
+    TaskOption,
+    prepare_torch,
+)
 from petapter_hub_client.output import hush_huggingface, is_quiet, note, plain, say, say_facts, say_json, say_table
 
 if TYPE_CHECKING:
@@ -20,15 +35,12 @@ if TYPE_CHECKING:
 def tune(  # noqa: PLR0913 (a command's options)
     data: DataArgument,
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The module directory to make.")],
-    task: Annotated[Path | None, typer.Option("--task", metavar="FILE", help="Labels and patterns as YAML.")] = None,
+    out: ModuleOutOption,
+    task: TaskOption = None,
     pattern: Annotated[
         list[str] | None, typer.Option("--pattern", help="A pattern that is to be among those tried; may be repeated.")
     ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="NAME=word,word", help="A label and its words; repeat for each label."),
-    ] = None,
+    label: LabelsOption = None,
     language: Annotated[
         list[str] | None, typer.Option(help="Try the grammar's patterns of it; may be repeated. Default: en.")
     ] = None,
@@ -44,16 +56,14 @@ def tune(  # noqa: PLR0913 (a command's options)
     patterns: Annotated[int, typer.Option(min=1, help="Most patterns in which members are trained.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="Members of each pattern and fold.")] = 3,
     folds: Annotated[int, typer.Option(min=2, help="Into which the rows are spread.")] = 5,
-    backbone: Annotated[str, typer.Option(help="A Hub id, a local directory, or 'minilm'.")] = "minilm",
+    backbone: NewBackboneOption = "minilm",
     device: DeviceOption = None,
-    name: Annotated[str | None, typer.Option(help="The module's name. Default: the name of DIR.")] = None,
-    version: Annotated[str, typer.Option(metavar="X.Y.Z", help="The module's version.")] = "0.1.0",
-    description: Annotated[str, typer.Option(help="One or two sentences for the model card.")] = "",
-    license_: Annotated[str | None, typer.Option("--license", help="An SPDX identifier such as Apache-2.0.")] = None,
-    test: Annotated[
-        Path | None, typer.Option("--test", metavar="HELD_OUT.csv", help="Labelled rows to measure on afterwards.")
-    ] = None,
-    test_name: Annotated[str | None, typer.Option(help="Name of the test set. Default: the file's name.")] = None,
+    name: ModuleNameOption = None,
+    version: ModuleVersionOption = "0.1.0",
+    description: ModuleDescriptionOption = "",
+    license_: ModuleLicenseOption = None,
+    test: HeldOutOption = None,
+    test_name: HeldOutNameOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Try patterns on labelled texts, and train one module; run it again to go on where it was stopped."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
@@ -16,6 +16,8 @@ from petapter_schemas.evaluation_result import ComparedFigure, EvaluationStateme
 from petapter_schemas.measuring_api import EvaluationState, MeasuredFigure
 from petapter_schemas.module_facts import MetricFacts
 from petapter_schemas.signature import Envelope
+
+MeasuredStatus = Literal["verified", "reproduced", "disputed"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,6 @@ def evaluation_row(
     """The row of a result; which version of a set it is about is the caller's to say."""
     detail = finding.statement.detail
     is_within = are_within(detail.figures, detail.tolerance)
-    agreed = "verified" if by_worker else "reproduced"
     return Evaluation(
         repository_id=repository.id,
         commit_oid=commit_oid,
@@ -48,7 +49,7 @@ def evaluation_row(
         evaluation_set=detail.evaluation_set.name,
         split=detail.evaluation_set.split,
         n=detail.evaluation_set.n,
-        status="disputed" if is_within is False else agreed,
+        status=status_of(is_within, by_worker=by_worker),
         by_worker=by_worker,
         measured_by=measured_by,
         key_sha256=finding.key_sha256,
@@ -60,6 +61,18 @@ def evaluation_row(
     )
 
 
+def status_of(is_within: bool | None, *, by_worker: bool) -> MeasuredStatus:  # noqa: FBT001 (as the figure says it)
+    """What a measured figure, or all of a result, comes to.
+
+    Args:
+        is_within: Whether it is what was declared; None where nothing was.
+        by_worker: Whether a worker of this registry measured it.
+    """
+    if is_within is False:
+        return "disputed"
+    return "verified" if by_worker else "reproduced"
+
+
 def detail_of(row: Evaluation) -> str:
     """What the audit says of a result."""
     return f"{row.status} {row.manifest_sha256} {row.evaluation_set} {row.rows_sha256} key {row.key_sha256}"
@@ -68,7 +81,6 @@ def detail_of(row: Evaluation) -> str:
 def announce_result(session: Session, repository: Repository, row: Evaluation) -> None:
     """Tell webhooks of every figure of a result; to be called in the write that records it."""
     published = {each.commit_oid: each.version for each in versions.list_versions(session, repository.id)}
-    agreed = "verified" if row.by_worker else "reproduced"
     for measured in map(MeasuredFigure.model_validate, row.metrics):
         figure = MetricFacts.model_validate(
             {
@@ -77,7 +89,7 @@ def announce_result(session: Session, repository: Repository, row: Evaluation) -
                 "split": row.split,
                 "sha256": row.rows_sha256,
                 "n": row.n,
-                "status": "disputed" if measured.is_within is False else agreed,
+                "status": status_of(measured.is_within, by_worker=row.by_worker),
             }
         )
         announce_evaluation(

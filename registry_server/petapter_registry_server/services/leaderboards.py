@@ -6,7 +6,7 @@ order of the values themselves.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast, get_args
 
@@ -20,6 +20,7 @@ from petapter_registry_server.db.evaluation_set_tables import EvaluationSet, Eva
 from petapter_registry_server.db.visibility import Viewer
 from petapter_registry_server.errors import EvaluationSetNotFoundError, InvalidRequestError
 from petapter_registry_server.services.access import Access, Caller
+from petapter_registry_server.services.evaluation_records import status_of
 from petapter_schemas.evaluation_api import BoardLine, BoardSort, Leaderboard, MetricCount, Standing
 from petapter_schemas.metric_order import higher_is_better, is_better
 
@@ -186,7 +187,7 @@ def _measured_lines(each: Measured, metric: str) -> list[BoardLine]:
                 "digest": of.manifest_sha256,
                 "private": each.repository.private,
                 "n": of.n,
-                "status": _status(figure, of.by_worker),
+                "status": status_of(figure["is_within"], by_worker=of.by_worker),
                 "by": of.measured_by,
                 "at": hub_date(of.measured_ms),
                 **{name: figure[name] for name in ("value", "low", "high", "level", "declared")},
@@ -195,13 +196,6 @@ def _measured_lines(each: Measured, metric: str) -> list[BoardLine]:
         for figure in of.metrics
         if figure["metric"] == metric
     ]
-
-
-def _status(figure: Mapping[str, object], by_worker: bool) -> Standing:  # noqa: FBT001 (of the evaluation)
-    """Of one figure: whatever became of the others of the same evaluation."""
-    if figure["is_within"] is False:
-        return "disputed"
-    return "verified" if by_worker else "reproduced"
 
 
 def _declared_line(each: Declared) -> BoardLine:

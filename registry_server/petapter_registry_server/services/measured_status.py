@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from petapter_registry_server.db import evaluations, module_index
 from petapter_registry_server.db.evaluation_tables import Evaluation
 from petapter_registry_server.db.evaluations import Counting
+from petapter_registry_server.services.evaluation_records import status_of
 from petapter_schemas.measuring_api import MeasuredFigure
 from petapter_schemas.module_facts import MetricFacts, ModuleFacts
 
@@ -36,6 +37,5 @@ def _status(metric: str, evaluation: Evaluation) -> str:
     """Of one figure: what differs is disputed, what does not is verified, whatever became of the others."""
     for each in map(MeasuredFigure.model_validate, evaluation.metrics):
         if each.metric == metric and each.is_within is not None:
-            agreed = "verified" if evaluation.by_worker else "reproduced"
-            return agreed if each.is_within else "disputed"
+            return status_of(each.is_within, by_worker=evaluation.by_worker)
     return "declared"
