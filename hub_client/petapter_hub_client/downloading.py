@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # it exports them lazily
-    build_hf_headers,
     hf_raise_for_status,
     http_stream_backoff,
 )
@@ -111,7 +110,7 @@ def _append(hub: Hub, file: RemoteFile, target: Path, size: int, on_bytes: OnByt
 def _response(hub: Hub, file: RemoteFile, begin: int) -> Iterator[tuple[int, Iterator[bytes]]]:
     """Where the bytes that the remote sends begin, and these; from 0 where it knows no ranges or no such one."""
     url = hf_hub_url(file.repo_id, file.path, revision=file.commit, endpoint=hub.remote.url)
-    headers = build_hf_headers(token=hub.token or False, library_name="petapter")
+    headers = hub.headers
     headers["accept-encoding"] = "identity"  # ranges count the bytes that are sent
     if begin:
         headers["range"] = f"bytes={begin}-"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TypeVar
 
 from huggingface_hub import HfApi, get_session, is_offline_mode
 from huggingface_hub.errors import (
@@ -19,6 +20,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # it exports it lazily
+from pydantic import BaseModel, ValidationError
 
 from petapter_hub_client.remotes import Remote, find_remote
 from petapter_hub_client.tokens import find_origin, find_token, login_remedy, warn_of_token_for_nobody
@@ -33,6 +36,8 @@ from petapter_schemas.errors import (
 )
 
 PROBE_TIMEOUT_S = 3.0
+
+Answer = TypeVar("Answer", bound=BaseModel)
 
 _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]  # HTTPError of httpx2, or of httpx in huggingface_hub 1.x
 _FOREIGN = (_TRANSPORT_ERROR, LocalEntryNotFoundError, ConnectionError, json.JSONDecodeError, HfUriError,
@@ -53,6 +58,25 @@ class Hub:
     remote: Remote
     api: HfApi
     token: str | None = field(repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of a request that huggingface_hub has no method for: who asks, and the token of this remote or none."""
+        headers: dict[str, str] = build_hf_headers(token=self.token or False, library_name="petapter")
+        return headers
+
+    def read(self, shape: type[Answer], data: bytes) -> Answer:
+        """An answer of the remote in the shape that it must have.
+
+        Raises:
+            RemoteError: It has another one.
+        """
+        try:
+            return shape.model_validate_json(data)
+        except ValidationError as error:
+            raise RemoteError(
+                f"remote {self.remote.name!r} at {self.remote.url} answers, but not as a hub does: check its address"
+            ) from error
 
 
 def open_hub(name: str | None) -> Hub:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import constants, get_session
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # it exports them lazily
-    build_hf_headers,
     hf_raise_for_status,
     http_backoff,
 )
@@ -85,7 +84,7 @@ class _Object(BaseModel):
 
 
 class _Batch(BaseModel):
-    objects: list[_Object]
+    objects: list[_Object] = Field(min_length=1, max_length=1)
 
 
 @dataclass(frozen=True)
@@ -143,16 +142,11 @@ def _ask(hub: Hub, repo_id: str, file: LocalFile) -> _Object:
             "POST", f"{hub.remote.url}/{repo_id}.git/info/lfs/objects/batch", json=asked, headers=_headers(hub)
         )
         hf_raise_for_status(response)
-    try:
-        (told,) = _Batch.model_validate_json(response.content).objects
-    except ValueError as error:  # pydantic's too
-        raise RemoteError(f"remote {hub.remote.name!r} answers, but not as a hub does: check its address") from error
-    return told
+    return hub.read(_Batch, response.content).objects[0]
 
 
 def _headers(hub: Hub) -> dict[str, str]:
-    own: dict[str, str] = build_hf_headers(token=hub.token or False, library_name="petapter")
-    return own | {"accept": _MEDIA_TYPE, "content-type": _MEDIA_TYPE}
+    return hub.headers | {"accept": _MEDIA_TYPE, "content-type": _MEDIA_TYPE}
 
 
 def _send(hub: Hub, repo_id: str, file: LocalFile, upload: _Action, on_bytes: OnBytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from huggingface_hub import constants
-from huggingface_hub.utils import build_hf_headers, paginate  # type: ignore[attr-defined]  # it exports them lazily
+from huggingface_hub.utils import paginate  # type: ignore[attr-defined]  # it exports them lazily
 from semver import Version
 
 from petapter_hub_client.hints import hints
@@ -276,7 +276,7 @@ def _unfinished(hub: Hub, target: Reference, module: StagedModule, published: Pu
     if published.head is None:
         return None
     tagged = set(published.tags.values())
-    headers = build_hf_headers(token=hub.token or False, library_name="petapter")
+    headers = hub.headers
     address = f"{hub.remote.url}/api/models/{target.repo_id}/commits/{constants.DEFAULT_REVISION}"
     with asking(hub.remote, target.repo_id):
         newest = [str(commit["id"]) for commit in islice(paginate(address, {}, headers), _LOOKED_BACK)]

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha1
-from typing import Literal, TypeVar
+from typing import Literal
 
 from huggingface_hub import constants, get_session
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # it exports them lazily
-    build_hf_headers,
     hf_raise_for_status,
     http_backoff,
 )
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from petapter_hub_client.hub import Hub, asking
 from petapter_hub_client.large_files import LocalFile, send_large
@@ -28,8 +27,6 @@ _MOST_ASKED = 256
 """Files in one question; the Hub takes no more."""
 _PIECE_BYTES = 3 << 14  # divisible by 3, so that base64 of the pieces is base64 of the whole
 _INLINE = "regular"
-
-Answer = TypeVar("Answer", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -91,10 +88,10 @@ def _modes(hub: Hub, repo_id: str, files: Sequence[LocalFile]) -> Iterator[_Mode
         with asking(hub.remote, repo_id):
             response = http_backoff(
                 "POST", f"{_api(hub, repo_id)}/preupload/{constants.DEFAULT_REVISION}", json={"files": asked},
-                headers=_headers(hub),
+                headers=hub.headers,
             )  # fmt: skip
             hf_raise_for_status(response)
-        told = _read(hub, _Modes, response.content).files
+        told = hub.read(_Modes, response.content).files
         if {mode.path for mode in told} != {file.path for file in some}:
             raise RemoteError(f"remote {hub.remote.name!r} was asked about {len(some)} files and speaks of others")
         if ignored := [mode.path for mode in told if mode.is_ignored]:
@@ -170,27 +167,13 @@ def _line(key: str, value: dict[str, object]) -> bytes:
 
 
 def _commit(hub: Hub, repo_id: str, body: _Body) -> str:
-    headers = _headers(hub) | {"content-type": "application/x-ndjson", "content-length": str(body.size)}
+    headers = hub.headers | {"content-type": "application/x-ndjson", "content-length": str(body.size)}
     address = f"{_api(hub, repo_id)}/commit/{constants.DEFAULT_REVISION}"
     with asking(hub.remote, repo_id):
         response = get_session().post(address, content=body.lines(), headers=headers)
         hf_raise_for_status(response, endpoint_name="commit")
-    return _read(hub, _Made, response.content).oid
+    return hub.read(_Made, response.content).oid
 
 
 def _api(hub: Hub, repo_id: str) -> str:
     return f"{hub.remote.url}/api/models/{repo_id}"
-
-
-def _headers(hub: Hub) -> dict[str, str]:
-    headers: dict[str, str] = build_hf_headers(token=hub.token or False, library_name="petapter")
-    return headers
-
-
-def _read(hub: Hub, shape: type[Answer], data: bytes) -> Answer:
-    try:
-        return shape.model_validate_json(data)
-    except ValidationError as error:
-        raise RemoteError(
-            f"remote {hub.remote.name!r} at {hub.remote.url} answers, but not as a hub does: check its address"
-        ) from error
