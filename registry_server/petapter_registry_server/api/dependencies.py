@@ -6,8 +6,11 @@ from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.concurrency import run_in_threadpool
 
+from petapter_registry_server.api.at_once import at_once
 from petapter_registry_server.api.route_policy import is_mirrored, need_of
+from petapter_registry_server.db.answers import NotKeptError, kept_alone
 from petapter_registry_server.errors import (
     ElsewhereError,
     InvalidRequestError,
@@ -15,6 +18,7 @@ from petapter_registry_server.errors import (
     RepositoryNotFoundError,
     TooLargeError,
 )
+from petapter_registry_server.services.access import Need
 from petapter_registry_server.services.callers import ANONYMOUS, Caller
 from petapter_registry_server.services.wired import Services
 from petapter_schemas.messages import first_problem
@@ -42,7 +46,7 @@ async def _services(request: Request) -> Services:
 AllServices = Annotated[Services, Depends(_services)]
 
 
-def admit(request: Request) -> None:
+async def admit(request: Request) -> None:
     """Let the caller of a route in, who may do what the route declares in route_policy.py; it runs before every route.
 
     It asks for nothing but the request: FastAPI resolves what a dependency depends on each time that one is named.
@@ -50,16 +54,24 @@ def admit(request: Request) -> None:
     Raises:
         PetapterError: As `Access.admit`.
     """
-    request.state.caller = _admitted(request, request.app.state.services)
-
-
-def _admitted(request: Request, services: Services) -> Caller:
-    need = need_of(request)
+    services, need = request.app.state.services, need_of(request)
     if need.resource in {"public", "signed"}:
         if request.url.path not in _UNCOUNTED:
             services.rate_limits.count_address(_address(request))
-        return ANONYMOUS
-    caller = _counted(request, services)
+        request.state.caller = ANONYMOUS
+        return
+    try:
+        with kept_alone():
+            caller = _counted(request, services)
+    except NotKeptError:
+        request.state.caller = await run_in_threadpool(
+            lambda: _admitted(request, services, need, _counted(request, services))
+        )
+    else:
+        request.state.caller = await at_once(lambda: _admitted(request, services, need, caller))
+
+
+def _admitted(request: Request, services: Services, need: Need, caller: Caller) -> Caller:
     try:
         return services.access.admit(caller, need)
     except RepositoryNotFoundError:
@@ -69,6 +81,7 @@ def _admitted(request: Request, services: Services) -> Caller:
 
 
 def _counted(request: Request, services: Services) -> Caller:
+    """The caller, whose request is counted once that is known."""
     try:
         caller = services.access.authenticate(request.headers.get("authorization"))
     except InvalidTokenError:

@@ -9,7 +9,7 @@ router = APIRouter()
 
 
 @router.get("/health")
-def health() -> dict[str, str]:
+async def health() -> dict[str, str]:
     """Answers as soon as requests are taken."""
     return {"status": "ok"}
 

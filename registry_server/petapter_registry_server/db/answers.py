@@ -8,7 +8,9 @@ read of its own could not have found while the request was running.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar, cast
 
 State = str
@@ -18,6 +20,30 @@ Value = TypeVar("Value")
 
 MOST_WEIGHT = 50_000
 """About 20 MiB, at some 400 bytes for a file of a tree or another small thing."""
+MOST_WEIGHT_AT_ONCE = 200
+"""What weighs more takes milliseconds to send, and is no longer `kept_alone`."""
+
+_is_alone: ContextVar[bool] = ContextVar("kept_alone", default=False)
+
+
+class NotKeptError(Exception):
+    """The database would have to be asked where nothing may wait for it."""
+
+
+@contextmanager
+def kept_alone() -> Iterator[None]:
+    """Within, in this thread, what would wait for the database raises NotKeptError instead."""
+    token = _is_alone.set(True)
+    try:
+        yield
+    finally:
+        _is_alone.reset(token)
+
+
+def check_may_wait() -> None:
+    """Refuse to wait for the database. Raises: NotKeptError."""
+    if _is_alone.get():
+        raise NotKeptError
 
 
 class Answers:
@@ -40,13 +66,19 @@ class Answers:
             key: The question, the asker included.
             read: Reads the database; it begins after the state was seen.
             weigh: How many small things the answer holds; 1 unless given.
+
+        Raises:
+            NotKeptError: It is not kept, or large, within `kept_alone`.
         """
         if state is None:
             return read()
         with self._lock:
             if state == self._state and (found := self._kept.get(key)) is not None:
+                if found[1] > MOST_WEIGHT_AT_ONCE:
+                    check_may_wait()
                 self._kept.move_to_end(key)
                 return cast("Value", found[0])
+        check_may_wait()
         value = read()
         self._keep(state, key, value, 1 if weigh is None else weigh(value))
         return value

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from petapter_registry_server.db import audit, schema
-from petapter_registry_server.db.answers import Answers, State
+from petapter_registry_server.db.answers import Answers, State, check_may_wait
 from petapter_registry_server.db.failures import one_line, translated
 from petapter_registry_server.db.sqlite import SQLite
 from petapter_registry_server.errors import DatabaseUnavailableError, DataDirectoryError
@@ -40,6 +40,10 @@ class Backend(Protocol):
 
     def check(self, connection: Connection) -> None:
         """Refuse a database that cannot hold a registry. Raises: DataDirectoryError."""
+
+    @property
+    def tells_state_at_once(self) -> bool:
+        """Whether `state` asks nobody but this process."""
 
     def state(self) -> State | None:
         """A value that every commit of anybody changes; None where it cannot be told now."""
@@ -76,7 +80,13 @@ class Database:
         return self._engine
 
     def state(self) -> State | None:
-        """What a read that begins now would see, as a value for `answers`; None where that cannot be told."""
+        """What a read that begins now would see, as a value for `answers`; None where that cannot be told.
+
+        Raises:
+            NotKeptError: It takes an answer of another process, within `kept_alone`.
+        """
+        if not self._backend.tells_state_at_once:
+            check_may_wait()
         return self._backend.state()
 
     def standing(self) -> schema.Standing:
@@ -135,7 +145,9 @@ class Database:
 
         Raises:
             DatabaseUnavailableError: The database does not answer.
+            NotKeptError: Within `kept_alone`.
         """
+        check_may_wait()
         with translated(), self._read_sessions() as session:
             yield session
 
@@ -148,7 +160,9 @@ class Database:
 
         Raises:
             DatabaseUnavailableError: The database does not answer, or other writers kept it for too long.
+            NotKeptError: Within `kept_alone`.
         """
+        check_may_wait()
         if not self._turn.acquire(timeout=_TURN_S):
             raise DatabaseUnavailableError
         try:

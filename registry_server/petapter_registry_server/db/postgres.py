@@ -101,6 +101,11 @@ class PostgreSQL:
                 " CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
             )
 
+    @property
+    def tells_state_at_once(self) -> bool:
+        """The server is asked."""
+        return False
+
     def state(self) -> str | None:
         """Which transactions a read that begins now would see."""
         return None if self._watch is None else self._watch.state()

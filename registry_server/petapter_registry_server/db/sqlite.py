@@ -46,6 +46,11 @@ class SQLite:
         if verdict != "ok":
             raise DataDirectoryError(f"{self.name} is damaged ({verdict}): restore it from a backup")
 
+    @property
+    def tells_state_at_once(self) -> bool:
+        """The number lies in memory that all processes share."""
+        return True
+
     def state(self) -> str | None:
         """The number of the last commit by anybody but this connection, which makes none.
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
+from petapter_registry_server.api.at_once import at_once
 from petapter_registry_server.api.byte_ranges import ByteRange, requested_range
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
 from petapter_registry_server.api.hub.notices import warning_header
@@ -22,11 +23,11 @@ _AT_ONCE_BYTES = 1 << 20
 
 
 @router.head("/{namespace}/{name}/resolve/{revision}/{path:path}")
-def describe_file(
+async def describe_file(
     at: Annotated[At, Depends(revision_of)], path: Segment, caller: CurrentCaller, services: AllServices
 ) -> Response:
     """Size, digest and commit of a file."""
-    found = services.reading.file(caller, at, path)
+    found = await at_once(lambda: services.reading.file(caller, at, path))
     return Response(headers={**_headers(found), "Content-Length": str(found.file.size)})
 
 

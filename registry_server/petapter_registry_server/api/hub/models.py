@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from petapter_registry_server.api.addresses import next_page
+from petapter_registry_server.api.at_once import at_once
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
 from petapter_registry_server.api.hub.model_shapes import Shape, check_expand, model_shape
 from petapter_registry_server.api.hub.notices import warning_header
@@ -118,7 +119,7 @@ def list_models(
 
 
 @router.get("/api/models/{namespace}/{name}")
-def model_info(
+async def model_info(
     namespace: Segment,
     name: Segment,
     info: AskedInfo,
@@ -126,7 +127,7 @@ def model_info(
     services: AllServices,
 ) -> Response:
     """A model at the head of main."""
-    return _info(At(f"{namespace}/{name}", MAIN), info, caller, services, {})
+    return await at_once(lambda: _info(At(f"{namespace}/{name}", MAIN), info, caller, services, {}))
 
 
 @router.get("/api/models/{namespace}/{name}/revision/{revision}")
