@@ -189,6 +189,18 @@ def test_receiver_that_is_away_is_named(registry: Registry, team: Caller) -> Non
     assert deliveries(team)[0]["problem"] == "127.0.0.1 did not answer: ConnectError"
 
 
+def test_address_that_cannot_be_asked_fails_alone(
+    registry: Registry, team: Caller, waiting: Caller, receiver: Receiver
+) -> None:
+    """One that was taken before it was refused."""
+    make(team, receiver)
+    registry.change("UPDATE webhooks SET url = 'http://127.0.0.1:1/\x7f' WHERE id = 1")
+    team.call("POST", f"{WEBHOOKS}/2/ping")
+    assert sender(registry).run() == 2
+    assert receiver.kinds == ["ping"]
+    assert "it has characters that addresses do not have" in deliveries(waiting)[0]["problem"]
+
+
 Resolver = Callable[..., list[Any]]
 
 

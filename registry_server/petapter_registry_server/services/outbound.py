@@ -22,7 +22,10 @@ _DEADLINE_S = 10
 _MAX_BYTES = 256 << 10
 _READ_TIMEOUT_S = 30
 _CHUNK_BYTES = 1 << 16
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""What of IPv6 is given out for the internet (RFC 4291); Python calls much else global, such as fec0::/10 and ::/96."""
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
+"""Not on the internet either (RFC 6890, 7526, 9637), whatever this Python says."""
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -185,7 +188,7 @@ class Outbound:
     def _resolve(self, host: str, port: int) -> _Address:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter where a part of the name is empty or too long
             raise OutboundError(f"the address of {host} cannot be found") from error
         addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
         for address in addresses:
@@ -244,12 +247,19 @@ def is_public(address: _Address) -> bool:
     """Whether an address is somebody else's on the internet; addresses that carry another are not."""
     if isinstance(address, ipaddress.IPv6Address):
         carries = address.ipv4_mapped or address.sixtofour or address.teredo
-        if carries or address in _NAT64:
+        if carries or address not in _UNICAST:
             return False
-    return address.is_global and not address.is_multicast
+    is_special = any(address in network for network in _SPECIAL)
+    return address.is_global and not address.is_multicast and not is_special
 
 
 def _split(url: str) -> SplitResult:
+    """The parts. What is left out or written otherwise by one reader of addresses and not by the next is refused."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise OutboundError(
+            f"{url!r} is no address: it has characters that addresses do not have, so write them as %20, and those of "
+            "a name as xn--…"
+        )
     try:
         parts = urlsplit(url)
         _ = parts.port  # a port that is none is found when it is asked for
