@@ -12,7 +12,7 @@ from petapter_registry_server.db.tables import Repository
 from petapter_registry_server.services import events
 from petapter_registry_server.services.accounts import TokenLimits
 from petapter_registry_server.services.callers import CONSOLE
-from petapter_registry_server.services.events import KINDS, Event, announce, announce_evaluation
+from petapter_registry_server.services.events import KINDS, Evaluated, Event, announce, announce_evaluation
 from petapter_registry_server.settings import Settings
 from petapter_schemas.module_facts import MetricFacts
 from tests.registry_server.conftest import Backing, Caller, Registry, member_of_team, running
@@ -99,10 +99,11 @@ def test_yank_and_its_undoing_are_told_with_the_reason(registry: Registry, team:
     assert receiver.events[0]["data"]["reason"] == "labels were swapped"
 
 
-def tell_evaluation(registry: Registry, by: str = "worker") -> int:
+def tell_evaluation(registry: Registry) -> int:
+    NewSet().put(registry)
     with registry.app.state.database.write() as session:
         repository = session.scalars(select(Repository).where(Repository.lookup == "team/tickets")).one()
-        return announce_evaluation(session, repository, FIGURE, by=by, version="1.0.0", commit="c" * 40)
+        return announce_evaluation(session, repository, FIGURE, Evaluated("worker", "1.0.0", "c" * 40, 1))
 
 
 def test_evaluation_is_told_with_its_figure_and_no_rows(registry: Registry, team: Caller, receiver: Receiver) -> None:
@@ -129,6 +130,27 @@ def test_result_that_is_handed_in_is_told_figure_by_figure(registry: Registry, r
     assert sorted((each["metric"], each["status"], each["by"]) for each in told) == [
         ("accuracy", "reproduced", "ada"), ("macro_f1", "disputed", "ada"),
     ]  # fmt: skip
+
+
+def test_figures_on_a_private_set_are_told_to_those_who_see_the_set(
+    registry: Registry, team: Caller, grace: Caller, receiver: Receiver
+) -> None:
+    """Both are admins of the module; the set is of the one alone."""
+    published(team)
+    team.create("ada/mine")
+    NewSet("ada/rows", private=True).put(registry)
+    for caller, tail in ((team, "-of-ada"), (grace, "-of-grace")):
+        make(caller, f"{receiver.url}{tail}", events=["evaluation"])
+    assert hand_in(team, Result().signed()).status_code == 201
+    assert send(registry) == 2
+    assert {message.path for message in receiver.messages} == {"/hook-of-ada"}
+    shown = team.call("PUT", "/api/petapter/v1/evalsets/ada/rows/settings", json={"private": False})
+    assert shown.status_code == 200
+    hand_in(team, Result().signed())
+    team.call("PUT", "/api/petapter/v1/evalsets/ada/rows/settings", json={"private": True})  # before it is sent
+    assert send(registry) == 2
+    assert {message.path for message in receiver.messages} == {"/hook-of-ada"}
+    assert {line["state"] for line in deliveries(grace, 2)} == {"withheld"}
 
 
 def test_event_of_a_change_that_failed_is_not_told(registry: Registry, team: Caller, receiver: Receiver) -> None:
@@ -181,7 +203,9 @@ def test_private_module_is_told_to_nobody_who_may_not_read_it(
         ("team/tickets", "1.0.0")
     ]
     withheld = [line for line in deliveries(team) if line["state"] == "withheld"]
-    assert [line["problem"] for line in withheld] == ["who made this webhook may not read the module any more"]
+    assert [line["problem"] for line in withheld] == [
+        "who made this webhook may not read the module, or see the evaluation set, any more"
+    ]
     registry.app.state.services.accounts.disable_user("grace")
     publish(team, "team/tickets", "1.1.0", Varied(version="1.1.0", fill=0.1).files())
     assert send(registry) == 0

@@ -114,6 +114,13 @@ def _ordered(
     return statement.order_by(EvaluationSet.updated_ms.desc(), EvaluationSet.id.desc())
 
 
+def is_seen_by(session: Session, set_id: int, user_id: int) -> bool:
+    """Whether a user may see a set: it is public, or of a namespace that the user has a role in."""
+    viewer = Viewer(user_id, sees_all=False, sees_public=True)
+    seen = select(EvaluationSet.id).where(EvaluationSet.id == set_id, visible_sets(viewer))
+    return session.scalar(seen) is not None
+
+
 def visible_sets(viewer: Viewer) -> ColumnElement[bool]:
     """Whether a row of `evaluation_sets` is for this viewer: roles in the namespace count, and there are no others."""
     if viewer.sees_all:

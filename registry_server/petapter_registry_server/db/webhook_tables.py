@@ -33,7 +33,8 @@ class Webhook(Table):
 class Delivery(Table):
     """An event for one webhook. `due_ms` is when the next attempt may begin; None when there is none any more.
 
-    `repository_id` is None of a ping, which tells of nothing.
+    `repository_id` is None of a ping, which tells of nothing. `evaluation_set_id` is the set that an evaluation was on,
+    whose figures not everybody may know; no foreign key, as SQLite adds none to a table.
     """
 
     __tablename__ = "webhook_deliveries"
@@ -52,3 +53,4 @@ class Delivery(Table):
     tried_ms: Mapped[int | None] = mapped_column(BigInteger)
     status: Mapped[int | None]
     problem: Mapped[str | None]
+    evaluation_set_id: Mapped[int | None]

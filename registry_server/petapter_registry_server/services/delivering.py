@@ -156,10 +156,11 @@ def _is_meant(session: Session, delivery: Delivery, webhook: Webhook) -> bool:
     """Whether the receiver may still know; roles and repositories change while a delivery waits."""
     if delivery.repository_id is None:
         return True
-    if may_hear(session, webhook, session.get_one(Repository, delivery.repository_id)):
+    repository = session.get_one(Repository, delivery.repository_id)
+    if may_hear(session, webhook, repository, delivery.evaluation_set_id):
         return True
     delivery.state, delivery.due_ms = WITHHELD, None
-    delivery.problem = "who made this webhook may not read the module any more"
+    delivery.problem = "who made this webhook may not read the module, or see the evaluation set, any more"
     return False
 
 

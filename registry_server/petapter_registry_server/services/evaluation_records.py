@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 
 from petapter_registry_server.clock import hub_date, now_ms
 from petapter_registry_server.db import versions
+from petapter_registry_server.db.evaluation_set_tables import EvaluationSetVersion
 from petapter_registry_server.db.evaluation_tables import Evaluation
 from petapter_registry_server.db.tables import Repository
-from petapter_registry_server.services.events import announce_evaluation
+from petapter_registry_server.services.events import Evaluated, announce_evaluation
 from petapter_schemas.evaluation_result import ComparedFigure, EvaluationStatement, are_within
 from petapter_schemas.measuring_api import EvaluationState, MeasuredFigure
 from petapter_schemas.module_facts import MetricFacts
@@ -81,6 +82,8 @@ def detail_of(row: Evaluation) -> str:
 def announce_result(session: Session, repository: Repository, row: Evaluation) -> None:
     """Tell webhooks of every figure of a result; to be called in the write that records it."""
     published = {each.commit_oid: each.version for each in versions.list_versions(session, repository.id)}
+    of = session.get_one(EvaluationSetVersion, row.evaluation_set_version_id).evaluation_set_id
+    about = Evaluated(row.measured_by, published.get(row.commit_oid), row.commit_oid, of)
     for measured in map(MeasuredFigure.model_validate, row.metrics):
         figure = MetricFacts.model_validate(
             {
@@ -92,14 +95,7 @@ def announce_result(session: Session, repository: Repository, row: Evaluation) -
                 "status": status_of(measured.is_within, by_worker=row.by_worker),
             }
         )
-        announce_evaluation(
-            session,
-            repository,
-            figure,
-            by=row.measured_by,
-            version=published.get(row.commit_oid),
-            commit=row.commit_oid,
-        )
+        announce_evaluation(session, repository, figure, about)
 
 
 def evaluation_state(

@@ -19,7 +19,7 @@ from petapter_registry_server.errors import (
 )
 from petapter_registry_server.services.access import Access, namespace_standing
 from petapter_registry_server.services.callers import Caller
-from petapter_registry_server.services.events import KINDS, PING, Kind, put
+from petapter_registry_server.services.events import KINDS, PING, Kind, Message, put
 from petapter_registry_server.services.outbound import Outbound
 from petapter_registry_server.services.patterns import check_pattern, whole_namespace
 from petapter_registry_server.services.policy import granted, refusal, require_token
@@ -157,7 +157,7 @@ class Webhooks:
             webhook, place = self._own(session, caller, webhook_id)
             if webhooks.count_waiting(session, webhook.id, kind=PING):
                 raise InvalidRequestError("a ping is on its way already: look at its deliveries")
-            put(session, webhook, PING, {"webhook": webhook.id, "by": caller.name}, repository_id=None)
+            put(session, webhook, Message(PING, {"webhook": webhook.id, "by": caller.name}))
             webhook.rest_until_ms = 0
             _record(session, caller, "webhook.ping", place, webhook)
 
