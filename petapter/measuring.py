@@ -41,15 +41,28 @@ def measure_directory(directory: Path) -> Measurement:
     task = parse_measuring_task((directory / TASK_FILE).read_bytes())
     module = directory / MODULE_FOLDER
     manifest = _read_module(module, task.module_sha256)
-    examples = _read_rows(directory / ROWS_FILE, manifest, task.evaluation_set)
     backbone = Backbone.load(Path(task.backbone), repo=manifest.backbone.repo, revision=manifest.backbone.revision)
+    measured = measure_module(backbone, module, directory / ROWS_FILE, task.evaluation_set)
+    return measured.model_copy(update={"seconds": time.perf_counter() - began})
+
+
+def measure_module(backbone: Backbone, module: Path, rows: Path, evaluation_set: EvaluationSet) -> Measurement:
+    """Measure a module's directory on a file of labelled rows, golden outputs first.
+
+    Raises:
+        ModuleError: The module must not be used, or does not answer as it should.
+        BackboneError: It does not run on the backbone.
+        DataError: The rows are others than the evaluation set's, or are no rows for this module.
+    """
+    began = time.perf_counter()
+    manifest = read_manifest(module)
+    examples = _read_rows(rows, manifest, evaluation_set)
     with Engine(backbone) as engine:
         engine.load(module, manifest.name, check=True)
-        rows = task.evaluation_set
-        examined = engine.examine(manifest.name, examples, name=rows.name, split=rows.split)
+        examined = engine.examine(manifest.name, examples, name=evaluation_set.name, split=evaluation_set.split)
     versions = library_versions()
     return Measurement(
-        module_sha256=task.module_sha256,
+        module_sha256=manifest_digest((module / MANIFEST_FILE).read_bytes()),
         figures=examined.figures,
         labels=manifest.task.label_names,
         confusion=_confusion(examined),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from petapter_hub_client.describing import info
     from petapter_hub_client.differing import diff
+    from petapter_hub_client.evaluation_results import list_results
     from petapter_hub_client.evaluation_sets import (
         SetOptions,
         check_evaluation_rows,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         show_evaluation_set,
     )
     from petapter_hub_client.fetching import pull
+    from petapter_hub_client.handing_in import MeasureOptions, hand_in, measure_on_set
     from petapter_hub_client.identity import login, logout, whoami
     from petapter_hub_client.importing.label_sets import import_label_set
     from petapter_hub_client.importing.paper_config import import_paper_config
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from petapter_hub_client.suggesting import SuggestOptions, suggest
 
 __all__ = (
+    "MeasureOptions",
     "PushOptions",
     "Query",
     "ReproduceOptions",
@@ -77,6 +80,7 @@ __all__ = (
     "diff",
     "find_cached",
     "find_policy",
+    "hand_in",
     "import_label_set",
     "import_paper_config",
     "info",
@@ -86,10 +90,12 @@ __all__ = (
     "list_evaluation_sets",
     "list_own_keys",
     "list_remotes",
+    "list_results",
     "list_trusted_keys",
     "login",
     "logout",
     "make_key",
+    "measure_on_set",
     "older_than",
     "open_stack",
     "plan_push",
@@ -125,6 +131,7 @@ _NAMES_BY_ROOM = {
     "cached_modules": ("find_cached", "list_cached", "older_than", "remove_cached", "verify_cached"),
     "describing": ("info",),
     "differing": ("diff",),
+    "evaluation_results": ("list_results",),
     "evaluation_sets": (
         "SetOptions",
         "check_evaluation_rows",
@@ -137,6 +144,7 @@ _NAMES_BY_ROOM = {
         "show_evaluation_set",
     ),
     "fetching": ("pull",),
+    "handing_in": ("MeasureOptions", "hand_in", "measure_on_set"),
     "identity": ("login", "logout", "whoami"),
     "importing.label_sets": ("import_label_set",),
     "importing.paper_config": ("import_paper_config",),

@@ -21,6 +21,8 @@ from petapter_hub_client.commands.bash_words import whole_references
 from petapter_hub_client.commands.benchmark import benchmark
 from petapter_hub_client.commands.diff import diff
 from petapter_hub_client.commands.drift import drift
+from petapter_hub_client.commands.evalset_results import hand_in, results
+from petapter_hub_client.commands.evalset_results import verify as verify_on_set
 from petapter_hub_client.commands.evaluate import evaluate
 from petapter_hub_client.commands.habits import OfflineOption, QuietOption, habitual, make_habitual, take_effect
 from petapter_hub_client.commands.info import info
@@ -76,6 +78,9 @@ for _name, _command in (
     ("demo", demo),
 ):  # fmt: skip
     app.command(_name)(habitual(_command))
+evalset.app.command("verify")(verify_on_set)  # these may run modules, which their group does not (pyproject.toml)
+evalset.app.command("hand-in")(hand_in)
+evalset.app.command("results")(results)
 for _name, _group in (
     ("channel", channel.app), ("evalset", evalset.app), ("export", export.app), ("import", importing.app),
     ("keys", keys.app), ("remote", remote.app), ("stack", stack.app),

@@ -40,7 +40,7 @@ def sign(
     from petapter_hub_client.signing import verbs
 
     hush_huggingface()
-    options = verbs.SignOptions(key, _passphrase, valid_days)
+    options = verbs.SignOptions(key, ask_passphrase, valid_days)
     if is_local_module(module):
         made = verbs.sign(Path(module), to, options=options)
     elif to is not None:
@@ -79,7 +79,8 @@ def confirm_deletion(name: str) -> None:
     typer.confirm(f"Delete the private key {name!r} for ever?", abort=True, err=True)
 
 
-def _passphrase(key: "OwnKey") -> str | None:
+def ask_passphrase(key: "OwnKey") -> str | None:
+    """The passphrase of an own key: of the variable, else asked for; None where nobody can be asked."""
     from petapter_hub_client.signing.keys import PASSPHRASE_VARIABLE
 
     if given := os.environ.get(PASSPHRASE_VARIABLE):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from huggingface_hub import is_offline_mode
 
 from petapter_hub_client.cache import CachedRepository, cached_repository
@@ -197,6 +198,16 @@ def check_cached(reference: Reference, directory: Path, *, ask_remote: bool) -> 
     return ModuleSignatures(str(reference), digest, found, problem)
 
 
+def open_signing_key(name: str | None, ask: AskPassphrase | None) -> tuple[OwnKey, Ed25519PrivateKey]:
+    """An own key by its name, or the only one, and its private half; `ask` is called where it has a passphrase.
+
+    Raises:
+        InputError: There is no such key, or its passphrase is missing or wrong.
+    """
+    key = find_own_key(name)
+    return key, open_private_key(key, ask(key) if key.has_passphrase and ask is not None else None)
+
+
 def _seen(reference: Reference, digest: str, repository: CachedRepository, *, ask_remote: bool) -> Files:
     if not ask_remote:
         return cached_signatures(repository, digest)
@@ -239,9 +250,7 @@ class _Made:
 
     @classmethod
     def of(cls, data: bytes, target: Reference | None, options: SignOptions) -> Self:
-        key = find_own_key(options.key)
-        passphrase = options.passphrase(key) if key.has_passphrase and options.passphrase is not None else None
-        secret = open_private_key(key, passphrase)
+        key, secret = open_signing_key(options.key, options.passphrase)
         repo_id = None if target is None else target.repo_id
         file = sign_manifest(data, secret, repo_id=repo_id, valid_days=options.valid_days)
         return cls(manifest_digest(data), key, file, renews=options.valid_days is not None)
