@@ -31,6 +31,7 @@ from petapter_hub_client.commands.merge import merge
 from petapter_hub_client.commands.predict import predict
 from petapter_hub_client.commands.pull import pull
 from petapter_hub_client.commands.push import push
+from petapter_hub_client.commands.quick_group import QuickGroup
 from petapter_hub_client.commands.reproduce import reproduce
 from petapter_hub_client.commands.search import search
 from petapter_hub_client.commands.serve import serve
@@ -47,6 +48,7 @@ from petapter_schemas.errors import PetapterError
 
 app = typer.Typer(
     name="petapter",
+    cls=QuickGroup,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     pretty_exceptions_enable=False,
@@ -86,7 +88,7 @@ for _name, _group in (
     ("keys", keys.app), ("remote", remote.app), ("stack", stack.app),
 ):  # fmt: skip
     make_habitual(_group)
-    app.add_typer(_group, name=_name)
+    app.add_typer(_group, name=_name, cls=QuickGroup)
 
 _USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # UsageError, which typer does not export
 _NOT_ONE_OF = re.compile(r"'([^']+)' is not one of (.+)$")

@@ -30,5 +30,11 @@ def test_help_of_the_command_line_loads_neither_torch_nor_the_hub_library() -> N
     assert imported(caught) & HEAVY == set()
 
 
+@pytest.mark.parametrize("words", [["--help"], ["search", "--help"], ["evalset", "push", "--help"]])
+def test_help_of_a_command_waits_for_pydantic_as_little_as_that_of_the_program(words: list[str]) -> None:
+    caught = f"from petapter_hub_client.cli import main\ntry:\n    main({words})\nexcept SystemExit as end:\n"
+    assert "pydantic" not in imported(f"{caught}    assert not end.code")
+
+
 def test_console_commands_of_the_registry_do_not_load_the_server() -> None:
     assert imported("import petapter_registry_server.cli") & {"fastapi", "uvicorn", "prometheus_client"} == set()
