@@ -8,11 +8,15 @@ with q the model's distribution over its vocabulary at the first mask, averaged 
 of PETAL (Schick, Schmid and Schütze 2020, arXiv 2010.13641), each side a mean, so that classes of any size count alike.
 Ten rows make such ratios noisy, and words that merely occur in them high: only words whose row of the decoder is among
 the nearest to that of the label's own words are looked at.
+
+Each half of the rows looks for words of its own, which the other half may judge: a word is likelier in the rows that
+found it, whatever it is worth. On ten rows of no test set (minilm, AG News, SST-2, SNIPS) words that were judged by all
+rows lost 0.1 to 0.3 nats on other texts where these rows had promised 0.2 to 0.9.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,10 +28,13 @@ from petapter.mlm_head import MlmHead
 from petapter.task import Verbalizer, read_verbalizer
 from petapter.task.encoding import Fields
 from petapter.task.verbalizer import word_ids
+from petapter.training.convex import stratified_folds
 from petapter_schemas.task import TaskSpec
 
-_NEAREST = 1000
+_NEAREST = 300
 """Words of the vocabulary, by the cosine of their decoder rows to the mean of the label's own."""
+_LEAST_OF_LABEL = 2
+"""Rows of a label, and of others, that each half of the rows must have to find its words and to judge them."""
 _LEAST_TEXTS = 2
 """Of the unlabelled texts that must hold a word, where there are such texts."""
 _LEAST_LETTERS = 2
@@ -47,6 +54,7 @@ class CandidateWord:
         word: As the tokenizer writes it.
         ratio: Of its likelihoods between the classes, nats.
         nearness: Cosine of its decoder row to the mean of the label's own.
+        judges: By row, whether it had no part in finding the word, [N].
     """
 
     label: int
@@ -54,6 +62,29 @@ class CandidateWord:
     word: str
     ratio: float
     nearness: float
+    judges: Tensor
+
+
+@dataclass(frozen=True)
+class RowsAtMask:
+    """What the masked LM says of labelled rows at the first mask.
+
+    Attributes:
+        tokens: Of which it is known, ascending; those of a whole vocabulary for all rows would fill the memory.
+        said: Their log-probabilities, averaged over patterns, [N, T].
+        targets: 1 where a row has a label, [N, L].
+    """
+
+    tokens: Tensor
+    said: Tensor
+    targets: Tensor
+
+    def ratios(self, label: int, tokens: Sequence[int], rows: Tensor) -> Tensor:
+        """The ratio r of some tokens for a label by some rows, bool [N]; nats, [T]."""
+        columns = torch.searchsorted(self.tokens, torch.tensor(tokens))
+        own = self.targets[:, label].bool()
+        said = self.said[:, columns]  # [N, T]
+        return said[own & rows].mean(dim=0) - said[~own & rows].mean(dim=0)
 
 
 @dataclass(frozen=True)
@@ -95,21 +126,23 @@ def occurring_words(texts: Iterable[Fields]) -> Counter[str]:
     )
 
 
-def candidate_words(
+def candidate_words(  # noqa: PLR0913 (what is known, and two limits)
     task: TaskSpec,
-    ratios: Tensor,
+    first: Tensor,
+    targets: Tensor,
     mlm: MlmHead,
     vocabulary: Vocabulary,
     *,
     occurring: Counter[str] | None,
     most: int,
 ) -> list[list[CandidateWord]]:
-    """By label its candidates, the highest ratio first; each word for one label, and none that a label has already.
+    """By label its candidates, those that both halves found first; each word for one label, none that a label has.
 
     Args:
         task: Labels with their own words.
-        ratios: As `likelihood_ratios` gives them, [L, V].
-        mlm: Of the backbone.
+        first: What the decoder reads at the first mask of the labelled rows, by pattern, [P, N, E].
+        targets: 1 where a row has a label, [N, L].
+        mlm: The decoder.
         vocabulary: Its words.
         occurring: In how many texts each word occurs; None where there are no such texts.
         most: Candidates of one label.
@@ -122,60 +155,70 @@ def candidate_words(
         in_texts = occurring is None or occurring[word] >= _LEAST_TEXTS
         return word not in taken and in_texts and vocabulary.is_whole(token, task)
 
+    near = [_near_tokens(label, verbalizer, mlm, vocabulary) for label in range(len(task.labels))]
+    said = rows_at_mask(first, targets, mlm, sorted({token for tokens in near for token in tokens}))
     found: list[list[CandidateWord]] = []
-    for label in range(len(task.labels)):
-        chosen: list[CandidateWord] = []
-        for token, nearness in _near_tokens(label, verbalizer, ratios[label], mlm, vocabulary):
-            if len(chosen) == most:
-                break
-            if may_be(token):
-                ratio = float(ratios[label, token])
-                chosen.append(CandidateWord(label, token, vocabulary.words[token], ratio, nearness))
-                taken.add(vocabulary.words[token].casefold())
+    for label, own in enumerate(near):
+        nearness = {token: cosine for token, cosine in own.items() if may_be(token)}
+        tokens = list({vocabulary.words[token].casefold(): token for token in reversed(nearness)}.values())
+        chosen = [
+            CandidateWord(label, token, vocabulary.words[token], ratio, nearness[token], judges)
+            for token, ratio, judges in _proposed(said, label, tokens, most)
+        ]
+        taken |= {each.word.casefold() for each in chosen}
         found.append(chosen)
     return found
 
 
 @torch.no_grad()
-def likelihood_ratios(first: Tensor, targets: Tensor, mlm: MlmHead) -> Tensor:
-    """The ratio r of every token for every label, nats, [L, V]; zeros for a label without rows or without other rows.
+def rows_at_mask(first: Tensor, targets: Tensor, mlm: MlmHead, tokens: Sequence[int]) -> RowsAtMask:
+    """What the masked LM says of N rows.
 
     Args:
-        first: What the decoder reads at the first mask of N rows, by pattern, [P, N, E].
+        first: What the decoder reads at the first mask, by pattern, [P, N, E].
         targets: 1 where a row has a label, [N, L].
         mlm: The decoder.
+        tokens: What is to be known of, ascending.
     """
-    patterns, rows = first.shape[:2]
     device = mlm.decoder_weight.device
-    own = torch.zeros(targets.shape[1], len(mlm.decoder_weight), device=device)  # [L, V]
-    every = torch.zeros(len(mlm.decoder_weight), device=device)  # [V]
-    for pattern in range(patterns):
-        for start in range(0, rows, _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
-            logits = first[pattern, part].to(device) @ mlm.decoder_weight.T + mlm.decoder_bias
-            said = torch.log_softmax(logits, dim=-1) / patterns  # [B, V]
-            own += targets[part].to(device).T @ said
-            every += said.sum(dim=0)
-    counts = targets.sum(dim=0).to(device).unsqueeze(1)  # [L, 1]
-    ratios = own / counts.clamp_min(1) - (every - own) / (rows - counts).clamp_min(1)
-    return torch.where((counts > 0) & (counts < rows), ratios, torch.zeros(())).cpu()
+    columns = torch.tensor(tokens, dtype=torch.int64)
+    said = torch.zeros(first.shape[1], len(tokens))
+    for start in range(0, len(said), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        logits = first[:, part].to(device) @ mlm.decoder_weight.T + mlm.decoder_bias  # [P, B, V]
+        said[part] = torch.log_softmax(logits, dim=-1)[..., columns.to(device)].mean(dim=0).cpu()
+    return RowsAtMask(columns, said, targets)
 
 
-def _near_tokens(
-    label: int, verbalizer: Verbalizer, ratios: Tensor, mlm: MlmHead, vocabulary: Vocabulary
-) -> Iterator[tuple[int, float]]:
-    """Words near a label's own that are likelier in its rows, with their nearness; the highest ratio first."""
+def _proposed(said: RowsAtMask, label: int, tokens: Sequence[int], most: int) -> list[tuple[int, float, Tensor]]:
+    """What either half of the rows finds: tokens, the highest ratio first, with it and the rows of the other half.
+
+    What both find is judged by all rows, each half by what the other has found.
+    """
+    half = torch.tensor(stratified_folds(said.targets, 2)) == 0  # [N]
+    own = said.targets[:, label].bool()
+    if any(int(kind[part].sum()) < _LEAST_OF_LABEL for kind in (own, ~own) for part in (half, ~half)):
+        return []
+    ratios: dict[int, float] = {}
+    judges: dict[int, Tensor] = {}
+    for finders in (half, ~half):
+        found = said.ratios(label, tokens, finders)
+        for at in torch.argsort(found, descending=True, stable=True)[:most].tolist():
+            if found[at] > 0:
+                ratios[tokens[at]] = max(float(found[at]), ratios.get(tokens[at], 0.0))
+                judges[tokens[at]] = ~finders | judges.get(tokens[at], ~finders)
+    order = sorted(ratios, key=lambda token: (-int(judges[token].sum()), -ratios[token], token))
+    return [(token, ratios[token], judges[token]) for token in order[:most]]
+
+
+def _near_tokens(label: int, verbalizer: Verbalizer, mlm: MlmHead, vocabulary: Vocabulary) -> dict[int, float]:
+    """The words nearest to a label's own, with their nearness, the nearest first."""
     rows = sorted({token for word in verbalizer.ids[label] for token in word})
-    size = len(vocabulary.words)
     own = mlm.decoder_weight[rows].mean(dim=0, keepdim=True)
-    nearness = cosine_similarity(mlm.decoder_weight[:size], own).cpu()
-    words = torch.tensor([token for token, word in enumerate(vocabulary.words) if word])
+    nearness = cosine_similarity(mlm.decoder_weight[: len(vocabulary.words)], own).cpu()
+    words = torch.tensor([token for token, word in enumerate(vocabulary.words) if word], dtype=torch.int64)
     nearest = words[nearness[words].topk(min(_NEAREST, len(words))).indices]
-    for at in torch.argsort(ratios[nearest], descending=True, stable=True).tolist():
-        token = int(nearest[at])
-        if ratios[token] <= 0:
-            return
-        yield token, float(nearness[token])
+    return {token: float(nearness[token]) for token in nearest.tolist()}
 
 
 def _letters(text: str) -> str:

@@ -1,9 +1,9 @@
 """Further label words, mined from the frozen masked language model; those are taken that pay on rows left out.
 
 A candidate (petapter/selection/word_candidates.py) is taken only where the left-out loss of the convex head
-(petapter/training/convex.py), paired by row, falls by more than one standard error. Of words that change nothing about
-one in six passes that bar, so the number tried is told with those taken, and the loss with all of them is better than
-it will be on other texts.
+(petapter/training/convex.py), paired by row, falls by more than one standard error on the rows that had no part in
+finding it. Of words that change nothing about one in six passes that bar, so the number tried is told with those taken,
+and what they bring together is less than the sum of their gains.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,6 @@ from petapter.selection.word_candidates import (
     CandidateWord,
     Vocabulary,
     candidate_words,
-    likelihood_ratios,
     occurring_words,
 )
 from petapter.task import Example, Windows, encode_rows, lint_task, pad_batch, read_verbalizer
@@ -47,8 +46,8 @@ OnWord = Callable[[int, int], None]
 MOST_WORDS = 5
 """Tried for each label."""
 
-_LEAST_ROWS, _MOST_ROWS = 4, 2000
-"""The standard error of fewer differences is worth nothing; of more rows the convex head costs too much."""
+_LEAST_ROWS, _MOST_ROWS = 8, 2000
+"""Half of fewer have no standard error worth the name; of more rows the convex head costs too much."""
 _MOST_UNLABELLED = 1000
 """Texts that are read for the prior; all count where words are looked for in them."""
 _PASS_BY_CHANCE = 0.16
@@ -64,8 +63,9 @@ class TriedWord:
         word: As it would stand in the task.
         ratio: Of its likelihoods between the classes, nats.
         nearness: Cosine of its decoder row to the mean of the label's own.
-        gain: By how much the left-out loss fell, nats; what was taken before stays in.
+        gain: By how much the left-out loss of its judges fell, nats; what was taken before stays in.
         error: Standard error of `gain`, from the differences of single rows.
+        judges: Rows that had no part in finding it.
     """
 
     label: str
@@ -74,6 +74,7 @@ class TriedWord:
     nearness: float
     gain: float
     error: float
+    judges: int
 
     @property
     def is_taken(self) -> bool:
@@ -89,7 +90,7 @@ class MinedWords:
         task: With the words that were taken behind the label's own; the very task that was given if there are none.
         tried: All candidates, in the order in which they were tried.
         loss_before: Mean left-out loss without them, nats.
-        loss_after: With those that were taken; they were chosen for it, so it is too good.
+        loss_after: With those that were taken; rows that found them count too, so it is much too good.
         rows: Labelled rows that decided.
     """
 
@@ -108,7 +109,9 @@ class MinedWords:
     def verdict(self) -> str:
         """One line for people."""
         if not self.tried:
-            return "no word of the vocabulary is near enough to a label's own and likelier in its rows"
+            return (
+                "no word was tried: none is near to a label's own and likelier in its rows, or no label has four rows"
+            )
         named = ", ".join(f"{each.word} ({each.label})" for each in self.taken) or "none"
         return (
             f"of {len(self.tried)} words tried on {self.rows} rows {len(self.taken)} were taken: {named}; of so many "
@@ -131,7 +134,7 @@ def mine_words(
 
     Args:
         task: Its own words stay.
-        examples: Labelled rows, 4 to 2000.
+        examples: Labelled rows, 8 to 2000.
         backbone: With a masked-LM head.
         unlabelled: Texts of the same kind: words must occur in two of them, and they make the words' prior surer. For
             the prior at most 1000 are read, evenly spread.
@@ -157,10 +160,10 @@ def mine_words(
         said = _read_all(task, examples, backbone, spread)
     finally:
         slots.close()
-    ratios = likelihood_ratios(said.first[:, : len(examples)], targets_of(task, examples), said.mlm)
     found = candidate_words(
         task,
-        ratios,
+        said.first[:, : len(examples)],
+        targets_of(task, examples),
         said.mlm,
         Vocabulary.of(backbone.tokenizer),
         occurring=occurring_words(unlabelled) if unlabelled else None,
@@ -258,7 +261,7 @@ def _tried(
     for done, found in enumerate(turns, start=1):
         with_it = said.with_word(found)
         losses = with_it.losses(task, examples)
-        gains = now - losses
+        gains = (now - losses)[found.judges]
         one = TriedWord(
             task.labels[found.label].name,
             found.word,
@@ -266,6 +269,7 @@ def _tried(
             found.nearness,
             float(gains.mean()),
             float(gains.std() / len(gains) ** 0.5),
+            len(gains),
         )
         tried.append(one)
         if one.is_taken:
