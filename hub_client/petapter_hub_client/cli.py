@@ -37,6 +37,7 @@ from petapter_hub_client.commands.search import search
 from petapter_hub_client.commands.serve import serve
 from petapter_hub_client.commands.sign import sign
 from petapter_hub_client.commands.suggest import suggest
+from petapter_hub_client.commands.suggest_examples import suggest_examples
 from petapter_hub_client.commands.train import train
 from petapter_hub_client.commands.tune import tune
 from petapter_hub_client.commands.verify import verify
@@ -73,7 +74,8 @@ def demo(
 for _name, _command in (
     ("train", train), ("tune", tune), ("evaluate", evaluate), ("predict", predict), ("drift", drift), ("merge", merge),
     ("serve", serve), ("adapt", adapt), ("benchmark", benchmark), ("push", push), ("pull", pull), ("search", search),
-    ("suggest", suggest), ("info", info), ("diff", diff), ("reproduce", reproduce), ("list", cache.list_),
+    ("suggest", suggest), ("suggest-examples", suggest_examples), ("info", info), ("diff", diff),
+    ("reproduce", reproduce), ("list", cache.list_),
     ("remove", cache.remove), ("sign", sign), ("verify", verify),
     ("audit", audit), ("login", login), ("logout", logout), ("whoami", whoami),
     ("yank", yank), ("unyank", unyank),

@@ -4,6 +4,7 @@ from petapter.selection.choosing import Choice, Standing, choose
 from petapter.selection.cross_validation import Candidate, LeftOutScores, cross_validated
 from petapter.selection.frozen_ranking import RowRanking, TextRanking, rank_by_rows, rank_by_texts
 from petapter.selection.grouped_folds import GroupedFolds, grouped_folds
+from petapter.selection.labelling import SuggestedText, SuggestedTexts, suggest_examples
 from petapter.selection.pattern_pool import PatternPool, PooledPattern, pattern_pool
 from petapter.selection.word_mining import MinedWords, TriedWord, mine_words
 from petapter.selection.zero_label import zero_label_module
@@ -18,6 +19,8 @@ __all__ = [
     "PooledPattern",
     "RowRanking",
     "Standing",
+    "SuggestedText",
+    "SuggestedTexts",
     "TextRanking",
     "TriedWord",
     "choose",
@@ -27,5 +30,6 @@ __all__ = [
     "pattern_pool",
     "rank_by_rows",
     "rank_by_texts",
+    "suggest_examples",
     "zero_label_module",
 ]

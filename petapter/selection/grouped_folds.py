@@ -1,21 +1,13 @@
-"""Folds of labelled rows in which texts that are nearly the same are never parted: none is trained and tested on.
+"""Folds of labelled rows in which texts that are nearly the same are never parted: none is trained and tested on."""
 
-Two texts are nearly the same if they share four fifths of their runs of three words, whatever their case and
-punctuation.
-"""
-
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from petapter.selection.near_duplicates import near_duplicate_groups
 from petapter.task import Example
 from petapter_schemas.errors import InputError
 from petapter_schemas.task import TaskSpec
-
-_ALIKE = 0.8
-_RUN = 3
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -99,33 +91,5 @@ def _spread(examples: Sequence[Example], groups: Sequence[Sequence[int]], count:
 
 
 def _groups(task: TaskSpec, examples: Sequence[Example]) -> Iterator[list[int]]:
-    """Rows that belong together, directly or by way of others."""
-    runs = [_runs(" ".join(example.fields[name] for name in task.fields)) for example in examples]
-    leader = list(range(len(examples)))
-
-    def find(row: int) -> int:
-        while leader[row] != row:
-            leader[row] = leader[leader[row]]
-            row = leader[row]
-        return row
-
-    by_run: dict[tuple[str, ...], list[int]] = {}
-    for row, own in enumerate(runs):
-        common = Counter(other for run in own for other in by_run.get(run, ()))
-        for other, shared in common.items():
-            if shared >= _ALIKE * (len(own) + len(runs[other]) - shared):
-                leader[find(row)] = find(other)
-        for run in own:
-            by_run.setdefault(run, []).append(row)
-    together: dict[int, list[int]] = {}
-    for row in range(len(examples)):
-        together.setdefault(find(row), []).append(row)
-    yield from together.values()
-
-
-def _runs(text: str) -> frozenset[tuple[str, ...]]:
-    """Runs of words; a text of fewer words is one run."""
-    words = _WORD.findall(text.casefold()) or [text]
-    if len(words) <= _RUN:
-        return frozenset({tuple(words)})
-    return frozenset(tuple(words[at : at + _RUN]) for at in range(len(words) - _RUN + 1))
+    """Rows that belong together."""
+    return near_duplicate_groups([" ".join(example.fields[name] for name in task.fields) for example in examples])

@@ -24,7 +24,7 @@ from petapter.training.evidence import read_frozen, words_prior
 from petapter_schemas.errors import BackboneError, DataError, InputError, TaskError
 from petapter_schemas.task import TaskSpec
 
-_TEXTS_AT_ONCE = 256
+READ_AT_ONCE = 256
 """Encoded together; what is kept of them afterwards is a number per pattern and label."""
 _HALF_BELIEVED = 20
 """Texts from which half of the prior is taken out."""
@@ -93,14 +93,19 @@ def read_words(task: TaskSpec, texts: Sequence[Fields], backbone: Backbone, head
     if not texts:
         raise DataError("there are no unlabelled texts: give some, since the label words' prior is read off them")
     parts: list[Tensor] = []
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        rows = [Example(dict(text)) for text in texts[start : start + _TEXTS_AT_ONCE]]
+    for start in range(0, len(texts), READ_AT_ONCE):
+        rows = [Example(dict(text)) for text in texts[start : start + READ_AT_ONCE]]
         encoded = encode_rows(task, backbone.tokenizer, backbone.max_tokens, rows)
         parts.append(read_frozen(backbone, head, encoded).words)
     scores = torch.cat(parts, dim=1)  # [P, N, L]
-    believed = len(texts) / (len(texts) + _HALF_BELIEVED)
-    prior = believed * words_prior(head, backbone, task, (scores, torch.ones(len(texts))))
-    return WordReading(scores, prior - _log_shares(task))
+    return WordReading(scores, prior_of(task, scores, head, backbone))
+
+
+def prior_of(task: TaskSpec, scores: Tensor, head: PetHead, backbone: Backbone) -> Tensor:
+    """What is to be taken from the words' scores of texts [P, N, L], log shares of the task already added, [P, L]."""
+    texts = scores.shape[1]
+    prior = words_prior(head, backbone, task, (scores, torch.ones(texts)))
+    return texts / (texts + _HALF_BELIEVED) * prior - _log_shares(task)
 
 
 def _log_shares(task: TaskSpec) -> Tensor:

@@ -20,6 +20,7 @@ OPTIONS = [
         "push",
         "pull",
         "suggest",
+        "suggest-examples",
         "diff",
         "reproduce",
         "list",
