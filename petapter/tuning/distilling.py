@@ -59,6 +59,30 @@ def soft_labels(vote: Tensor, shares: Tensor, temperature: float) -> Tensor:
     return soft
 
 
+def surest(vote: Tensor, shares: Tensor, count: int) -> list[int]:
+    """So many texts of which a vote is surest, of every label about as many as its share; their numbers, ascending.
+
+    Taken by the mean of all who vote, a text is sure only where they agree. Labels with the fewest texts choose first,
+    and one to which the vote gives no text gets those that are most likely its own, so that no label starves.
+
+    Args:
+        vote: Log-probabilities [T, L].
+        shares: Of the labels, adding up to 1, [L].
+        count: Of the texts.
+    """
+    if count >= len(vote):
+        return list(range(len(vote)))
+    balanced = soft_labels(vote, shares, 1.0)
+    given = torch.bincount(balanced.argmax(dim=-1), minlength=len(shares))
+    chosen: set[int] = set()
+    for label in given.argsort(stable=True).tolist():
+        quota = min(count - len(chosen), max(1, round(float(shares[label]) * count)))
+        ranked = balanced[:, label].argsort(descending=True, stable=True).tolist()
+        chosen |= set([text for text in ranked if text not in chosen][:quota])
+    rest = [text for text in balanced.amax(dim=-1).argsort(descending=True).tolist() if text not in chosen]
+    return sorted(chosen | set(rest[: count - len(chosen)]))
+
+
 @dataclass(frozen=True)
 class Lesson:
     """What a student learns from.
@@ -66,10 +90,12 @@ class Lesson:
     Attributes:
         rows: Numbers of the labelled rows that it may see.
         vote: Log-probabilities [N + U, L] of the teacher.
+        share: Of the texts without labels, what it learns: those that the teacher is surest of (`surest`).
     """
 
     rows: Sequence[int]
     vote: Tensor
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +120,7 @@ def student_run(
     teaching: Teaching,
     backbone: Backbone,
 ) -> JointRun:
-    """A student to be trained: on some labelled rows, and on all texts without labels.
+    """A student to be trained: on some labelled rows, and on texts without labels.
 
     All labelled rows together weigh as much as all texts without, but none more than ten times as much as one of these.
 
@@ -110,7 +136,11 @@ def student_run(
     further: list[Example] = []
     if unlabelled:
         shares = label_shares(task, own).double()
-        learnt = soft_labels(lesson.vote[at[len(seen) :]], shares / shares.sum(), teaching.temperature)
+        shares = shares / shares.sum()
+        said = lesson.vote[at[len(seen) :]]
+        chosen = surest(said, shares, max(1, round(lesson.share * len(unlabelled))))
+        unlabelled = [unlabelled[text] for text in chosen]
+        learnt = soft_labels(said[chosen], shares, teaching.temperature)
         mixed = torch.cat([mixed, learnt])
         named = [task.label_names[label] for label in learnt.argmax(dim=-1).tolist()]
         further = [Example(dict(text), label) for text, label in zip(unlabelled, named, strict=True)]

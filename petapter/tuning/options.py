@@ -11,6 +11,7 @@ from petapter_schemas.errors import InputError
 
 _LR_TIMES_WIDTH = 1.92
 """As of preset `strong`'s delta, which has the same form."""
+_GENERATIONS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class TuneOptions:
         own_share: How much of a labelled row's target is its own label where the student learns from the vote.
         temperature: By which the vote is softened before the student learns it; Schick and Schütze (2021,
             arXiv 2001.07676) take 2.
+        generations: Of students, 1 or 2; two need texts without labels (petapter/tuning/students.py).
         most_unlabelled: Texts without labels that are asked, drawn at random from more.
         memory_bytes: What training may take beside the backbone; None leaves it to the machine.
     """
@@ -41,6 +43,7 @@ class TuneOptions:
     rank: int = 1
     own_share: float = 0.5
     temperature: float = 2.0
+    generations: int = 1
     most_unlabelled: int = 300
     memory_bytes: int | None = None
 
@@ -49,6 +52,8 @@ class TuneOptions:
             raise InputError("patterns, seeds, steps, batch size and rank must be 1 or more")
         if self.folds < 2:  # noqa: PLR2004 (without its only fold a run has no rows)
             raise InputError(f"rows are left out in two folds or more, not {self.folds}")
+        if self.generations not in _GENERATIONS:
+            raise InputError(f"students are taught in 1 or 2 generations, not {self.generations}")
         if not 0 <= self.own_share <= 1 or self.temperature <= 0 or self.most_unlabelled < 0:
             raise InputError("own_share is a share, temperature above 0, and most_unlabelled 0 or more")
 

@@ -4,7 +4,8 @@ For every fold of the rows, with the other rows alone:
 
 1. The pool's patterns are ranked by convex heads on frozen features (petapter/tuning/frozen.py), and the best chosen.
 2. Members are trained in each of these, with several seeds; members of all folds share one pass over the backbone.
-3. The members and the convex head vote, and a student learns what they vote (petapter/tuning/distilling.py).
+3. The members, made as sure as they should be (petapter/tuning/sureness.py), and the convex head vote, and a student
+   learns what they vote (petapter/tuning/students.py).
 
 What vote and student then say of the fold has paid for the whole search, which never saw it: cross-validation within
 cross-validation (Varma and Simon 2006). On all rows the same gives the module `distilled`, taught by the members of all
@@ -23,7 +24,6 @@ from torch import Tensor
 from petapter.backbone import Backbone
 from petapter.evaluation.comparison import paired_difference
 from petapter.evaluation.pairs import wilson_interval
-from petapter.joint import train_jointly
 from petapter.scoring import calibrated
 from petapter.selection.choosing import choose
 from petapter.selection.grouped_folds import grouped_folds
@@ -37,11 +37,13 @@ from petapter.training.out_of_fold import calibration_from
 from petapter.training.profiling import LeftOut, profile_rows
 from petapter.training.record import Outcome, peak_memory_bytes, training_spec
 from petapter.training.strong import train_strong
-from petapter.tuning.distilling import Lesson, Teaching, student_run, voted
+from petapter.tuning.distilling import Teaching, voted
 from petapter.tuning.frozen import FrozenPool, OnPattern, Ranking
-from petapter.tuning.members import Asked, Member, MemberRuns, OnMembers, Trains, says
+from petapter.tuning.members import Asked, Member, MemberRuns, OnMembers, Trains
 from petapter.tuning.options import TuneOptions
 from petapter.tuning.outcome import DISTILLED, STRONG, Finalist, PatternStanding, Tuned, Voted
+from petapter.tuning.students import Pupil, School
+from petapter.tuning.sureness import at_temperature, members_temperature
 from petapter.tuning.work import Work
 from petapter_schemas.errors import DataError, InputError
 from petapter_schemas.manifest import CalibrationSpec
@@ -100,13 +102,16 @@ def tune(  # noqa: PLR0913 (a door of the library)
         watcher: Hears how it goes.
 
     Raises:
-        InputError: The task is multi-label, there is no pattern, or a label has too few texts to leave any out.
+        InputError: The task is multi-label, there is no pattern, two generations have no texts, or a label has too few
+            texts to leave any out.
         DataError: There are fewer than eight rows.
         TaskError: The task or the rows cannot work.
         BackboneError: The backbone has no masked-LM head, or an engine has it.
     """
     options, watcher = options or TuneOptions(), watcher or Watcher()
     _check(task, examples, backbone, patterns)
+    if options.generations > 1 and not unlabelled:
+        raise InputError("two generations learn from texts without labels: give some, or take one generation")
     folds = grouped_folds(task, examples, options.folds)
     asked = Asked(task, patterns, examples, list(unlabelled), folds)
     make = trains or (
@@ -169,8 +174,13 @@ class _Tuning:
         standings = self._standings(every, ranked, said)
         watcher.on_standings(standings)
         heads = [frozen.says(ranking.together, self._seen(fold)) for fold, ranking in enumerate(ranked)]
-        votes = [voted(_of_fold(said, fold), head) for fold, head in enumerate(heads)]
-        teacher = voted(list(said.values()), frozen.says(every.together, every_row))
+        loud = [voted(_of_fold(said, fold), head) for fold, head in enumerate(heads)]
+        votes = [
+            voted(at_temperature(_of_fold(said, fold), self._temperature(said, fold)), head)
+            for fold, head in enumerate(heads)
+        ]
+        temperature = self._temperature(said)
+        teacher = voted(at_temperature(list(said.values()), temperature), frozen.says(every.together, every_row))
         watcher.on_stage("distilling the vote")
         left_out, student = self._students(every, ranked, votes, teacher)
         watcher.on_stage("training preset strong in the best patterns")
@@ -200,7 +210,7 @@ class _Tuning:
                 replace(each, is_asked=each.template in {p.template for p in module.task.patterns})
                 for each in standings
             ),
-            vote=self._voted(vote_left_out, members, said),
+            vote=self._voted(vote_left_out, self._joined(loud), temperature, (len(members), len(said))),
             finalists=finalists,
             choice=choice,
             optimism=optimism,
@@ -241,22 +251,24 @@ class _Tuning:
     ) -> tuple[Tensor, TrainedModule]:
         """What students say of the folds that neither they nor their teachers saw, [N, L]; and the student of all."""
         options = self._options
-        teaching = Teaching(options.own_share, options.temperature, options.of_student(self._backbone))
-        rows = (self._examples, self._asked.unlabelled)
-        lessons = [(ranking, Lesson(self._seen(fold), votes[fold])) for fold, ranking in enumerate(ranked)]
-        lessons.append((every, Lesson(range(len(self._examples)), teacher)))
-        runs = [
-            student_run(self._in_patterns(ranking.chosen), rows, lesson, teaching, self._backbone)
-            for ranking, lesson in lessons
-        ]
         tell = self._watcher.on_members
-        on_step = None if tell is None else lambda done, total, loss: tell(done, total, f"loss {loss:.3f}")
-        found = train_jointly(runs, self._backbone, memory_bytes=options.memory_bytes, on_step=on_step)
-        modules = {number: module for number, module in enumerate(found) if isinstance(module, TrainedModule)}
-        if len(modules) < len(runs):
-            raise InputError("the training of the module that learns the vote diverged: take another backbone")
-        said = says(modules, self._asked.texts, self._backbone)
-        return self._joined([said[fold] for fold in range(self._folds.count)]), modules[len(ranked)]
+        school = School(
+            (self._examples, self._asked.unlabelled),
+            Teaching(options.own_share, options.temperature, options.of_student(self._backbone)),
+            self._backbone,
+            memory_bytes=options.memory_bytes,
+            on_step=None if tell is None else lambda done, total, loss: tell(done, total, f"loss {loss:.3f}"),
+        )
+        pupils = [
+            Pupil(self._in_patterns(ranking.chosen), self._seen(fold), votes[fold], self._folds.rows(fold))
+            for fold, ranking in enumerate(ranked)
+        ]
+        pupils.append(Pupil(self._in_patterns(every.chosen), range(len(self._examples)), teacher))
+        *students, student = school.teach(pupils, options.generations)
+        left_out = torch.zeros(len(self._examples), len(self._task.labels), dtype=torch.float64)
+        for pupil, each in zip(pupils, students, strict=False):
+            left_out[list(pupil.left_out)] = each.said.double()
+        return left_out, student.module
 
     def _strong(self, every: Ranking) -> tuple[TrainedModule, LeftOut]:
         heard: list[LeftOut] = []
@@ -335,14 +347,22 @@ class _Tuning:
             )
         return tuple(sorted(standings, key=lambda each: each.frozen_loss))
 
-    def _voted(self, left_out: Tensor, members: Sequence[Member], said: dict[Member, Tensor]) -> Voted:
+    def _temperature(self, said: dict[Member, Tensor], without: int | None = None) -> float:
+        return members_temperature(said, self._folds, self._gold, without=without)
+
+    def _voted(self, left_out: Tensor, loud: Tensor, temperature: float, counts: tuple[int, int]) -> Voted:
+        """Of what is said of rows with and without the temperature, and how many members trained and are left."""
         correct = self._correct(left_out)
+        members, left = counts
         return Voted(
-            members=len(members),
-            diverged=len(members) - len(said),
+            members=members,
+            diverged=members - left,
             accuracy=float(correct.mean()),
             interval=wilson_interval(int(correct.sum()), len(correct)),
             loss=float(self._losses(left_out).mean()),
+            temperature=temperature,
+            uncalibrated_accuracy=float(self._correct(loud).mean()),
+            uncalibrated_loss=float(self._losses(loud).mean()),
         )
 
     def _finalist(self, name: str, said: Tensor, vote: Tensor, rows: Sequence[int]) -> Finalist:

@@ -5,7 +5,7 @@ import torch
 
 from petapter import Backbone, TrainingOptions
 from petapter.training.evidence import label_shares, targets_of
-from petapter.tuning.distilling import Lesson, Teaching, soft_labels, student_run, voted
+from petapter.tuning.distilling import Lesson, Teaching, soft_labels, student_run, surest, voted
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
 
 VOTE = torch.log(torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]], dtype=torch.float64))
@@ -24,6 +24,37 @@ def test_soft_labels_have_the_shares_that_were_asked_for() -> None:
     torch.testing.assert_close(soft.mean(dim=0), shares, atol=1e-6, rtol=0)
     torch.testing.assert_close(soft.sum(dim=1), torch.ones(4).double())
     assert soft[:, 0].argsort().tolist() == VOTE[:, 0].argsort().tolist()
+
+
+def skewed() -> torch.Tensor:
+    """A vote for the first label on 38 of 40 texts, and never by far for the third."""
+    sure = torch.linspace(0.5, 0.97, 40, dtype=torch.float64)
+    rest = (1 - sure).unsqueeze(1) * torch.tensor([0.9, 0.1], dtype=torch.float64)
+    vote = torch.cat([sure.unsqueeze(1), rest], dim=1)
+    vote[[3, 17]] = torch.tensor([0.2, 0.7, 0.1], dtype=torch.float64)
+    return vote.log()
+
+
+def test_no_label_starves_where_the_vote_prefers_one() -> None:
+    shares = torch.full((3,), 1 / 3, dtype=torch.float64)
+    assert torch.bincount(skewed().argmax(dim=1), minlength=3).tolist() == [38, 2, 0]
+    soft = soft_labels(skewed(), shares, 2.0)
+    torch.testing.assert_close(soft.mean(dim=0), shares, atol=1e-3, rtol=0)
+    balanced = soft_labels(skewed(), shares, 1.0)
+    chosen = surest(skewed(), shares, 12)
+    assert len(set(chosen)) == 12
+    assert chosen == sorted(chosen)
+    assert {3, 17} <= set(chosen)
+    for label in range(3):  # a third of them are the likeliest of each label
+        likeliest = balanced[:, label].argsort(descending=True)[:3].tolist()
+        assert set(likeliest) <= set(chosen)
+
+
+def test_surest_texts_are_those_of_which_the_vote_is_surest() -> None:
+    vote = torch.log(torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.45, 0.55], [0.1, 0.9]], dtype=torch.float64))
+    even = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    assert surest(vote, even, 2) == [0, 3]
+    assert surest(vote, even, 9) == [0, 1, 2, 3]
 
 
 def test_shares_are_the_prior_or_the_counts_drawn_towards_equal_ones() -> None:

@@ -80,6 +80,7 @@ def test_every_pattern_is_told_and_the_module_asks_in_some(tuned: Tuned) -> None
         pattern.template for pattern in tuned.module.task.patterns
     }
     assert tuned.vote.members == QUICK.patterns * QUICK.seeds * QUICK.folds
+    assert 0.1 <= tuned.vote.temperature <= 10
     assert [each.name for each in tuned.finalists] == ["distilled", "strong"]
     assert tuned.finalists[0].rows == len(ROWS)
     assert 0 <= tuned.interval.low <= tuned.accuracy <= tuned.interval.high <= 1
@@ -183,3 +184,13 @@ def test_tuning_refuses_what_it_cannot_do(bert: Backbone) -> None:
         tune(SENTIMENT, ROWS, bert, [], QUICK)
     with pytest.raises(InputError, match="two folds or more"):
         TuneOptions(folds=1)
+    with pytest.raises(InputError, match="1 or 2 generations, not 3"):
+        TuneOptions(generations=3)
+    with pytest.raises(InputError, match="two generations learn from texts without labels: give some"):
+        tune(SENTIMENT, ROWS, bert, pool(bert), replace(QUICK, generations=2))
+
+
+def test_two_generations_end_with_a_module_too(bert: Backbone) -> None:
+    found = tune(SENTIMENT, ROWS, bert, pool(bert)[:1], replace(QUICK, generations=2), unlabelled=TEXTS)
+    assert found.finalists[0].rows == len(ROWS)
+    assert 0 <= found.accuracy <= 1
