@@ -265,23 +265,25 @@ def _solve(problem: _Problem, weights: Tensor, start: Tensor | None, steps: int)
 
     Accelerated gradient steps under the diagonal bound of the Hessian that the eigenbasis gives, all problems at once.
     """
-    axes, targets, starts = problem.axes.float(), problem.targets.float(), problem.starts.float()
-    weights = weights.float()
-    shape = (len(weights), len(problem.penalties), axes.shape[1], targets.shape[1])
+    axes, targets = problem.axes.float(), problem.targets.float()[:, None, None, :]  # [N, 1, 1, L]
+    starts = problem.starts.float().transpose(0, 1).unsqueeze(1)  # [N, 1, C, L]
+    weights = weights.float().T[:, :, None, None]  # [N, K, 1, 1]
+    rows, labels, rank = len(axes), targets.shape[-1], axes.shape[1]
+    shape = (weights.shape[1], len(problem.penalties), labels)
     bound = _CURVATURE[problem.link] * weights.max() * axes.square().sum(dim=0)  # [R]
-    stride = 1 / (bound + problem.penalties.float().unsqueeze(1))[None, :, :, None]  # [1, C, R, 1]
-    penalties = problem.penalties.float()[None, :, None, None]
-    now = torch.zeros(shape) if start is None else start.float()
+    penalties = problem.penalties.float()[None, None, :, None]
+    stride = 1 / (bound[:, None, None, None] + penalties)  # [R, 1, C, 1]
+    now = torch.zeros(rank, *shape) if start is None else start.float().permute(2, 0, 1, 3).contiguous()  # [R, K, C, L]
     ahead, momentum = now.clone(), 1.0
-    for _ in range(steps):
-        logits = torch.matmul(axes, ahead) + starts  # [K, C, N, L]
+    for _ in range(steps):  # one product for all problems: many small ones take several times as long
+        logits = (axes @ ahead.view(rank, -1)).view(rows, *shape) + starts  # [N, K, C, L]
         expected = torch.softmax(logits, dim=-1) if problem.link == "softmax" else torch.sigmoid(logits)
-        residual = (targets - expected) * weights[:, None, :, None]
-        new = ahead + stride * (torch.matmul(axes.T, residual) - penalties * ahead)
+        residual = (targets - expected) * weights
+        new = ahead + stride * ((axes.T @ residual.view(rows, -1)).view(rank, *shape) - penalties * ahead)
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         ahead = new + (momentum - 1) / following * (new - now)
         now, momentum = new, following
-    return now.double()
+    return now.permute(1, 2, 0, 3).double()
 
 
 def _average(

@@ -41,7 +41,7 @@ from petapter_hub_client import resolve_backbone
 
 GRID = Path(__file__).parent / "grids" / "tuning.yaml"
 TRIALS = "trials.jsonl"
-HELD_OUT = 480
+HELD_OUT = 240
 """Rows that the truth is measured on, as many of each label as there are, and at most."""
 T_975 = {29: 2.045}
 """Of Student's t with so many degrees of freedom; other numbers of trials take 1.96 and say so."""
@@ -160,7 +160,8 @@ def trials(args: argparse.Namespace) -> None:
                 continue
             pool = pool_of(grid, name, args.data, dataset)
             held_out = held_out_rows(pool, dataset.task.label_names, dataset.samples)
-            line = trial(dataset, dataset.samples[number], held_out, options, backbone, out) | {"commit": args.commit}
+            line = trial(dataset, dataset.samples[number], held_out, options, backbone, out, args.pool)
+            line |= {"commit": args.commit}
             with lines.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
@@ -172,10 +173,11 @@ def trial(
     options: TuneOptions,
     backbone: Backbone,
     out: Path,
+    most: int | None,
 ) -> dict[str, Any]:
-    """One tuning, and the truth about it."""
+    """One tuning over the first so many patterns of the pool, and the truth about it."""
     began = time.process_time()
-    pool = pattern_pool(dataset.task, ["en"], backbone).patterns
+    pool = pattern_pool(dataset.task, ["en"], backbone).patterns[:most]
     work = Work(out / "work" / f"{dataset.name}-{sample.index}", {"rows": sample.digest, "options": options.identity()})
     tuned = tune(dataset.task, sample.rows, backbone, pool, options, work=work)
     seconds = time.process_time() - began
@@ -185,6 +187,7 @@ def trial(
         "sample": sample.index,
         "rows": sample.digest,
         "n": sample.size,
+        "pool": len(pool),
         "held_out": rows_digest(held_out),
         "options": options.identity(),
         "shipped": tuned.chosen.name,
@@ -266,6 +269,7 @@ def main() -> None:
     command.add_argument("data", type=Path)
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--options", default="")
+    command.add_argument("--pool", type=int, help="Patterns to choose from; all of the pool by default.")
     command.add_argument("--commit", default="", help="Of the code, for the record.")
     commands.add_parser("report").add_argument("out", type=Path)
     args = options.parse_args()
