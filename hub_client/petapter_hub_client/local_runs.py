@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from petapter.runtime import Engine, Prediction
     from petapter.runtime.answers import Examined
     from petapter.runtime.files import FileModule, FileReport, FileRun, OnProgress
-    from petapter.runtime.ray_files import Cluster, ModuleSet
+    from petapter.runtime.ray_cluster import Cluster
+    from petapter.runtime.ray_files import ModuleSet
     from petapter.task import Example
     from petapter.trained import TrainedModule
 

@@ -9,9 +9,8 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,39 +18,16 @@ import ray
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from petapter.backbone import Backbone, Precision
 from petapter.runtime.answers import Prediction
 from petapter.runtime.engine import Engine
 from petapter.runtime.files import FileModule, FileRun
 from petapter.runtime.files.chunks import Chunk, chunks
 from petapter.runtime.files.rows import open_rows
-from petapter_schemas.digests import Sha256
-from petapter_schemas.errors import BackboneError, InputError, PetapterError
-from petapter_schemas.fingerprints import backbone_digests
+from petapter.runtime.ray_backbone import BackbonePayload, check_version, receive_backbone, write_below
+from petapter_schemas.errors import PetapterError
 
 LoadModules = Callable[[Engine, Mapping[str, Path]], None]
 """Loads modules into an engine, in the order of the run, from directories by name; workers can import it."""
-
-
-@dataclass(frozen=True)
-class BackbonePayload:
-    """A backbone as the workers find it.
-
-    Attributes:
-        directory: Where it lies on the machine that asks; a worker that sees the same bytes there takes them.
-        repo: The name to record.
-        revision: The commit to record.
-        digests: Of configuration, weights and tokenizer.
-        files: By name, Ray's references to the bytes, for workers that do not see them; empty if all do.
-        precision: To load it in.
-    """
-
-    directory: Path
-    repo: str
-    revision: str | None
-    digests: tuple[Sha256, Sha256, Sha256]
-    files: Mapping[str, Any]
-    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)
@@ -171,16 +147,13 @@ def load_engine(payload: Payload) -> Engine:
     Raises:
         PetapterError: The backbone is not the one that was sent, a module must not be used, or versions differ.
     """
-    if payload.version != version("petapter"):
-        raise InputError(
-            f"a worker has petapter {version('petapter')}, this machine {payload.version}: install the same on both"
-        )
+    check_version(payload.version)
     with tempfile.TemporaryDirectory(prefix="petapter-ray-") as scratch:
-        engine = Engine(_backbone(payload.backbone, Path(scratch) / "backbone"))
+        engine = Engine(receive_backbone(payload.backbone, Path(scratch) / "backbone"))
         directories = {alias: Path(scratch) / "modules" / str(i) for i, alias in enumerate(payload.modules)}
         for alias, directory in directories.items():
             for path, data in payload.modules[alias].items():
-                _write(directory, path, data)
+                write_below(directory, path, data)
         payload.load(engine, directories)
     return engine
 
@@ -205,32 +178,6 @@ def read_answers(data: bytes, modules: Sequence[FileModule]) -> list[dict[str, P
 def is_for(number: int, chunk: Chunk) -> bool:
     """Whether a block is that of a chunk."""
     return number == chunk.rows[0].number
-
-
-def _backbone(payload: BackbonePayload, scratch: Path) -> Backbone:
-    directory, digests = payload.directory, payload.digests
-    if not _is_here(payload):
-        if not payload.files:
-            raise BackboneError(f"{directory} is not what it was when the run began: run the same again")
-        for name, reference in payload.files.items():  # one at a time in memory
-            _write(scratch, name, ray.get(reference))
-        directory, digests = scratch, backbone_digests(scratch)
-    return Backbone.load(
-        directory, repo=payload.repo, revision=payload.revision, precision=payload.precision, digests=digests
-    )
-
-
-def _is_here(payload: BackbonePayload) -> bool:
-    try:
-        return backbone_digests(payload.directory) == payload.digests
-    except BackboneError:
-        return False
-
-
-def _write(folder: Path, path: str, data: bytes) -> None:
-    target = folder / PurePosixPath(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data)
 
 
 def _block(number: int, data: bytes) -> pa.Table:

@@ -62,7 +62,7 @@ def test_address_where_nobody_listens_is_one_line(
 def test_without_ray_one_line_says_what_to_install(
     petapter: Petapter, module: Path, backbone: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("petapter.runtime.ray_files.find_spec", lambda _name: None)
+    monkeypatch.setattr("petapter.runtime.ray_cluster.find_spec", lambda _name: None)
     ran = petapter(
         "predict", "--module", module, "--backbone", backbone, "--input", data, "--output", tmp_path / "a.csv",
         "--engine", "ray",

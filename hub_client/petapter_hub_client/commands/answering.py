@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from petapter.backbone import Backbone, Precision
     from petapter.runtime import Prediction
     from petapter.runtime.files import FileProgress, FileReport, FileRun, OnProgress
-    from petapter.runtime.ray_files import Cluster
+    from petapter.runtime.ray_cluster import Cluster
     from petapter_hub_client.backbones import ResolvedBackbone
     from petapter_hub_client.local_runs import LocalModule
 
@@ -24,7 +24,7 @@ _PARTS = 1000
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """Which engine answers a file, and of Ray where it is and how many workers."""
+    """Which engine answers a file or trains members, and of Ray where it is and how many workers."""
 
     name: Literal["local", "ray"]
     ray_address: str | None
@@ -36,18 +36,16 @@ class EngineChoice:
         Raises:
             InputError: The options do not go together, or Ray is missing.
         """
-        from petapter.runtime.ray_files import Cluster
+        from petapter.runtime.ray_cluster import Cluster
 
         return Cluster(self.ray_address, self.ray_workers) if self.name == "ray" else None
 
-    def check(self, output: Path | None) -> None:
+    def check(self) -> None:
         """Refuse options that do not go together.
 
         Raises:
             InputError: They do not.
         """
-        if self.name == "ray" and output is None:
-            raise InputError("--engine ray answers files: give --input FILE and --output FILE")
         if self.name != "ray" and (self.ray_address is not None or self.ray_workers is not None):
             raise InputError("--ray-address and --ray-workers are about --engine ray: give it too")
 
@@ -112,7 +110,9 @@ def answer(question: Question, find: Callable[[], Found]) -> None:
     Raises:
         PetapterError: Options do not go together, or anything else prevents an answer.
     """
-    question.engine.check(question.output)
+    question.engine.check()
+    if question.engine.name == "ray" and question.output is None:
+        raise InputError("--engine ray answers files: give --input FILE and --output FILE")
     if question.device is not None and question.engine.name == "ray":
         raise InputError("--device is about --engine local: Ray gives its workers their devices")
     if question.output is not None:

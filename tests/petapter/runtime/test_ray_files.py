@@ -15,7 +15,8 @@ pytest.importorskip("ray")
 
 from petapter import Backbone, Engine, ModuleInfo, TrainedModule, save_module
 from petapter.runtime.files import FileModule, FileProgress, FileReport, FileRun, predict_file
-from petapter.runtime.ray_files import Cluster, ModuleSet, load_modules, predict_file_on_ray
+from petapter.runtime.ray_cluster import Cluster
+from petapter.runtime.ray_files import ModuleSet, load_modules, predict_file_on_ray
 from petapter_schemas.errors import BackboneError, DataError, InputError, PetapterError
 from tests.petapter.conftest import SENTIMENT, TOPIC
 
@@ -140,7 +141,7 @@ def test_workers_that_only_die_end_the_run_and_one_machine_goes_on_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = replace(run, output=run.output.with_suffix(".parquet"))
-    monkeypatch.setattr("petapter.runtime.ray_files._SPARE_DEATHS", -1)
+    monkeypatch.setattr("petapter.runtime.ray_files.SPARE_DEATHS", -1)
     (tmp_path / "deaths").mkdir()
     with pytest.raises(InputError, match=r"died 1 times since the last chunk.*goes on where it was"):
         predict_file_on_ray(deadly(module_set, tmp_path / "deaths", 99), run, replace(cluster, workers=1), most_rows=10)
@@ -179,8 +180,8 @@ def test_cluster_without_room_is_told_once_and_waited_for(
             told.append(record.getMessage())
             ray.kill(other)
 
-    monkeypatch.setattr("petapter.runtime.ray_files._ROOM_SECONDS", 0.5)
-    logger = logging.getLogger("petapter.runtime.ray_files")
+    monkeypatch.setattr("petapter.runtime.ray_cluster._ROOM_SECONDS", 0.5)
+    logger = logging.getLogger("petapter.runtime.ray_cluster")
     logger.addHandler(listener := Listener())
     try:
         predict_file_on_ray(module_set, run, replace(cluster, workers=1), most_rows=10)
@@ -213,7 +214,8 @@ def test_file_without_columns_or_rows_is_refused_as_on_one_machine(
 def test_backbone_that_the_worker_does_not_see_is_sent(
     cluster: Cluster, module_set: ModuleSet, engine: Engine, tmp_path: Path
 ) -> None:
-    from petapter.runtime.ray_files import _backbone_files, _pack
+    from petapter.runtime.ray_backbone import _backbone_files
+    from petapter.runtime.ray_files import _pack
     from petapter.runtime.ray_worker import load_engine
 
     payload = _pack(module_set, cluster)
