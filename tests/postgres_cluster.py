@@ -17,7 +17,7 @@ import psycopg
 START_S = 60
 TEMPLATE = "petapter_template"
 _AS_ROOT = ("postgres", "nobody")  # PostgreSQL refuses to run as root
-_NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
 
 
 @dataclass(frozen=True)

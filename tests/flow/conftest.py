@@ -25,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "HF_HOME": str(folder / "hf"),
         "HF_XET_CACHE": str(folder / "xet"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "OMP_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "1",
         "PETAPTER_CACHE_DIR": str(folder / "cache"),
         "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",  # the developer's own is left alone
         "PETAPTER_CONFIG_DIR": str(folder / "config"),

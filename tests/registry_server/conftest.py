@@ -29,6 +29,7 @@ from petapter_registry_server.storage.digest_names import blob_name
 from petapter_registry_server.storage.objects import ObjectBlobStore
 from petapter_schemas.digests import sha256_bytes
 from tests.postgres_cluster import TEMPLATE, Cluster, find_programs, running_cluster
+from tests.registry_server.lent_databases import LentDatabases
 from tests.registry_server.s3_server import S3Server, s3_server
 
 
@@ -231,6 +232,12 @@ def cluster() -> Iterator[Cluster]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def lent_databases(cluster: Cluster) -> LentDatabases:
+    """Databases that are emptied from one test to the next."""
+    return LentDatabases(cluster)
+
+
 _numbers = itertools.count()
 
 
@@ -269,15 +276,15 @@ def new_backing(request: pytest.FixtureRequest) -> NewBacking:
     """For each of the two ways to run a registry, what makes a fresh backing for one."""
     if request.param == "sqlite+files":
         return lambda: nullcontext(Backing())
-    return over_postgres(request.getfixturevalue("cluster"), request.getfixturevalue("new_blobs"))
+    return over_postgres(request.getfixturevalue("lent_databases"), request.getfixturevalue("new_blobs"))
 
 
-def over_postgres(cluster: Cluster, new_blobs: NewBlobs) -> NewBacking:
-    """What makes a fresh database and a fresh place for bytes."""
+def over_postgres(databases: LentDatabases, new_blobs: NewBlobs) -> NewBacking:
+    """What makes an empty database and a fresh place for bytes."""
 
     @contextmanager
     def fresh() -> Iterator[Backing]:
-        with fresh_database(cluster) as url:
+        with databases.borrow() as url:
             yield Backing(url, new_blobs())
 
     return fresh

@@ -26,7 +26,7 @@ def new_backing(request: pytest.FixtureRequest) -> NewBacking:
     """These tests do harm to files on disk."""
     if request.param == "sqlite+files":
         return lambda: nullcontext(Backing())
-    return over_postgres(request.getfixturevalue("cluster"), lambda: None)
+    return over_postgres(request.getfixturevalue("lent_databases"), lambda: None)
 
 
 def flip(file: Path) -> None:
