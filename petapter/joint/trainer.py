@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from petapter.adapters import AdapterSlots, Claim
+from petapter.adapters import AdapterChoice, AdapterSlots, Claim
 from petapter.backbone import Backbone
 from petapter.golden import probe_texts, record_golden
 from petapter.joint.memory import JointPlan, plan_memory
@@ -94,11 +94,22 @@ def train_jointly(
 
 
 def _begin(runs: Sequence[JointRun], backbone: Backbone) -> list[Begun]:
+    """Where each run starts; what peft makes of a seed and a form is made once, however many begin there."""
     slots = AdapterSlots(backbone.model)
+    made: dict[tuple[int, AdapterChoice, int], Begun] = {}
     try:
-        return [begin(slots, run.recipe, backbone) for run in runs]
+        for run in runs:
+            if (key := _start_of(run)) not in made:
+                made[key] = begin(slots, run.recipe, backbone)
+        return [made[_start_of(run)] for run in runs]
     finally:
         slots.close()
+
+
+def _start_of(run: JointRun) -> tuple[int, AdapterChoice, int]:
+    """What decides where a run starts."""
+    options = run.recipe.options
+    return options.seed, options.adapter_choice, id(run.recipe.start)
 
 
 def _groups(begun: Sequence[Begun], backbone: Backbone) -> list[_Group]:

@@ -251,10 +251,10 @@ class _Tuning:
     ) -> tuple[Tensor, TrainedModule]:
         """What students say of the folds that neither they nor their teachers saw, [N, L]; and the student of all."""
         options = self._options
-        tell = self._watcher.on_members
+        tell, texts = self._watcher.on_members, self._asked.unlabelled
         school = School(
-            (self._examples, self._asked.unlabelled),
-            Teaching(options.own_share, options.temperature, options.of_student(self._backbone)),
+            (self._examples, texts),
+            Teaching(options.own_share, options.temperature, options.of_student(self._backbone, len(texts))),
             self._backbone,
             memory_bytes=options.memory_bytes,
             on_step=None if tell is None else lambda done, total, loss: tell(done, total, f"loss {loss:.3f}"),

@@ -77,7 +77,7 @@ def minilm() -> Backbone:
 def options_of(given: str) -> TuneOptions:
     """The defaults but for what is given as `name=value,name=value`."""
     found = {key: int(value) for key, _, value in (each.partition("=") for each in given.split(",") if each)}
-    return replace(TuneOptions(), **found)  # type: ignore[arg-type]
+    return replace(TuneOptions(), **found)
 
 
 def drawn(data: Path, name: str, size: int) -> tuple[Dataset, Sample]:
@@ -160,7 +160,7 @@ def trials(args: argparse.Namespace) -> None:
                 continue
             pool = pool_of(grid, name, args.data, dataset)
             held_out = held_out_rows(pool, dataset.task.label_names, dataset.samples)
-            line = trial(dataset, dataset.samples[number], held_out, options, backbone, out, args.pool)
+            line = trial(dataset, dataset.samples[number], held_out, options, backbone, out=out, most=args.pool)
             line |= {"commit": args.commit}
             with lines.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -172,6 +172,7 @@ def trial(
     held_out: Sequence[Example],
     options: TuneOptions,
     backbone: Backbone,
+    *,
     out: Path,
     most: int | None,
 ) -> dict[str, Any]:

@@ -108,6 +108,22 @@ def test_rows_that_are_too_few_are_refused_in_one_line(
     assert not (tmp_path / "tuned").exists()
 
 
+def test_two_generations_learn_from_texts_and_are_refused_without(
+    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
+) -> None:
+    texts, out = tmp_path / "texts.csv", tmp_path / "tuned"
+    texts.write_text("text\n" + "i love this food\n" + "awful film\n" * 3)
+    words = ("tune", rows, "--out", out, *TASK, "--patterns", "1", "--seeds", "1", "--folds", "2", "--own-only")
+    words = (*words, "--generations", "2", "--backbone", still_backbone)
+    refused = petapter(*words)
+    assert refused.code == 1
+    assert "give them as --unlabelled" in refused.err
+    ran = petapter(*words, "--unlabelled", texts)
+    assert ran.code == 0, ran.err
+    assert (out / "petapter.json").is_file()
+    assert '"generations": 2' in (tmp_path / "tuned.tuning" / "tuning.json").read_text()
+
+
 def test_unlabelled_file_without_texts_and_work_of_other_options_are_refused(
     petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
 ) -> None:

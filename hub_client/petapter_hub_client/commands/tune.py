@@ -56,6 +56,9 @@ def tune(  # noqa: PLR0913 (a command's options)
     patterns: Annotated[int, typer.Option(min=1, help="Most patterns in which members are trained.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="Members of each pattern and fold.")] = 3,
     folds: Annotated[int, typer.Option(min=2, help="Into which the rows are spread.")] = 5,
+    generations: Annotated[
+        int, typer.Option(min=1, max=2, help="Of students: the second learns from the first too; wants --unlabelled.")
+    ] = 1,
     backbone: NewBackboneOption = "minilm",
     device: DeviceOption = None,
     name: ModuleNameOption = None,
@@ -73,14 +76,17 @@ def tune(  # noqa: PLR0913 (a command's options)
     from petapter_hub_client.stated_facts import StatedFacts
     from petapter_hub_client.training_runs import HeldOut, TaskSource
     from petapter_hub_client.tuning_runs import PLOT_FILE, REPORT_FILE, TuningRun
+    from petapter_schemas.errors import InputError
 
     hush_huggingface()
     check_new_directory(out)
+    if generations > 1 and unlabelled is None:
+        raise InputError("--generations 2 learns from texts without labels: give them as --unlabelled, or drop it")
     run = TuningRun(
         data=data,
         task=TaskSource(task, pattern or [], label or []),
         backbone=backbone,
-        options=TuneOptions(patterns=patterns, seeds=seeds, folds=folds),
+        options=TuneOptions(patterns=patterns, seeds=seeds, folds=folds, generations=generations),
         facts=StatedFacts.check(
             name=name or out.resolve().name,
             version=version,
