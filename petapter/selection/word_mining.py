@@ -6,6 +6,7 @@ finding it. Of words that change nothing about one in six passes that bar, so th
 and what they bring together is less than the sum of their gains.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -26,7 +27,7 @@ from petapter.selection.word_candidates import (
 )
 from petapter.task import Example, Windows, encode_rows, lint_task, pad_batch, read_verbalizer
 from petapter.task.encoding import Fields, length_batches
-from petapter.training.convex import fit_convex_head, row_losses
+from petapter.training.convex import PENALTIES, fit_convex_head, row_losses
 from petapter.training.evidence import (
     NULL_TEXTS,
     FrozenReading,
@@ -39,6 +40,8 @@ from petapter.training.evidence import (
 )
 from petapter_schemas.errors import BackboneError, InputError, TaskError
 from petapter_schemas.task import TaskSpec
+
+Occurring = Counter[str] | None
 
 OnWord = Callable[[int, int], None]
 """Called after each word that was tried with how many are done and how many there are."""
@@ -146,31 +149,78 @@ def mine_words(
         TaskError: The task or the rows cannot work.
         BackboneError: The backbone has no masked-LM head, an engine has it, or it was loaded for answers alone.
     """
-    backbone.check_trains()
-    if not backbone.has_mlm_head:
-        raise BackboneError(
-            f"{backbone.repo!r} comes without a masked-LM head, so that it names no words: take another"
+    return WordMine.read(task, examples, backbone, unlabelled).mined(range(len(examples)), most=most, on_word=on_word)
+
+
+class WordMine:
+    """Rows as the frozen backbone reads them, so that words can be mined again for any part of them."""
+
+    def __init__(
+        self, task: TaskSpec, examples: Sequence[Example], said: "_Said", vocabulary: Vocabulary, occurring: Occurring
+    ) -> None:
+        """Take what was read.
+
+        Args:
+            task: Labels with their own words.
+            examples: The rows.
+            said: What the backbone says of them.
+            vocabulary: Its words.
+            occurring: In how many unlabelled texts each word occurs; None where there are no such texts.
+        """
+        self._task, self._examples, self._said = task, examples, said
+        self._vocabulary, self._occurring = vocabulary, occurring
+
+    @classmethod
+    def read(
+        cls, task: TaskSpec, examples: Sequence[Example], backbone: Backbone, unlabelled: Sequence[Fields]
+    ) -> "WordMine":
+        """Read rows and unlabelled texts; see `mine_words`."""
+        backbone.check_trains()
+        if not backbone.has_mlm_head:
+            raise BackboneError(
+                f"{backbone.repo!r} comes without a masked-LM head, so that it names no words: take another"
+            )
+        if not _LEAST_ROWS <= len(examples) <= _MOST_ROWS:
+            raise InputError(f"words are tried on {_LEAST_ROWS} to {_MOST_ROWS} labelled rows, not {len(examples)}")
+        count = min(len(unlabelled), _MOST_UNLABELLED)
+        spread = [unlabelled[number * len(unlabelled) // count] for number in range(count)]
+        slots = AdapterSlots(backbone.model)
+        try:
+            said = _read_all(task, examples, backbone, spread)
+        finally:
+            slots.close()
+        occurring = occurring_words(unlabelled) if unlabelled else None
+        return cls(task, examples, said, Vocabulary.of(backbone.tokenizer), occurring)
+
+    def mined(
+        self,
+        rows: Sequence[int],
+        *,
+        most: int = MOST_WORDS,
+        penalties: Sequence[float] = PENALTIES,
+        on_word: OnWord | None = None,
+    ) -> MinedWords:
+        """Look for words by some rows alone; of the others neither labels nor texts count.
+
+        Args:
+            rows: Their numbers.
+            most: Words that are tried for each label.
+            penalties: Of the convex head that tries them.
+            on_word: Called after each.
+        """
+        examples = [self._examples[row] for row in rows]
+        said = self._said.part(self._task, self._examples, rows)
+        found = candidate_words(
+            self._task,
+            said.first[:, : len(examples)],
+            targets_of(self._task, examples),
+            said.mlm,
+            self._vocabulary,
+            occurring=self._occurring,
+            most=most,
         )
-    if not _LEAST_ROWS <= len(examples) <= _MOST_ROWS:
-        raise InputError(f"words are tried on {_LEAST_ROWS} to {_MOST_ROWS} labelled rows, not {len(examples)}")
-    count = min(len(unlabelled), _MOST_UNLABELLED)
-    spread = [unlabelled[number * len(unlabelled) // count] for number in range(count)]
-    slots = AdapterSlots(backbone.model)
-    try:
-        said = _read_all(task, examples, backbone, spread)
-    finally:
-        slots.close()
-    found = candidate_words(
-        task,
-        said.first[:, : len(examples)],
-        targets_of(task, examples),
-        said.mlm,
-        Vocabulary.of(backbone.tokenizer),
-        occurring=occurring_words(unlabelled) if unlabelled else None,
-        most=most,
-    )
-    turns = [word for words in zip_longest(*found) for word in words if word is not None]
-    return _tried(task, examples, said, turns, on_word)
+        turns = [word for words in zip_longest(*found) for word in words if word is not None]
+        return _tried(self._task, examples, said, turns, penalties, on_word)
 
 
 @dataclass(frozen=True)
@@ -205,12 +255,27 @@ class _Said:
         words_of = tuple(number + (label == found.label) for label, number in enumerate(self.words_of))
         return replace(self, words=words, words_of=words_of)
 
-    def losses(self, task: TaskSpec, examples: Sequence[Example]) -> Tensor:
+    def part(self, task: TaskSpec, every: Sequence[Example], rows: Sequence[int]) -> "_Said":
+        """The same of some rows, which count as if there were no others, and of all texts for the prior."""
+        examples = [every[row] for row in rows]
+        at = [*rows, *range(len(every), self.words.shape[1])]
+        weights = row_weights(task, examples, targets_of(task, examples))
+        return replace(
+            self,
+            reading=FrozenReading(
+                self.reading.words[:, list(rows)], tuple(block[list(rows)] for block in self.reading.blocks)
+            ),
+            words=self.words[:, at],
+            first=self.first[:, at],
+            counts=torch.cat([weights, self.counts[len(every) :]]),
+        )
+
+    def losses(self, task: TaskSpec, examples: Sequence[Example], penalties: Sequence[float]) -> Tensor:
         """Weighted loss of each row by a convex head that did not see it, nats, [N]."""
         prior = log_prior(task, self.words, self.counts)
         reading = replace(self.reading, words=self.words[:, : len(examples)])
         evidence = evidence_of(task, examples, reading, prior)
-        return row_losses(fit_convex_head(evidence).out_of_fold, evidence) * evidence.weights.double()
+        return row_losses(fit_convex_head(evidence, penalties).out_of_fold, evidence) * evidence.weights.double()
 
 
 def _read_all(task: TaskSpec, examples: Sequence[Example], backbone: Backbone, unlabelled: Sequence[Fields]) -> _Said:
@@ -253,14 +318,19 @@ def _at_masks(backbone: Backbone, head: PetHead, windows: Windows) -> tuple[Tens
 
 
 def _tried(
-    task: TaskSpec, examples: Sequence[Example], said: _Said, turns: Sequence[CandidateWord], on_word: OnWord | None
+    task: TaskSpec,
+    examples: Sequence[Example],
+    said: _Said,
+    turns: Sequence[CandidateWord],
+    penalties: Sequence[float],
+    on_word: OnWord | None,
 ) -> MinedWords:
     """Try one word after the other, each on top of those that were taken."""
-    before = now = said.losses(task, examples)
+    before = now = said.losses(task, examples, penalties)
     tried: list[TriedWord] = []
     for done, found in enumerate(turns, start=1):
         with_it = said.with_word(found)
-        losses = with_it.losses(task, examples)
+        losses = with_it.losses(task, examples, penalties)
         gains = (now - losses)[found.judges]
         one = TriedWord(
             task.labels[found.label].name,

@@ -93,6 +93,20 @@ class FrozenPool:
             words.append((read_verbalizer(alone, backbone.tokenizer), pattern.pattern.masks))
         return cls(task, rows[0], found, words)
 
+    def with_words(self, task: TaskSpec, patterns: Sequence[PooledPattern], backbone: Backbone) -> "FrozenPool":
+        """The same pool for labels with other words; rows are not read again, since what a word says is linear in g.
+
+        Args:
+            task: The labels.
+            patterns: Those that were read, of one mask each.
+            backbone: What read them.
+        """
+        if task.labels == self._task.labels:
+            return self
+        pairs = zip(patterns, self._evidence, strict=True)
+        found = [_with_words(pattern.alone(task), evidence, backbone) for pattern, evidence in pairs]
+        return FrozenPool(task, self._examples, found, self._words)
+
     def ranked(self, rows: Sequence[int], most: int) -> Ranking:
         """The patterns by convex heads that see some rows alone, each asked about rows that it did not see.
 
@@ -141,6 +155,16 @@ def _mean(parts: Sequence[Evidence]) -> Evidence:
     """Features and words averaged over patterns."""
     blocks = tuple(torch.stack(same).mean(dim=0) for same in zip(*(part.blocks for part in parts), strict=True))
     return replace(parts[0], blocks=blocks, words=torch.stack([part.words for part in parts]).mean(dim=0))
+
+
+@torch.no_grad()
+def _with_words(task: TaskSpec, evidence: Evidence, backbone: Backbone) -> Evidence:
+    """What label words score of texts, from g at the one mask of a pattern, which is the first of their features."""
+    head = label_head(backbone, read_verbalizer(task, backbone.tokenizer), task)
+    at_mask = evidence.blocks[0].to(backbone.device).unsqueeze(1)  # [N + U, 1, E]
+    words = head.word_scores(at_mask).cpu()
+    prior = words_prior(head, backbone, task, (words.unsqueeze(0), torch.ones(len(words))))
+    return replace(evidence, words=words - prior)
 
 
 def _evidence(task: TaskSpec, rows: tuple[Sequence[Example], Sequence[Fields]], backbone: Backbone) -> Evidence:

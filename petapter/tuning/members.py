@@ -17,6 +17,7 @@ from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.training.options import TrainingOptions
 from petapter.training.trainer import EncodedRows, checked_rows
+from petapter.tuning.words import FoldWords
 from petapter_schemas.task import TaskSpec
 
 Name = TypeVar("Name", bound=Hashable)
@@ -50,6 +51,7 @@ class Asked:
         examples: Labelled rows.
         unlabelled: Texts without labels.
         folds: Of the rows.
+        words: Label words that were mined for each fold; None where the task's own stand alone.
     """
 
     task: TaskSpec
@@ -57,6 +59,11 @@ class Asked:
     examples: Sequence[Example]
     unlabelled: Sequence[Fields]
     folds: GroupedFolds
+    words: FoldWords | None = None
+
+    def task_in(self, fold: int | None) -> TaskSpec:
+        """The task with the words that were mined without a fold; by all rows for None."""
+        return self.task if self.words is None else self.task.model_copy(update={"labels": self.words.labels_of(fold)})
 
     @property
     def texts(self) -> list[Fields]:
@@ -113,7 +120,9 @@ class MemberRuns:
 
     def _run(self, member: Member) -> JointRun:
         options, left_out = replace(self._options, seed=member.seed), self._asked.folds.rows(member.fold)
-        return run_without(options, self._encoded(member.pattern), left_out, self._backbone)
+        task = self._asked.patterns[member.pattern].alone(self._asked.task_in(member.fold))
+        rows = replace(self._encoded(member.pattern), task=task)
+        return run_without(options, rows, left_out, self._backbone)
 
     def _encoded(self, pattern: int) -> EncodedRows:
         if pattern not in self._rows:

@@ -32,6 +32,7 @@ class TuneOptions:
             arXiv 2001.07676) take 2.
         generations: Of students, 1 or 2; two need texts without labels (petapter/tuning/students.py).
         most_unlabelled: Texts without labels that are asked, drawn at random from more.
+        mine_words: Whether further label words are mined, again for every fold (petapter/tuning/words.py).
         memory_bytes: What training may take beside the backbone; None leaves it to the machine.
     """
 
@@ -47,6 +48,7 @@ class TuneOptions:
     temperature: float = 2.0
     generations: int = 1
     most_unlabelled: int = 300
+    mine_words: bool = False
     memory_bytes: int | None = None
 
     def __post_init__(self) -> None:

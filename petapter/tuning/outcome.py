@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from petapter.evaluation.comparison import Difference
 from petapter.selection.choosing import Choice
 from petapter.trained import TrainedModule
+from petapter.tuning.words import FoldWords
 from petapter_schemas.manifest import Interval
 
 DISTILLED = "distilled"
@@ -98,6 +99,7 @@ class Tuned:
             in shares; taken from the score of STRONG, whose patterns were chosen with all rows.
         notes: What people should know.
         seconds: All of it took, without parts that an earlier run had finished.
+        words: Label words that were mined; None where that was not asked.
     """
 
     module: TrainedModule
@@ -108,6 +110,7 @@ class Tuned:
     optimism: float
     notes: tuple[str, ...]
     seconds: float
+    words: FoldWords | None = None
 
     @property
     def chosen(self) -> Finalist:

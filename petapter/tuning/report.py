@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from petapter.tuning.outcome import STRONG, Finalist, PatternStanding, Tuned
+from petapter.tuning.words import FoldWords
 
 _ROW_INCHES, _WIDTH_INCHES = 0.32, 9.0
 _LONGEST = 48
 _PATTERNS_SAY = (
     "Frozen: a convex head on the bare backbone. Trained: members, on rows of folds that they did not see, in those "
     "folds where the pattern was among the best without them. Losses in nats."
+)
+
+_WORDS_SAY = (
+    "Mined from the masked language model, for every fold without its rows, and taken where the loss of rows that were "
+    "left out falls by more than one standard error (gain, in nats)."
 )
 
 
@@ -48,6 +54,7 @@ def tuning_report(tuned: Tuned) -> str:
         vote,
         *(_finalist_row(each) for each in tuned.finalists),
         "",
+        *([] if tuned.words is None else _words(tuned.words)),
         *(f"- {note}" for note in _notes(tuned)),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -97,6 +104,18 @@ def _finalist_row(each: Finalist) -> str:
     apart = f"{behind.mean:+.3f} ({behind.interval.low:+.3f} to {behind.interval.high:+.3f})"
     fidelity = "" if each.fidelity is None else f"{each.fidelity:.3f}"
     return f"| {each.name} | {each.rows} | {each.accuracy:.3f} | {each.loss:.3f} | {apart} | {fidelity} |"
+
+
+def _words(words: FoldWords) -> list[str]:
+    """The words that were tried on all rows, taken or not, and in how many folds they were taken too."""
+    tried = [
+        f"| {_cell(each.label)} | {_cell(each.word)} | {each.gain:+.4f} | {each.error:.4f} | {each.judges} | "
+        f"{'taken' if each.is_taken else 'rejected'} | {words.folds_of(each)} of {len(words.by_fold)} |"
+        for each in words.of_all.tried
+    ]
+    table = ["| label | word | gain | standard error | rows that judged | all rows | taken in folds |",
+             "| --- | --- | ---: | ---: | ---: | --- | ---: |", *tried, ""]  # fmt: skip
+    return ["## Label words", "", _WORDS_SAY, "", *(table if tried else []), *(f"- {note}" for note in words.notes), ""]
 
 
 def _notes(tuned: Tuned) -> list[str]:

@@ -2,6 +2,7 @@
 
 For every fold of the rows, with the other rows alone:
 
+0. Where that is asked, further label words are mined (petapter/tuning/words.py).
 1. The pool's patterns are ranked by convex heads on frozen features (petapter/tuning/frozen.py), and the best chosen.
 2. Members are trained in each of these, with several seeds; members of all folds share one pass over the backbone.
 3. The members, made as sure as they should be (petapter/tuning/sureness.py), and the convex head vote, and a student
@@ -44,6 +45,7 @@ from petapter.tuning.options import TuneOptions
 from petapter.tuning.outcome import DISTILLED, STRONG, Finalist, PatternStanding, Tuned, Voted
 from petapter.tuning.students import Pupil, School
 from petapter.tuning.sureness import at_temperature, members_temperature
+from petapter.tuning.words import mine_in_folds
 from petapter.tuning.work import Work
 from petapter_schemas.errors import DataError, InputError
 from petapter_schemas.manifest import CalibrationSpec
@@ -114,6 +116,10 @@ def tune(  # noqa: PLR0913 (a door of the library)
         raise InputError("two generations learn from texts without labels: give some, or take one generation")
     folds = grouped_folds(task, examples, options.folds)
     asked = Asked(task, patterns, examples, list(unlabelled), folds)
+    if options.mine_words:
+        watcher.on_stage("mining label words")
+        rows = (examples, asked.unlabelled)
+        asked = replace(asked, words=mine_in_folds(task, patterns, rows, folds, backbone, watcher.on_members))
     make = trains or (
         lambda about: MemberRuns(about, backbone, options.of_members(backbone), memory_bytes=options.memory_bytes)
     )
@@ -160,8 +166,10 @@ class _Tuning:
         rows = (self._examples, self._asked.unlabelled)
         frozen = FrozenPool.read(self._asked.patterns, self._task, rows, self._backbone, watcher.on_pattern)
         watcher.on_stage("ranking the patterns")
-        every = frozen.ranked(every_row, self._options.patterns)
-        ranked = [frozen.ranked(self._seen(fold), self._options.patterns) for fold in range(self._folds.count)]
+        of_fold = [self._with_words(frozen, fold) for fold in range(self._folds.count)]
+        of_all = self._with_words(frozen, None)
+        every = of_all.ranked(every_row, self._options.patterns)
+        ranked = [pool.ranked(self._seen(fold), self._options.patterns) for fold, pool in enumerate(of_fold)]
         watcher.on_standings(self._standings(every, ranked, {}))
         watcher.on_stage("training members")
         members = [
@@ -173,14 +181,14 @@ class _Tuning:
         said = self._said(members)
         standings = self._standings(every, ranked, said)
         watcher.on_standings(standings)
-        heads = [frozen.says(ranking.together, self._seen(fold)) for fold, ranking in enumerate(ranked)]
+        heads = [of_fold[fold].says(ranking.together, self._seen(fold)) for fold, ranking in enumerate(ranked)]
         loud = [voted(_of_fold(said, fold), head) for fold, head in enumerate(heads)]
         votes = [
             voted(at_temperature(_of_fold(said, fold), self._temperature(said, fold)), head)
             for fold, head in enumerate(heads)
         ]
         temperature = self._temperature(said)
-        teacher = voted(at_temperature(list(said.values()), temperature), frozen.says(every.together, every_row))
+        teacher = voted(at_temperature(list(said.values()), temperature), of_all.says(every.together, every_row))
         watcher.on_stage("distilling the vote")
         left_out, student = self._students(every, ranked, votes, teacher)
         watcher.on_stage("training preset strong in the best patterns")
@@ -216,7 +224,11 @@ class _Tuning:
             optimism=optimism,
             notes=self._folds.notes,
             seconds=seconds,
+            words=self._asked.words,
         )
+
+    def _with_words(self, pool: FrozenPool, fold: int | None) -> FrozenPool:
+        return pool.with_words(self._asked.task_in(fold), self._asked.patterns, self._backbone)
 
     def _seen(self, fold: int) -> list[int]:
         out = set(self._folds.rows(fold))
@@ -260,10 +272,10 @@ class _Tuning:
             on_step=None if tell is None else lambda done, total, loss: tell(done, total, f"loss {loss:.3f}"),
         )
         pupils = [
-            Pupil(self._in_patterns(ranking.chosen), self._seen(fold), votes[fold], self._folds.rows(fold))
+            Pupil(self._in_patterns(ranking.chosen, fold), self._seen(fold), votes[fold], self._folds.rows(fold))
             for fold, ranking in enumerate(ranked)
         ]
-        pupils.append(Pupil(self._in_patterns(every.chosen), range(len(self._examples)), teacher))
+        pupils.append(Pupil(self._in_patterns(every.chosen, None), range(len(self._examples)), teacher))
         *students, student = school.teach(pupils, options.generations)
         left_out = torch.zeros(len(self._examples), len(self._task.labels), dtype=torch.float64)
         for pupil, each in zip(pupils, students, strict=False):
@@ -273,7 +285,7 @@ class _Tuning:
     def _strong(self, every: Ranking) -> tuple[TrainedModule, LeftOut]:
         heard: list[LeftOut] = []
         module = train_strong(
-            self._in_patterns(every.together),
+            self._in_patterns(every.together, None),
             self._examples,
             self._backbone,
             unlabelled=self._asked.unlabelled,
@@ -304,9 +316,9 @@ class _Tuning:
         )
         return replace(with_calibration(student, calibration, self._backbone), training=record, profile=profile)
 
-    def _in_patterns(self, chosen: Sequence[int]) -> TaskSpec:
+    def _in_patterns(self, chosen: Sequence[int], fold: int | None) -> TaskSpec:
         patterns = tuple(self._asked.patterns[number].pattern for number in chosen)
-        return self._task.model_copy(update={"patterns": patterns})
+        return self._asked.task_in(fold).model_copy(update={"patterns": patterns})
 
     def _joined(self, by_fold: Sequence[Tensor]) -> Tensor:
         """Of each row what was said without its fold, [N, L], from what is said of all texts, each [N + U, L]."""

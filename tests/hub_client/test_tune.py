@@ -66,6 +66,19 @@ def test_own_patterns_alone_are_tried_where_that_is_asked(
     assert said["shipped"] in {"distilled", "strong"}
 
 
+def test_label_words_are_mined_where_that_is_asked(
+    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
+) -> None:
+    ran = petapter(
+        "tune", rows, "--out", tmp_path / "tuned", *TASK, *QUICK, "--own-only", "--mine-words", "--backbone",
+        still_backbone, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    said: Any = ran.json
+    assert all(each["label"] in {"good", "bad"} and each["folds"] <= 2 for each in said["words"])
+    assert "## Label words" in (tmp_path / "tuned.tuning" / "report.md").read_text()
+
+
 def test_tuning_that_is_interrupted_goes_on_where_it_was(
     petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
 ) -> None:

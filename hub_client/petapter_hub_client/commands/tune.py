@@ -29,7 +29,9 @@ from petapter_hub_client.output import hush_huggingface, is_quiet, note, plain, 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from petapter.selection import TriedWord
     from petapter.tuning import PatternStanding, Tuned, Watcher
+    from petapter.tuning.words import FoldWords
 
 
 def tune(  # noqa: PLR0913 (a command's options)
@@ -59,6 +61,9 @@ def tune(  # noqa: PLR0913 (a command's options)
     generations: Annotated[
         int, typer.Option(min=1, max=2, help="Of students: the second learns from the first too; wants --unlabelled.")
     ] = 1,
+    mine_words: Annotated[
+        bool, typer.Option("--mine-words", help="Look for further label words in the backbone's vocabulary.")
+    ] = False,
     backbone: NewBackboneOption = "minilm",
     device: DeviceOption = None,
     name: ModuleNameOption = None,
@@ -86,7 +91,9 @@ def tune(  # noqa: PLR0913 (a command's options)
         data=data,
         task=TaskSource(task, pattern or [], label or []),
         backbone=backbone,
-        options=TuneOptions(patterns=patterns, seeds=seeds, folds=folds, generations=generations),
+        options=TuneOptions(
+            patterns=patterns, seeds=seeds, folds=folds, generations=generations, mine_words=mine_words
+        ),
         facts=StatedFacts.check(
             name=name or out.resolve().name,
             version=version,
@@ -204,9 +211,17 @@ def _report(tuned: "Tuned") -> None:
         f"{tuned.chosen.name} is expected to be right in {tuned.accuracy:.3f} of cases "
         f"({tuned.interval.low:.3f} to {tuned.interval.high:.3f}); this has paid for the search"
     )
+    for each in () if tuned.words is None else tuned.words.notes:
+        say(f"label words: {each}")
     for each in tuned.notes:
         note(f"note: {each}")
     say("")
+
+
+def _word(each: "TriedWord", words: "FoldWords") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(each) | {"is_taken": each.is_taken, "folds": words.folds_of(each)}
 
 
 def _as_json(tuned: "Tuned") -> dict[str, object]:
@@ -225,5 +240,6 @@ def _as_json(tuned: "Tuned") -> dict[str, object]:
             | {"behind_vote": {"mean": each.behind_vote.mean, "interval": each.behind_vote.interval.model_dump()}}
             for each in tuned.finalists
         ],
+        "words": None if tuned.words is None else [_word(each, tuned.words) for each in tuned.words.of_all.tried],
         "notes": tuned.notes,
     }
