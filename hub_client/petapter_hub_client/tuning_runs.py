@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petapter_hub_client.backbones import resolve_backbone
+from petapter_hub_client.beginnings import begin_at
 from petapter_hub_client.local_runs import examine, load_backbone
 from petapter_hub_client.stated_facts import StatedFacts
 from petapter_hub_client.training_runs import HeldOut, TaskSource
 from petapter_schemas.errors import DataError
-from petapter_schemas.manifest import EvaluationSet, EvaluationSpec, Manifest
+from petapter_schemas.manifest import EvaluationSet, EvaluationSpec, LineageSpec, Manifest
 from petapter_schemas.plot_data import Confusion, PlotData
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class TuningRun:
         unlabelled: Texts without labels.
         held_out: Rows to measure the module on afterwards; nothing is chosen by them.
         device: Where it runs.
+        init_from: Another task's module, a directory or a reference, with whose adapter a further student begins.
         with_grammar: Whether the grammar's patterns are in the pool, those without words too.
     """
 
@@ -50,6 +52,7 @@ class TuningRun:
     unlabelled: Path | None = None
     held_out: HeldOut | None = None
     device: str | None = None
+    init_from: str | None = None
     with_grammar: bool = True
 
     def run(self, out: Path, watcher: "Watcher") -> "tuple[Manifest, Tuned]":
@@ -65,6 +68,7 @@ class TuningRun:
         from petapter.selection.pattern_pool import OWN
         from petapter.task import Example, read_examples, read_verbalizer, rows_digest
         from petapter.tuning import Work, tune
+        from petapter.tuning.outcome import TRANSFERRED
         from petapter.tuning.report import draw_tuning, tuning_report
 
         task = self.task.read()
@@ -73,6 +77,7 @@ class TuningRun:
         unlabelled = self._texts(task.fields)
         watcher.on_stage("loading the backbone")
         backbone = load_backbone(resolve_backbone(self.backbone), device=self.device)
+        begun = None if self.init_from is None else begin_at(self.init_from, backbone)
         found = pattern_pool(task, self.languages, backbone).patterns
         pool = tuple(each for each in found if self.with_grammar or each.origin == OWN)
         identity = {
@@ -82,10 +87,14 @@ class TuningRun:
             "patterns": [each.pattern.template for each in pool],
             "backbone": backbone.spec(read_verbalizer(task, backbone.tokenizer)).model_dump(mode="json"),
             "options": self.options.identity(),
+            "start": None if begun is None else begun.start.sha256,
             "versions": {name: version(name) for name in ("petapter", "torch", "transformers")},
         }
         work = Work(self.work, identity)
-        tuned = tune(task, examples, backbone, pool, self.options, unlabelled=unlabelled, work=work, watcher=watcher)
+        tuned = tune(
+            task, examples, backbone, pool, self.options, unlabelled=unlabelled,
+            start=None if begun is None else begun.start, work=work, watcher=watcher,
+        )  # fmt: skip
         (self.work / REPORT_FILE).write_text(tuning_report(tuned), encoding="utf-8")
         draw_tuning(tuned.patterns, self.work / PLOT_FILE)
         evaluation: tuple[EvaluationSpec, ...] = (_searched(tuned, examples),)
@@ -97,7 +106,9 @@ class TuningRun:
             confusions = () if examined.confusion is None else (examined.confusion,)
         info = ModuleInfo(**self.facts.model_dump())
         plot_data = PlotData(confusions=confusions)
-        return save_module(tuned.module, out, info, evaluation=evaluation, plot_data=plot_data), tuned
+        lineage = begun.lineage if begun is not None and tuned.chosen.name == TRANSFERRED else LineageSpec()
+        written = save_module(tuned.module, out, info, evaluation=evaluation, plot_data=plot_data, lineage=lineage)
+        return written, tuned
 
     def _texts(self, fields: Sequence[str]) -> list[dict[str, str]]:
         """As many texts as the options ask for, drawn from the whole file while it streams by (Vitter 1985).

@@ -1,4 +1,4 @@
-"""Begins a module where somebody else's LoRA adapter ended: peft's own for classification, or any of the backbone.
+"""Begins a module where another adapter ended: somebody's LoRA of peft, or that of a module of another task.
 
 Only what the adapter does inside the layers is carried over. Its classification head cannot be: a PET head reads masks
 and words. Whatever else would change what the tensors mean is refused by name.
@@ -35,11 +35,11 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LoraStart:
-    """A LoRA adapter to begin with.
+class AdapterStart:
+    """An adapter to begin with.
 
     Attributes:
-        choice: Rank, alpha, places and dropout, as its configuration says.
+        choice: What it is and where, as its configuration says.
         tensors: Of its layers, under peft's names, in float32.
         sha256: Of adapter_model.safetensors.
     """
@@ -50,7 +50,7 @@ class LoraStart:
 
 
 def train_from(
-    start: LoraStart,
+    start: AdapterStart,
     task: TaskSpec,
     examples: Sequence[Example],
     backbone: Backbone,
@@ -78,7 +78,36 @@ def train_from(
     return follow(begun, task, examples, backbone, on_step=on_step)
 
 
-def read_lora_start(directory: Path, backbone: Backbone) -> LoraStart:
+def start_of(module: TrainedModule, name: str, sha256: str, backbone: Backbone) -> AdapterStart:
+    """The adapter of a module as a start; its head is left, since it belongs to the labels of its own task.
+
+    Args:
+        module: Checked against the backbone before, see `open_module`.
+        name: For messages.
+        sha256: Of its adapter_model.safetensors.
+        backbone: What it was trained on.
+
+    Raises:
+        InputError: It has no adapter, or one that cannot be trained further.
+        BackboneError: The backbone has no such layers.
+    """
+    spec = module.adapter
+    if spec.kind == "none":
+        raise InputError(f"{name} has no adapter, its head alone was trained: begin with another module")
+    if spec.dtype == "int8":
+        raise InputError(f"the adapter of {name} is stored in int8 and cannot be trained further: begin with another")
+    targets = tuple(dict.fromkeys((*spec.targets, *spec.feedforward)))
+    choice = replace(
+        AdapterChoice(kind=spec.kind, layers=spec.layers, targets=None if spec.kind == "bottleneck" else targets),
+        **spec.model_dump(include={"rank", "alpha", "reduction", "placement"}, exclude_none=True),
+    )
+    found = adapter_spec(choice, backbone.model)
+    if found != spec.model_copy(update={"dtype": found.dtype}):
+        raise InputError(f"the adapter of {name} is of a form that is not trained here: begin with another module")
+    return AdapterStart(choice, {key: tensor.float() for key, tensor in module.adapter_tensors.items()}, sha256)
+
+
+def read_lora_start(directory: Path, backbone: Backbone) -> AdapterStart:
     """Read a peft adapter directory for a backbone; nothing of it is executed, and no pickle is read.
 
     Raises:
@@ -95,7 +124,7 @@ def read_lora_start(directory: Path, backbone: Backbone) -> LoraStart:
     except ManifestError as error:
         raise InputError(f"{directory} cannot be carried over: {error}") from error
     data = _bytes(directory)
-    return LoraStart(choice, _tensors(data, directory), sha256_bytes(data))
+    return AdapterStart(choice, _tensors(data, directory), sha256_bytes(data))
 
 
 def _config(directory: Path) -> Mapping[str, object]:

@@ -17,6 +17,7 @@ from petapter.task.encoding import Fields
 from petapter.training.evidence import label_shares, targets_of
 from petapter.training.options import TrainingOptions
 from petapter.training.trainer import EncodedRows, checked_rows, plain_recipe
+from petapter.training.warm_start import AdapterStart
 from petapter_schemas.task import TaskSpec
 
 _BALANCING = 50
@@ -106,11 +107,13 @@ class Teaching:
         own_share: How much of a labelled row's target is its own label.
         temperature: As of `soft_labels`.
         options: How they train.
+        start: What their adapters begin with; None for fresh ones.
     """
 
     own_share: float
     temperature: float
     options: TrainingOptions
+    start: AdapterStart | None = None
 
 
 def student_run(

@@ -17,6 +17,7 @@ from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.training.options import TrainingOptions
 from petapter.training.trainer import EncodedRows, checked_rows
+from petapter.training.warm_start import AdapterStart
 from petapter.tuning.words import FoldWords
 from petapter_schemas.task import TaskSpec
 
@@ -52,6 +53,7 @@ class Asked:
         unlabelled: Texts without labels.
         folds: Of the rows.
         words: Label words that were mined for each fold; None where the task's own stand alone.
+        start: What a further student begins with, if there is to be one.
     """
 
     task: TaskSpec
@@ -60,6 +62,7 @@ class Asked:
     unlabelled: Sequence[Fields]
     folds: GroupedFolds
     words: FoldWords | None = None
+    start: AdapterStart | None = None
 
     def task_in(self, fold: int | None) -> TaskSpec:
         """The task with the words that were mined without a fold; by all rows for None."""

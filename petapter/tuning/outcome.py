@@ -10,6 +10,8 @@ from petapter_schemas.manifest import Interval
 
 DISTILLED = "distilled"
 STRONG = "strong"
+TRANSFERRED = "transferred"
+"""As DISTILLED, begun at the adapter of another task's module."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Finalist:
     """A module that might be shipped.
 
     Attributes:
-        name: DISTILLED or STRONG.
+        name: DISTILLED, TRANSFERRED or STRONG.
         rows: How many rows it was left without.
         accuracy: On them.
         loss: On them, nats.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from petapter.tuning.outcome import STRONG, Finalist, PatternStanding, Tuned
+from petapter.tuning.outcome import DISTILLED, STRONG, TRANSFERRED, Finalist, PatternStanding, Tuned
 from petapter.tuning.words import FoldWords
 
 _ROW_INCHES, _WIDTH_INCHES = 0.32, 9.0
@@ -61,11 +61,25 @@ def tuning_report(tuned: Tuned) -> str:
 
 
 def verdict(tuned: Tuned) -> str:
-    """Whether rows tell the shipped module from the other finalist, in one sentence."""
-    other = next(each.name for each in tuned.finalists if each is not tuned.chosen)
-    if tuned.choice.indistinguishable:
-        return f"These rows do not tell {tuned.chosen.name} from {other}: label more, or be content with either."
-    return f"{tuned.chosen.name} is better than {other} on rows that were left out."
+    """Whether rows tell the shipped module from the other finalists, in one sentence."""
+    if alike := tuned.choice.indistinguishable:
+        others = " and ".join(alike)
+        return f"These rows do not tell {tuned.chosen.name} from {others}: label more, or be content with either."
+    others = " and ".join(each.name for each in tuned.finalists if each is not tuned.chosen)
+    return f"{tuned.chosen.name} is better than {others} on rows that were left out."
+
+
+def transfer(tuned: Tuned) -> str | None:
+    """Whether the module to begin with stays, in one sentence; None where there was none."""
+    by_name = {each.name: each for each in tuned.finalists}
+    if TRANSFERRED not in by_name:
+        return None
+    fresh, begun = by_name[DISTILLED], by_name[TRANSFERRED]
+    stays = "stays" if tuned.chosen.name == TRANSFERRED else "does not stay"
+    return (
+        f"The module to begin with {stays}: begun there the loss is {begun.loss:.3f} and {begun.accuracy:.3f} of rows "
+        f"are right, begun afresh {fresh.loss:.3f} and {fresh.accuracy:.3f}."
+    )
 
 
 def draw_tuning(patterns: Sequence[PatternStanding], path: Path) -> None:
@@ -119,7 +133,7 @@ def _words(words: FoldWords) -> list[str]:
 
 
 def _notes(tuned: Tuned) -> list[str]:
-    notes = list(tuned.notes)
+    notes = [*filter(None, (transfer(tuned),)), *tuned.notes]
     if tuned.chosen.name == STRONG:
         notes.append(
             f"{tuned.optimism:.3f} was taken from the score of {STRONG}: so much better patterns look that are chosen "

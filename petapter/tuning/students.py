@@ -20,6 +20,7 @@ from petapter.task import Example
 from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.tuning.distilling import Lesson, Teaching, student_run
+from petapter.tuning.learnt import begun_at
 from petapter.tuning.members import asked_of
 from petapter_schemas.errors import InputError
 from petapter_schemas.task import TaskSpec
@@ -126,7 +127,9 @@ class School:
 
     def _run(self, pupil: Pupil, share: float) -> JointRun:
         lesson = Lesson(pupil.rows, pupil.vote, share)
-        return student_run(pupil.task, self._rows, lesson, self._teaching, self._backbone)
+        run = student_run(pupil.task, self._rows, lesson, self._teaching, self._backbone)
+        start = self._teaching.start
+        return run if start is None else begun_at(run, start, self._backbone)
 
 
 def _joined(vote: Tensor, said: Tensor, rows: int) -> Tensor:

@@ -11,7 +11,8 @@ For every fold of the rows, with the other rows alone:
 What vote and student then say of the fold has paid for the whole search, which never saw it: cross-validation within
 cross-validation (Varma and Simon 2006). On all rows the same gives the module `distilled`, taught by the members of all
 folds. Beside it preset `strong` trains on all rows in the best patterns; its patterns were chosen with all rows, so the
-gain that patterns show by such a choice is taken from its score. The one that loses less on rows left out is shipped.
+gain that patterns show by such a choice is taken from its score. A further student may begin at the adapter of another
+task's module (petapter/tuning/learnt.py). The one that loses less on rows left out is shipped.
 """
 
 import logging
@@ -33,22 +34,21 @@ from petapter.task import Example
 from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.training.evidence import row_weights, targets_of
-from petapter.training.folds import with_calibration
 from petapter.training.out_of_fold import calibration_from
-from petapter.training.profiling import LeftOut, profile_rows
-from petapter.training.record import Outcome, peak_memory_bytes, training_spec
+from petapter.training.profiling import LeftOut
 from petapter.training.strong import train_strong
+from petapter.training.warm_start import AdapterStart
 from petapter.tuning.distilling import Teaching, voted
 from petapter.tuning.frozen import FrozenPool, OnPattern, Ranking
+from petapter.tuning.learnt import Learnt, dressed
 from petapter.tuning.members import Asked, Member, MemberRuns, OnMembers, Trains
 from petapter.tuning.options import TuneOptions
-from petapter.tuning.outcome import DISTILLED, STRONG, Finalist, PatternStanding, Tuned, Voted
+from petapter.tuning.outcome import DISTILLED, STRONG, TRANSFERRED, Finalist, PatternStanding, Tuned, Voted
 from petapter.tuning.students import Pupil, School
 from petapter.tuning.sureness import at_temperature, members_temperature
 from petapter.tuning.words import mine_in_folds
 from petapter.tuning.work import Work
 from petapter_schemas.errors import DataError, InputError
-from petapter_schemas.manifest import CalibrationSpec
 from petapter_schemas.task import TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ def tune(  # noqa: PLR0913 (a door of the library)
     options: TuneOptions | None = None,
     *,
     unlabelled: Sequence[Fields] = (),
+    start: AdapterStart | None = None,
     work: Work | None = None,
     trains: Callable[[Asked], Trains] | None = None,
     watcher: Watcher | None = None,
@@ -99,6 +100,8 @@ def tune(  # noqa: PLR0913 (a door of the library)
         patterns: The pool, see `pattern_pool`.
         options: How.
         unlabelled: Texts of the same kind without labels, from which the student learns the vote.
+        start: The adapter of another task's module; a further student begins with it, and stays if rows that were left
+            out prefer it (`start_of`).
         work: Remembers what members said, so that a tuning that was killed goes on.
         trains: Makes what trains the members; here and in one process by default.
         watcher: Hears how it goes.
@@ -115,7 +118,7 @@ def tune(  # noqa: PLR0913 (a door of the library)
     if options.generations > 1 and not unlabelled:
         raise InputError("two generations learn from texts without labels: give some, or take one generation")
     folds = grouped_folds(task, examples, options.folds)
-    asked = Asked(task, patterns, examples, list(unlabelled), folds)
+    asked = Asked(task, patterns, examples, list(unlabelled), folds, start=start)
     if options.mine_words:
         watcher.on_stage("mining label words")
         rows = (examples, asked.unlabelled)
@@ -190,28 +193,33 @@ class _Tuning:
         temperature = self._temperature(said)
         teacher = voted(at_temperature(list(said.values()), temperature), of_all.says(every.together, every_row))
         watcher.on_stage("distilling the vote")
-        left_out, student = self._students(every, ranked, votes, teacher)
+        learnt = [self._students(DISTILLED, every, ranked, votes, teacher)]
+        if self._asked.start is not None:
+            watcher.on_stage("distilling it into the module to begin with")
+            learnt.append(self._students(TRANSFERRED, every, ranked, votes, teacher))
         watcher.on_stage("training preset strong in the best patterns")
         strong, strong_left_out = self._strong(every)
         vote_left_out = self._joined(votes)
         optimism = _optimism(self._correct(every.left_out), self._correct(self._joined(heads)))
         loss_optimism = _optimism(-self._losses(every.left_out), -self._losses(self._joined(heads)))
-        calibration = calibration_from(self._task, left_out, self._targets, self._row_weights())
-        distilled_said = torch.log_softmax(calibrated(left_out, calibration), dim=-1)
         measured = strong_left_out.rows or tuple(every_row)
         strong_said = torch.log_softmax(calibrated(strong_left_out.logits.cpu(), strong_left_out.calibration), dim=-1)
         at = list(measured)
         choice = choose(
-            (DISTILLED, STRONG),
-            torch.stack([self._losses(distilled_said)[at], self._losses(strong_said, at) + loss_optimism]).numpy(),
-            torch.stack([self._correct(distilled_said)[at], self._correct(strong_said, at)]).numpy(),
+            (*(each.name for each in learnt), STRONG),
+            torch.stack(
+                [*(self._losses(each.said)[at] for each in learnt), self._losses(strong_said, at) + loss_optimism]
+            ).numpy(),
+            torch.stack([*(self._correct(each.said)[at] for each in learnt), self._correct(strong_said, at)]).numpy(),
         )
         finalists = (
-            self._finalist(DISTILLED, distilled_said, vote_left_out, list(every_row)),
+            *(self._finalist(each.name, each.said, vote_left_out, list(every_row)) for each in learnt),
             self._finalist(STRONG, strong_said, vote_left_out, at),
         )
         seconds = time.perf_counter() - began
-        module = strong if choice.chosen else self._dressed(student, left_out, calibration, seconds)
+        module = strong
+        if choice.chosen < len(learnt):
+            module = dressed(learnt[choice.chosen], self._asked, self._options, self._backbone, seconds)
         return Tuned(
             module=module,
             patterns=tuple(
@@ -259,14 +267,15 @@ class _Tuning:
         return f"{self._asked.patterns[member.pattern].pattern.model_dump_json()} {member.seed} {member.fold}"
 
     def _students(
-        self, every: Ranking, ranked: Sequence[Ranking], votes: Sequence[Tensor], teacher: Tensor
-    ) -> tuple[Tensor, TrainedModule]:
-        """What students say of the folds that neither they nor their teachers saw, [N, L]; and the student of all."""
+        self, name: str, every: Ranking, ranked: Sequence[Ranking], votes: Sequence[Tensor], teacher: Tensor
+    ) -> Learnt:
+        """Students of folds that neither they nor their teachers saw, and that of all rows."""
         options = self._options
         tell, texts = self._watcher.on_members, self._asked.unlabelled
+        start = self._asked.start if name == TRANSFERRED else None
         school = School(
             (self._examples, texts),
-            Teaching(options.own_share, options.temperature, options.of_student(self._backbone, len(texts))),
+            Teaching(options.own_share, options.temperature, options.of_student(self._backbone, len(texts)), start),
             self._backbone,
             memory_bytes=options.memory_bytes,
             on_step=None if tell is None else lambda done, total, loss: tell(done, total, f"loss {loss:.3f}"),
@@ -280,7 +289,8 @@ class _Tuning:
         left_out = torch.zeros(len(self._examples), len(self._task.labels), dtype=torch.float64)
         for pupil, each in zip(pupils, students, strict=False):
             left_out[list(pupil.left_out)] = each.said.double()
-        return left_out, student.module
+        calibration = calibration_from(self._task, left_out, self._targets, self._row_weights())
+        return Learnt(name, student.module, left_out, calibration)
 
     def _strong(self, every: Ranking) -> tuple[TrainedModule, LeftOut]:
         heard: list[LeftOut] = []
@@ -294,27 +304,6 @@ class _Tuning:
         found = {"tuned": True, "pool": len(self._asked.patterns)}
         record = module.training.model_copy(update={"hyperparameters": module.training.hyperparameters | found})
         return replace(module, training=record), heard[0]
-
-    def _dressed(
-        self, student: TrainedModule, left_out: Tensor, calibration: CalibrationSpec, seconds: float
-    ) -> TrainedModule:
-        """The student with its probabilities, and a record that names the labelled rows alone."""
-        options = self._options
-        record = training_spec(
-            self._task,
-            self._examples,
-            self._backbone,
-            Outcome(student.training.steps, seconds, peak_memory_bytes(self._backbone)),
-            preset=DISTILLED,
-            seed=0,
-            hyperparameters=student.training.hyperparameters
-            | options.identity()
-            | {"pool": len(self._asked.patterns), "unlabelled_texts": len(self._asked.unlabelled)},
-        )
-        profile = profile_rows(
-            self._task, self._examples, self._backbone, LeftOut(left_out, self._targets, calibration)
-        )
-        return replace(with_calibration(student, calibration, self._backbone), training=record, profile=profile)
 
     def _in_patterns(self, chosen: Sequence[int], fold: int | None) -> TaskSpec:
         patterns = tuple(self._asked.patterns[number].pattern for number in chosen)
@@ -387,7 +376,7 @@ class _Tuning:
             accuracy=float(correct.mean()),
             loss=float(self._losses(own, rows).mean()),
             behind_vote=paired_difference(self._correct(vote)[list(rows)].numpy(), correct.numpy()),
-            fidelity=float(agrees.mean()) if name == DISTILLED else None,
+            fidelity=None if name == STRONG else float(agrees.mean()),
         )
 
 

@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from petapter_hub_client.exit_codes import ExitCode
 from petapter_schemas.manifest import Manifest
 from tests.hub_client.conftest import Petapter
-from tests.hub_client.tiny_reviews import CERTAIN, TASK
+from tests.hub_client.tiny_reviews import CERTAIN, TASK, save_backbone
 
 QUICK = ("--patterns", "2", "--seeds", "1", "--folds", "2")
 ROWS = [(f"{text} {number}", label) for number in range(3) for text, label in CERTAIN]
@@ -77,6 +79,43 @@ def test_label_words_are_mined_where_that_is_asked(
     said: Any = ran.json
     assert all(each["label"] in {"good", "bad"} and each["folds"] <= 2 for each in said["words"])
     assert "## Label words" in (tmp_path / "tuned.tuning" / "report.md").read_text()
+
+
+def test_module_to_begin_with_is_the_parent_of_what_began_there(
+    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    made = petapter(
+        "train", rows, "--out", other, *TASK, "--preset", "plain", "--steps", 2, "--backbone", still_backbone
+    )
+    assert made.code == 0, made.err
+    out = tmp_path / "tuned"
+    ran = petapter(
+        "tune", rows, "--out", out, *TASK, *QUICK, "--own-only", "--init-from", other, "--backbone", still_backbone,
+        "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    said: Any = ran.json
+    assert [each["name"] for each in said["finalists"]] == ["distilled", "transferred", "strong"]
+    parent = sha256((other / "petapter.json").read_bytes()).hexdigest()
+    lineage = Manifest.model_validate_json((out / "petapter.json").read_bytes()).lineage
+    assert lineage.parent == (parent if said["shipped"] == "transferred" else None)
+
+
+def test_module_of_another_backbone_or_without_an_adapter_is_no_beginning(
+    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
+) -> None:
+    foreign, bare = save_backbone(tmp_path / "foreign"), tmp_path / "bare"
+    for out, backbone, rank in ((tmp_path / "elsewhere", foreign, 2), (bare, still_backbone, 0)):
+        plain = ("--preset", "plain", "--steps", 1, "--rank", rank, "--backbone", backbone)
+        made = petapter("train", rows, "--out", out, *TASK, *plain)
+        assert made.code == 0, made.err
+    words = ("tune", rows, "--out", tmp_path / "tuned", *TASK, *QUICK, "--own-only", "--backbone", still_backbone)
+    assert "has no adapter, its head alone was trained" in petapter(*words, "--init-from", bare).error
+    ran = petapter(*words, "--init-from", tmp_path / "elsewhere")
+    assert ran.code == ExitCode.UNFIT_MODULE
+    assert "was trained on 'foreign' with another set of weights" in ran.error
+    assert not (tmp_path / "tuned").exists()
 
 
 def test_tuning_that_is_interrupted_goes_on_where_it_was(

@@ -64,6 +64,10 @@ def tune(  # noqa: PLR0913 (a command's options)
     mine_words: Annotated[
         bool, typer.Option("--mine-words", help="Look for further label words in the backbone's vocabulary.")
     ] = False,
+    init_from: Annotated[
+        str | None,
+        typer.Option("--init-from", metavar="MODULE", help="Another task's module to begin with, if rows prefer it."),
+    ] = None,
     backbone: NewBackboneOption = "minilm",
     device: DeviceOption = None,
     name: ModuleNameOption = None,
@@ -106,6 +110,7 @@ def tune(  # noqa: PLR0913 (a command's options)
         unlabelled=unlabelled,
         held_out=None if test is None else HeldOut(test, test_name or test.stem),
         device=device,
+        init_from=init_from,
         with_grammar=not own_only,
     )
     with _shown() as watcher:
@@ -192,7 +197,7 @@ def _rows(standings: "Sequence[PatternStanding]") -> list[tuple[str, ...]]:
 
 
 def _report(tuned: "Tuned") -> None:
-    from petapter.tuning.report import verdict
+    from petapter.tuning.report import transfer, verdict
 
     say_table(_COLUMNS, _rows(tuned.patterns))
     say("*: asked by the module; losses are of rows that were left out, in nats")
@@ -207,6 +212,8 @@ def _report(tuned: "Tuned") -> None:
         [*finalists, (*vote, f"{tuned.vote.loss:.3f}", "")],
     )
     say(verdict(tuned))
+    if (stays := transfer(tuned)) is not None:
+        say(stays)
     say(
         f"{tuned.chosen.name} is expected to be right in {tuned.accuracy:.3f} of cases "
         f"({tuned.interval.low:.3f} to {tuned.interval.high:.3f}); this has paid for the search"
