@@ -40,7 +40,7 @@ def recorded_options(manifest: Manifest) -> PresetOptions:
     if STARTED_FROM in training.hyperparameters:
         raise InputError(
             f"{manifest.name} {manifest.version} began with the weights of another adapter, which its manifest names "
-            "by their digest alone: repeat 'petapter import peft' where that adapter is"
+            "by their digest alone: repeat 'petapter import peft' or 'train --init-from' where that adapter is"
         )
     try:
         if training.preset == "strong":

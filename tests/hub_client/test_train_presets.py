@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,22 @@ def test_way_to_keep_long_texts_is_written_into_the_module(
         manifest = json.loads((out / "petapter.json").read_text(encoding="utf-8"))
         assert [pattern["keep"] for pattern in manifest["task"]["patterns"]] == [expected]
         assert ("none is too long" in ran.out) == (keep == "auto")
+
+
+def test_run_begins_at_the_adapter_of_another_module_and_names_it_as_its_parent(
+    petapter: Petapter, train_plain: Callable[..., Any], backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    parent = train_plain("--rank", "3")
+    asked = ("train", data, *ONE_WORD, "--backbone", backbone, "--steps", "1", "--init-from", tmp_path / "m")
+    made: Any = petapter(*asked, "--out", tmp_path / "begun", "--preset", "plain", "--json").json
+    manifest = made["manifest"]
+    assert manifest["adapter"]["rank"] == parent["adapter"]["rank"] == 3
+    assert manifest["lineage"]["parent"] == sha256((tmp_path / "m" / "petapter.json").read_bytes()).hexdigest()
+    files = {each["path"]: each["sha256"] for each in parent["files"]}
+    assert manifest["training"]["hyperparameters"]["start_sha256"] == files["adapter_model.safetensors"]
+    for options, error in (
+        ((), "--init-from belongs to --preset plain"),
+        (("--preset", "plain", "--rank", "2"), "--init-from decides the adapter: drop --rank"),
+        (("--preset", "plain", "--calibrate", "2"), "--init-from takes no --calibrate: drop --calibrate"),
+    ):
+        assert error in petapter(*asked, "--out", tmp_path / "other", *options).error

@@ -101,6 +101,12 @@ def train(  # noqa: PLR0913 (a command's options)
         Literal["auto", "head", "tail", "head+tail", "windows"] | None,
         typer.Option(help="What of a text that is too long; auto (preset strong) chooses. Default: as the task says."),
     ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            "--init-from", metavar="MODULE", help="Preset plain: another module, whose adapter to begin with."
+        ),
+    ] = None,
     no_profile: Annotated[
         bool, typer.Option("--no-profile", help="Leave out the counts of the texts that drift compares with.")
     ] = False,
@@ -145,6 +151,7 @@ def train(  # noqa: PLR0913 (a command's options)
         held_out=None if test is None else HeldOut(test, test_name or test.stem),
         unlabelled=unlabelled,
         with_profile=not no_profile,
+        init_from=init_from,
         device=device,
     )
     with progress("training") as on_step:
