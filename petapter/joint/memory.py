@@ -78,7 +78,7 @@ def plan_memory(
     Raises:
         InputError: One module alone does not fit.
     """
-    budget = int(_free_bytes(backbone) * _SHARE) if memory_bytes is None else memory_bytes
+    budget = may_take(backbone) if memory_bytes is None else memory_bytes
     measured = [_measured(slot, passes) for slot in samples]
     token_bytes = max(tokens for tokens, _ in measured)
     slot_bytes = max(slot.weights.nbytes + _head_bytes(slot) for slot in samples)
@@ -97,6 +97,11 @@ def plan_memory(
     while (tokens := min(most_tokens, slots * longest, (left - slots * slot_bytes) // token_bytes)) < longest:
         slots -= 1
     return JointPlan(slots, len(runs), tokens, token_bytes, slot_bytes, passes.cached_bytes, begun)
+
+
+def may_take(backbone: Backbone) -> int:
+    """Bytes that training takes at most where nobody says so: half of what is free on the backbone's device now."""
+    return int(_free_bytes(backbone) * _SHARE)
 
 
 def _free_bytes(backbone: Backbone) -> int:

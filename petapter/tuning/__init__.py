@@ -1,6 +1,6 @@
 """Tuning: which patterns to ask in, found by rows left out, and one module that says what many say together."""
 
-from petapter.tuning.members import Member, MemberRuns, OnMembers, Trains
+from petapter.tuning.members import Member, MemberRuns, OnMembers, Said, Trains
 from petapter.tuning.options import TuneOptions
 from petapter.tuning.outcome import Finalist, PatternStanding, Tuned, Voted
 from petapter.tuning.tuning import Watcher, tune
@@ -12,6 +12,7 @@ __all__ = [
     "MemberRuns",
     "OnMembers",
     "PatternStanding",
+    "Said",
     "Trains",
     "TuneOptions",
     "Tuned",

@@ -1,14 +1,16 @@
 """Members: small modules, each of one pattern and seed and trained without one fold, and what they say of all texts."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from petapter.backbone import Backbone
 from petapter.joint import JointRun, run_without, train_jointly
 from petapter.joint.memory import JointPlan
+from petapter.joint.trainer import OnSteps
 from petapter.runtime import Engine
 from petapter.selection.grouped_folds import GroupedFolds
 from petapter.selection.pattern_pool import PooledPattern
@@ -24,7 +26,7 @@ from petapter_schemas.task import TaskSpec
 Name = TypeVar("Name", bound=Hashable)
 
 OnMembers = Callable[[int, int, str], None]
-"""Called with how many joint steps are done, how many there are, and a few words."""
+"""Called with how many members are trained, how many there are, and a few words."""
 
 
 @dataclass(frozen=True, order=True)
@@ -74,12 +76,15 @@ class Asked:
         return [*(example.fields for example in self.examples), *self.unlabelled]
 
 
-Trains = Callable[[Sequence[Member], OnMembers | None], dict[Member, Tensor]]
-"""Trains members and tells what each says of all texts, log-probabilities [N + U, L]; one that diverged is left out."""
+Said = dict[Member, Tensor]
+"""What members say of all texts, log-probabilities [N + U, L]; one that diverged says not-a-number, [1, 1]."""
+
+Trains = Callable[[Sequence[Member], OnMembers | None], Generator[Said, None, None]]
+"""Trains members in parts, in any order, and yields what those of a part say when it is finished."""
 
 
 class MemberRuns:
-    """Trains members here, all that are asked for in one stack."""
+    """Trains members here, each part in one stack."""
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class MemberRuns:
         backbone: Backbone,
         options: TrainingOptions,
         *,
+        at_once: int | None = None,
         memory_bytes: int | None = None,
         on_plan: Callable[[JointPlan], None] | None = None,
     ) -> None:
@@ -96,14 +102,15 @@ class MemberRuns:
             asked: What tuning is about.
             backbone: The frozen masked language model.
             options: Of all members; their seeds are replaced.
+            at_once: Members of a part; all that are asked for by default.
             memory_bytes: As `train_jointly`.
             on_plan: As `train_jointly`.
         """
         self._asked, self._backbone, self._options = asked, backbone, options
-        self._memory_bytes, self._on_plan = memory_bytes, on_plan
+        self._at_once, self._memory_bytes, self._on_plan = at_once, memory_bytes, on_plan
         self._rows: dict[int, EncodedRows] = {}
 
-    def __call__(self, members: Sequence[Member], on_members: OnMembers | None = None) -> dict[Member, Tensor]:
+    def __call__(self, members: Sequence[Member], on_members: OnMembers | None = None) -> Generator[Said, None, None]:
         """Train members; see `Trains`.
 
         Raises:
@@ -111,15 +118,21 @@ class MemberRuns:
             BackboneError: An engine has the backbone.
             InputError: Not even one member fits the memory.
         """
-        runs = [self._run(member) for member in members]
-        tell = None if on_members is None else lambda done, total, loss: on_members(done, total, f"loss {loss:.3f}")
+        done = 0
+        for part in parts_of(members, self._at_once or max(1, len(members))):
+            yield self._trained(part, None if on_members is None else _told(on_members, done, len(members), len(part)))
+            done += len(part)
+
+    def _trained(self, part: Sequence[Member], on_step: OnSteps | None) -> Said:
+        runs = [self._run(member) for member in part]
         found = train_jointly(
-            runs, self._backbone, memory_bytes=self._memory_bytes, on_plan=self._on_plan, on_step=tell
+            runs, self._backbone, memory_bytes=self._memory_bytes, on_plan=self._on_plan, on_step=on_step
         )
         modules = {
-            member: module for member, module in zip(members, found, strict=True) if isinstance(module, TrainedModule)
+            member: module for member, module in zip(part, found, strict=True) if isinstance(module, TrainedModule)
         }
-        return says(modules, self._asked.texts, self._backbone)
+        said = says(modules, self._asked.texts, self._backbone)
+        return {member: said.get(member, torch.full((1, 1), torch.nan)) for member in part}
 
     def _run(self, member: Member) -> JointRun:
         options, left_out = replace(self._options, seed=member.seed), self._asked.folds.rows(member.fold)
@@ -132,6 +145,16 @@ class MemberRuns:
             task, examples = self._asked.patterns[pattern].alone(self._asked.task), self._asked.examples
             self._rows[pattern] = EncodedRows(task, examples, checked_rows(task, examples, self._backbone))
         return self._rows[pattern]
+
+
+def parts_of(members: Sequence[Member], size: int) -> list[Sequence[Member]]:
+    """Members in parts of a size, the last of which may be smaller."""
+    return [members[start : start + size] for start in range(0, len(members), size)]
+
+
+def _told(tell: OnMembers, done: int, total: int, part: int) -> OnSteps:
+    """Steps of a part as members of all."""
+    return lambda step, steps, loss: tell(done + round(part * step / max(1, steps)), total, f"loss {loss:.3f}")
 
 
 def says(modules: Mapping[Name, TrainedModule], texts: Sequence[Fields], backbone: Backbone) -> dict[Name, Tensor]:

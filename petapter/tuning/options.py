@@ -62,6 +62,11 @@ class TuneOptions:
         if not 0 <= self.own_share <= 1 or self.temperature <= 0 or self.most_unlabelled < 0:
             raise InputError("own_share is a share, temperature above 0, and most_unlabelled 0 or more")
 
+    @property
+    def at_once(self) -> int:
+        """Members that train in one stack and are kept together: those of a fold."""
+        return self.seeds * self.patterns
+
     def of_members(self, backbone: Backbone) -> TrainingOptions:
         """How a member trains, but for its seed: the upper layers alone, so that those below run once per text."""
         return self._options(backbone, self.steps, self.batch_size)

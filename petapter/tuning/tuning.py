@@ -18,7 +18,9 @@ task's module (petapter/tuning/learnt.py). The one that loses less on rows left 
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -26,6 +28,7 @@ from torch import Tensor
 from petapter.backbone import Backbone
 from petapter.evaluation.comparison import paired_difference
 from petapter.evaluation.pairs import wilson_interval
+from petapter.joint.memory import JointPlan
 from petapter.scoring import calibrated
 from petapter.selection.choosing import choose
 from petapter.selection.grouped_folds import grouped_folds
@@ -70,12 +73,14 @@ class Watcher:
         on_pattern: As the rows are read in each pattern.
         on_members: As modules train.
         on_standings: Whenever more is known of the patterns.
+        on_plan: Before a stack trains in this process, how it shares the memory.
     """
 
     on_stage: OnStage = lambda _: None
     on_pattern: OnPattern | None = None
     on_members: OnMembers | None = None
     on_standings: OnStandings = lambda _: None
+    on_plan: Callable[[JointPlan], None] | None = None
 
 
 def tune(  # noqa: PLR0913 (a door of the library)
@@ -124,7 +129,14 @@ def tune(  # noqa: PLR0913 (a door of the library)
         rows = (examples, asked.unlabelled)
         asked = replace(asked, words=mine_in_folds(task, patterns, rows, folds, backbone, watcher.on_members))
     make = trains or (
-        lambda about: MemberRuns(about, backbone, options.of_members(backbone), memory_bytes=options.memory_bytes)
+        lambda about: MemberRuns(
+            about,
+            backbone,
+            options.of_members(backbone),
+            at_once=options.at_once,
+            memory_bytes=options.memory_bytes,
+            on_plan=watcher.on_plan,
+        )
     )
     return _Tuning(asked, backbone, options, make(asked), work, watcher).run()
 
@@ -243,7 +255,7 @@ class _Tuning:
         return [row for row in range(len(self._examples)) if row not in out]
 
     def _said(self, members: Sequence[Member]) -> dict[Member, Tensor]:
-        """What members say, of those that an earlier run did not finish after training them, fold by fold."""
+        """What members say, of those that an earlier run did not finish after training them."""
         found: dict[Member, Tensor] = {}
         waiting: list[Member] = []
         for member in members:
@@ -252,12 +264,9 @@ class _Tuning:
                 waiting.append(member)
             else:
                 found[member] = kept
-        for part in _parts(waiting, self._options.seeds * self._options.patterns):
-            done = len(found)
-            tell = self._watcher.on_members
-            new = self._trains(part, None if tell is None else _told(tell, done, len(members), len(part)))
-            for member in part:
-                said = new.get(member, torch.full((1, 1), torch.nan))
+        tell = self._watcher.on_members
+        with closing(self._trains(waiting, tell and _told(tell, len(found), len(members)))) as parts:
+            for member, said in chain.from_iterable(part.items() for part in parts):
                 if self._work is not None:
                     self._work.keep(self._name(member), said)
                 found[member] = said
@@ -278,6 +287,7 @@ class _Tuning:
             Teaching(options.own_share, options.temperature, options.of_student(self._backbone, len(texts)), start),
             self._backbone,
             memory_bytes=options.memory_bytes,
+            on_plan=self._watcher.on_plan,
             on_step=None if tell is None else lambda done, total, loss: tell(done, total, f"loss {loss:.3f}"),
         )
         pupils = [
@@ -389,10 +399,6 @@ def _optimism(naive: Tensor, nested: Tensor) -> float:
     return max(0.0, float(naive.mean() - nested.mean()))
 
 
-def _parts(members: Sequence[Member], size: int) -> list[Sequence[Member]]:
-    return [members[start : start + size] for start in range(0, len(members), size)]
-
-
-def _told(tell: OnMembers, done: int, total: int, part: int) -> OnMembers:
-    """Steps of a part as members of all."""
-    return lambda step, steps, words: tell(done + round(part * step / max(1, steps)), total, words)
+def _told(tell: OnMembers, before: int, total: int) -> OnMembers:
+    """Members that train now, as those of all."""
+    return lambda done, _waiting, words: tell(before + done, total, words)

@@ -1,20 +1,21 @@
 """Patterns are searched again for every fold, members vote, and one module comes out with a score that paid for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from petapter import Backbone, Engine, Example
+from petapter.joint.memory import JointPlan
 from petapter.selection import PooledPattern, pattern_pool
 from petapter.tuning import (
     Member,
     MemberRuns,
     OnMembers,
     PatternStanding,
+    Said,
     Trains,
     Tuned,
     TuneOptions,
@@ -51,21 +52,28 @@ def pool(backbone: Backbone) -> list[PooledPattern]:
 
 
 @pytest.fixture(scope="module")
-def tuned(bert: Backbone) -> Tuned:
-    return tune(SENTIMENT, ROWS, bert, pool(bert), QUICK, unlabelled=TEXTS)
+def plans() -> list[JointPlan]:
+    """How the stacks of `tuned` share the memory."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def tuned(bert: Backbone, plans: list[JointPlan]) -> Tuned:
+    return tune(SENTIMENT, ROWS, bert, pool(bert), QUICK, unlabelled=TEXTS, watcher=Watcher(on_plan=plans.append))
 
 
 def counting(bert: Backbone, seen: list[Member], *, dies_after: int | None = None) -> Callable[[Asked], Trains]:
     """What trains members, tells which, and is killed after some."""
 
     def make(asked: Asked) -> Trains:
-        runs = MemberRuns(asked, bert, QUICK.of_members(bert))
+        runs = MemberRuns(asked, bert, QUICK.of_members(bert), at_once=QUICK.at_once)
 
-        def trains(members: Sequence[Member], on_members: OnMembers | None = None) -> dict[Member, Tensor]:
-            if dies_after is not None and len(seen) >= dies_after:
-                raise KeyboardInterrupt
-            seen.extend(members)
-            return runs(members, on_members)
+        def trains(members: Sequence[Member], on_members: OnMembers | None = None) -> Generator[Said, None, None]:
+            for said in runs(members, on_members):
+                if dies_after is not None and len(seen) >= dies_after:
+                    raise KeyboardInterrupt
+                seen.extend(said)
+                yield said
 
         return trains
 
@@ -131,12 +139,38 @@ def test_tuning_that_was_killed_trains_nothing_twice_and_ends_the_same(
         torch.testing.assert_close(again.module.head_tensors[name], tensor, atol=1e-5, rtol=0)
 
 
+def test_little_memory_splits_the_stacks_and_changes_no_vote(
+    bert: Backbone, tuned: Tuned, plans: list[JointPlan]
+) -> None:
+    least = max(
+        plan.tokens // plan.slots * plan.token_bytes + plan.slot_bytes + plan.cached_bytes + plan.begun_bytes
+        for plan in plans
+    )
+    tight = replace(QUICK, memory_bytes=least + least // 10)
+    split: list[JointPlan] = []
+    found = tune(
+        SENTIMENT, ROWS, bert, pool(bert), tight, unlabelled=TEXTS, watcher=Watcher(on_plan=split.append)
+    )  # fmt: skip
+    assert len(plans) == len(split) == QUICK.folds + 1  # and that of the students
+    assert all(plan.slots == plan.modules for plan in plans)
+    assert any(plan.slots < plan.modules for plan in split)
+    assert all(plan.peak_bytes <= least + least // 10 for plan in split)
+    assert found.vote.accuracy == tuned.vote.accuracy
+    assert found.vote.loss == pytest.approx(tuned.vote.loss, abs=1e-6)
+
+
+def test_memory_that_holds_no_member_is_refused(bert: Backbone) -> None:
+    with pytest.raises(InputError, match=r"training one module takes .* allow more memory"):
+        tune(SENTIMENT, ROWS, bert, pool(bert), replace(QUICK, memory_bytes=1 << 10))
+
+
 def test_member_that_diverges_does_not_vote(bert: Backbone) -> None:
     def make(asked: Asked) -> Trains:
         runs = MemberRuns(asked, bert, QUICK.of_members(bert))
-        return lambda members, on_members=None: {
-            member: said for member, said in runs(members, on_members).items() if member.seed
-        }
+        return lambda members, on_members=None: (
+            {member: each if member.seed else torch.full((1, 1), torch.nan) for member, each in said.items()}
+            for said in runs(members, on_members)
+        )
 
     found = tune(SENTIMENT, ROWS, bert, pool(bert), QUICK, trains=make)
     assert found.vote.diverged == found.vote.members // 2
