@@ -164,17 +164,24 @@ def _refuse(message: str, code: ExitCode) -> None:
 
 
 class _Warnings(logging.Handler):
-    """Shows what the libraries log as a warning."""
+    """Shows what the libraries log as a warning, each once: what reads the same rows again says the same again."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line to standard error."""
-        warn(record.getMessage())
+        message = record.getMessage()
+        if message not in self._shown:
+            self._shown.add(message)
+            warn(message)
 
 
 def _show_warnings() -> None:
     for name in ("petapter", "petapter_hub_client"):
         logger = logging.getLogger(name)
-        logger.handlers = [_Warnings(logging.WARNING)]
+        logger.handlers = [_Warnings()]
         logger.propagate = False
 
 

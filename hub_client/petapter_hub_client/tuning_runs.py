@@ -2,12 +2,14 @@
 """One tuning from files to a module directory: read, search, train, measure, save; it goes on where it was stopped."""
 
 import random
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from petapter_hub_client.backbones import resolve_backbone
+from petapter_hub_client.backbones import ResolvedBackbone, resolve_backbone
 from petapter_hub_client.beginnings import begin_at
 from petapter_hub_client.local_runs import examine, load_backbone
 from petapter_hub_client.stated_facts import StatedFacts
@@ -17,8 +19,10 @@ from petapter_schemas.manifest import EvaluationSet, EvaluationSpec, LineageSpec
 from petapter_schemas.plot_data import Confusion, PlotData
 
 if TYPE_CHECKING:
+    from petapter.runtime.ray_cluster import Cluster
     from petapter.task import Example
-    from petapter.tuning import Tuned, TuneOptions, Watcher
+    from petapter.tuning import Trains, Tuned, TuneOptions, Watcher
+    from petapter.tuning.members import Asked
 
 REPORT_FILE, PLOT_FILE = "report.md", "patterns.svg"
 
@@ -39,6 +43,7 @@ class TuningRun:
         held_out: Rows to measure the module on afterwards; nothing is chosen by them.
         device: Where it runs.
         init_from: Another task's module, a directory or a reference, with whose adapter a further student begins.
+        cluster: Whose workers train the members; this process where there is none.
         with_grammar: Whether the grammar's patterns are in the pool, those without words too.
     """
 
@@ -53,6 +58,7 @@ class TuningRun:
     held_out: HeldOut | None = None
     device: str | None = None
     init_from: str | None = None
+    cluster: "Cluster | None" = None
     with_grammar: bool = True
 
     def run(self, out: Path, watcher: "Watcher") -> "tuple[Manifest, Tuned]":
@@ -76,7 +82,8 @@ class TuningRun:
         held_out = read_examples(self.held_out.file, task) if self.held_out is not None else []
         unlabelled = self._texts(task.fields)
         watcher.on_stage("loading the backbone")
-        backbone = load_backbone(resolve_backbone(self.backbone), device=self.device)
+        resolved = resolve_backbone(self.backbone)
+        backbone = load_backbone(resolved, device=self.device)
         begun = None if self.init_from is None else begin_at(self.init_from, backbone)
         found = pattern_pool(task, self.languages, backbone).patterns
         pool = tuple(each for each in found if self.with_grammar or each.origin == OWN)
@@ -91,10 +98,11 @@ class TuningRun:
             "versions": {name: version(name) for name in ("petapter", "torch", "transformers")},
         }
         work = Work(self.work, identity)
-        tuned = tune(
-            task, examples, backbone, pool, self.options, unlabelled=unlabelled,
-            start=None if begun is None else begun.start, work=work, watcher=watcher,
-        )  # fmt: skip
+        with self._trains(resolved) as trains:
+            tuned = tune(
+                task, examples, backbone, pool, self.options, unlabelled=unlabelled,
+                start=None if begun is None else begun.start, work=work, trains=trains, watcher=watcher,
+            )  # fmt: skip
         (self.work / REPORT_FILE).write_text(tuning_report(tuned), encoding="utf-8")
         draw_tuning(tuned.patterns, self.work / PLOT_FILE)
         evaluation: tuple[EvaluationSpec, ...] = (_searched(tuned, examples),)
@@ -109,6 +117,18 @@ class TuningRun:
         lineage = begun.lineage if begun is not None and tuned.chosen.name == TRANSFERRED else LineageSpec()
         written = save_module(tuned.module, out, info, evaluation=evaluation, plot_data=plot_data, lineage=lineage)
         return written, tuned
+
+    @contextmanager
+    def _trains(self, backbone: ResolvedBackbone) -> "Iterator[Callable[[Asked], Trains] | None]":
+        """What trains the members, if it is not this process; what Ray prints goes to standard error."""
+        if self.cluster is None:
+            yield None
+            return
+        from petapter.tuning.ray_runs import members_on_ray
+
+        source = (backbone.directory, backbone.repo, backbone.revision)
+        with redirect_stdout(sys.stderr), members_on_ray(self.cluster, source, self.options) as trains:
+            yield trains
 
     def _texts(self, fields: Sequence[str]) -> list[dict[str, str]]:
         """As many texts as the options ask for, drawn from the whole file while it streams by (Vitter 1985).

@@ -19,9 +19,7 @@ from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.training.options import TrainingOptions
 from petapter.training.trainer import EncodedRows, checked_rows
-from petapter.training.warm_start import AdapterStart
-from petapter.tuning.words import FoldWords
-from petapter_schemas.task import TaskSpec
+from petapter_schemas.task import LabelSpec, TaskSpec
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -54,8 +52,8 @@ class Asked:
         examples: Labelled rows.
         unlabelled: Texts without labels.
         folds: Of the rows.
-        words: Label words that were mined for each fold; None where the task's own stand alone.
-        start: What a further student begins with, if there is to be one.
+        labels: With the words that were mined without each fold, and last by all rows; None where the task's own words
+            stand alone.
     """
 
     task: TaskSpec
@@ -63,12 +61,13 @@ class Asked:
     examples: Sequence[Example]
     unlabelled: Sequence[Fields]
     folds: GroupedFolds
-    words: FoldWords | None = None
-    start: AdapterStart | None = None
+    labels: Sequence[tuple[LabelSpec, ...]] | None = None
 
     def task_in(self, fold: int | None) -> TaskSpec:
         """The task with the words that were mined without a fold; by all rows for None."""
-        return self.task if self.words is None else self.task.model_copy(update={"labels": self.words.labels_of(fold)})
+        if self.labels is None:
+            return self.task
+        return self.task.model_copy(update={"labels": self.labels[-1 if fold is None else fold]})
 
     @property
     def texts(self) -> list[Fields]:

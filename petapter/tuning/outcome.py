@@ -51,9 +51,6 @@ class Voted:
         accuracy: On rows that were left out, with all that was chosen without them.
         interval: Of it.
         loss: On them, nats.
-        temperature: By which what members say was divided before they voted; that of the members of all folds.
-        uncalibrated_accuracy: What the vote would have got without.
-        uncalibrated_loss: Likewise.
     """
 
     members: int
@@ -61,9 +58,6 @@ class Voted:
     accuracy: float
     interval: Interval
     loss: float
-    temperature: float
-    uncalibrated_accuracy: float
-    uncalibrated_loss: float
 
 
 @dataclass(frozen=True)

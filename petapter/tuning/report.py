@@ -139,12 +139,6 @@ def _notes(tuned: Tuned) -> list[str]:
             f"{tuned.optimism:.3f} was taken from the score of {STRONG}: so much better patterns look that are chosen "
             "with the rows they are measured on."
         )
-    vote = tuned.vote
-    notes.append(
-        f"Members voted at temperature {vote.temperature:.2f}, found on rows of other folds; as sure as they were "
-        f"trained, the vote would have had accuracy {vote.uncalibrated_accuracy:.3f} and loss "
-        f"{vote.uncalibrated_loss:.3f}."
-    )
     if tuned.vote.diverged:
         notes.append(f"{tuned.vote.diverged} of {tuned.vote.members} members diverged and did not vote.")
     return notes

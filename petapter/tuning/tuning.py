@@ -5,8 +5,9 @@ For every fold of the rows, with the other rows alone:
 0. Where that is asked, further label words are mined (petapter/tuning/words.py).
 1. The pool's patterns are ranked by convex heads on frozen features (petapter/tuning/frozen.py), and the best chosen.
 2. Members are trained in each of these, with several seeds; members of all folds share one pass over the backbone.
-3. The members, made as sure as they should be (petapter/tuning/sureness.py), and the convex head vote, and a student
-   learns what they vote (petapter/tuning/students.py).
+3. The members and the convex head vote, and a student learns what they vote (petapter/tuning/students.py). What the
+   student says is calibrated as all modules are, by the rows left out; members are not, each before it votes: what
+   members of other folds say of rows could tell how sure they are, but these were trained with the labels of the fold.
 
 What vote and student then say of the fold has paid for the whole search, which never saw it: cross-validation within
 cross-validation (Varma and Simon 2006). On all rows the same gives the module `distilled`, taught by the members of all
@@ -48,8 +49,7 @@ from petapter.tuning.members import Asked, Member, MemberRuns, OnMembers, Trains
 from petapter.tuning.options import TuneOptions
 from petapter.tuning.outcome import DISTILLED, STRONG, TRANSFERRED, Finalist, PatternStanding, Tuned, Voted
 from petapter.tuning.students import Pupil, School
-from petapter.tuning.sureness import at_temperature, members_temperature
-from petapter.tuning.words import mine_in_folds
+from petapter.tuning.words import FoldWords, mine_in_folds
 from petapter.tuning.work import Work
 from petapter_schemas.errors import DataError, InputError
 from petapter_schemas.task import TaskSpec
@@ -81,6 +81,19 @@ class Watcher:
     on_members: OnMembers | None = None
     on_standings: OnStandings = lambda _: None
     on_plan: Callable[[JointPlan], None] | None = None
+
+
+@dataclass(frozen=True)
+class _Search(Asked):
+    """What is asked of members, and what they need not know.
+
+    Attributes:
+        words: Label words that were mined; None where that was not asked.
+        start: What a further student begins with, if there is to be one.
+    """
+
+    words: FoldWords | None = None
+    start: AdapterStart | None = None
 
 
 def tune(  # noqa: PLR0913 (a door of the library)
@@ -123,11 +136,12 @@ def tune(  # noqa: PLR0913 (a door of the library)
     if options.generations > 1 and not unlabelled:
         raise InputError("two generations learn from texts without labels: give some, or take one generation")
     folds = grouped_folds(task, examples, options.folds)
-    asked = Asked(task, patterns, examples, list(unlabelled), folds, start=start)
+    asked = _Search(task, patterns, examples, list(unlabelled), folds, start=start)
     if options.mine_words:
         watcher.on_stage("mining label words")
         rows = (examples, asked.unlabelled)
-        asked = replace(asked, words=mine_in_folds(task, patterns, rows, folds, backbone, watcher.on_members))
+        words = mine_in_folds(task, patterns, rows, folds, backbone, watcher.on_members)
+        asked = replace(asked, labels=words.labels, words=words)
     make = trains or (
         lambda about: MemberRuns(
             about,
@@ -161,7 +175,7 @@ class _Tuning:
 
     def __init__(
         self,
-        asked: Asked,
+        asked: _Search,
         backbone: Backbone,
         options: TuneOptions,
         trains: Trains,
@@ -197,13 +211,8 @@ class _Tuning:
         standings = self._standings(every, ranked, said)
         watcher.on_standings(standings)
         heads = [of_fold[fold].says(ranking.together, self._seen(fold)) for fold, ranking in enumerate(ranked)]
-        loud = [voted(_of_fold(said, fold), head) for fold, head in enumerate(heads)]
-        votes = [
-            voted(at_temperature(_of_fold(said, fold), self._temperature(said, fold)), head)
-            for fold, head in enumerate(heads)
-        ]
-        temperature = self._temperature(said)
-        teacher = voted(at_temperature(list(said.values()), temperature), of_all.says(every.together, every_row))
+        votes = [voted(_of_fold(said, fold), head) for fold, head in enumerate(heads)]
+        teacher = voted(list(said.values()), of_all.says(every.together, every_row))
         watcher.on_stage("distilling the vote")
         learnt = [self._students(DISTILLED, every, ranked, votes, teacher)]
         if self._asked.start is not None:
@@ -238,7 +247,7 @@ class _Tuning:
                 replace(each, is_asked=each.template in {p.template for p in module.task.patterns})
                 for each in standings
             ),
-            vote=self._voted(vote_left_out, self._joined(loud), temperature, (len(members), len(said))),
+            vote=self._voted(vote_left_out, len(members), len(said)),
             finalists=finalists,
             choice=choice,
             optimism=optimism,
@@ -358,22 +367,15 @@ class _Tuning:
             )
         return tuple(sorted(standings, key=lambda each: each.frozen_loss))
 
-    def _temperature(self, said: dict[Member, Tensor], without: int | None = None) -> float:
-        return members_temperature(said, self._folds, self._gold, without=without)
-
-    def _voted(self, left_out: Tensor, loud: Tensor, temperature: float, counts: tuple[int, int]) -> Voted:
-        """Of what is said of rows with and without the temperature, and how many members trained and are left."""
+    def _voted(self, left_out: Tensor, members: int, left: int) -> Voted:
+        """Of what is said of rows, and how many members were trained and are left."""
         correct = self._correct(left_out)
-        members, left = counts
         return Voted(
             members=members,
             diverged=members - left,
             accuracy=float(correct.mean()),
             interval=wilson_interval(int(correct.sum()), len(correct)),
             loss=float(self._losses(left_out).mean()),
-            temperature=temperature,
-            uncalibrated_accuracy=float(self._correct(loud).mean()),
-            uncalibrated_loss=float(self._losses(loud).mean()),
         )
 
     def _finalist(self, name: str, said: Tensor, vote: Tensor, rows: Sequence[int]) -> Finalist:

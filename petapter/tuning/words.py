@@ -36,9 +36,10 @@ class FoldWords:
     of_all: MinedWords
     unfit: tuple[str, ...] = ()
 
-    def labels_of(self, fold: int | None) -> tuple[LabelSpec, ...]:
-        """The labels with their words, own ones first; of all rows for None."""
-        return (self.of_all if fold is None else self.by_fold[fold]).task.labels
+    @property
+    def labels(self) -> tuple[tuple[LabelSpec, ...], ...]:
+        """The labels with their words, own ones first: without each fold, and last by all rows."""
+        return tuple(mined.task.labels for mined in (*self.by_fold, self.of_all))
 
     def folds_of(self, word: TriedWord) -> int:
         """In how many folds a word was taken too."""

@@ -198,8 +198,6 @@ def trial(
         "truth": asdict(truth),
         "vote": tuned.vote.accuracy,
         "vote_loss": tuned.vote.loss,
-        "temperature": tuned.vote.temperature,
-        "uncalibrated": [tuned.vote.uncalibrated_accuracy, tuned.vote.uncalibrated_loss],
         "finalists": {
             each.name: {
                 "rows": each.rows,

@@ -1,21 +1,37 @@
 """`petapter tune`: from labelled rows to a module, a report and a plot; stopped, started again, and misused."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
+import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from petapter.tuning import TuneOptions
 from petapter_hub_client.exit_codes import ExitCode
+from petapter_hub_client.stated_facts import StatedFacts
+from petapter_hub_client.training_runs import TaskSource
+from petapter_hub_client.tuning_runs import TuningRun
 from petapter_schemas.manifest import Manifest
 from tests.hub_client.conftest import Petapter
 from tests.hub_client.tiny_reviews import CERTAIN, TASK, save_backbone
 
+STOPPED = """
+import os, sys
+from petapter.tuning import Work
+from petapter_hub_client.cli import main
+keep = Work.keep
+def keep_two_and_stop(work, part, said):
+    keep(work, part, said)
+    if work.finished == 2:
+        os.kill(os.getpid(), int(sys.argv[1]))
+Work.keep = keep_two_and_stop
+main(sys.argv[2:])
+"""
+"""The command, which gets a signal as soon as two parts are finished."""
 QUICK = ("--patterns", "2", "--seeds", "1", "--folds", "2")
 ROWS = [(f"{text} {number}", label) for number in range(3) for text, label in CERTAIN]
 
@@ -54,14 +70,15 @@ def test_tuning_ends_with_a_module_a_report_and_a_plot(
     assert answer.code == 0, answer.err
 
 
-def test_own_patterns_alone_are_tried_where_that_is_asked(
+def test_own_patterns_alone_are_tried_where_that_is_asked_and_the_plan_of_memory_is_told(
     petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
 ) -> None:
     ran = petapter(
         "tune", rows, "--out", tmp_path / "tuned", *TASK, "--pattern", "{mask} : {text}", *QUICK, "--own-only",
-        "--backbone", still_backbone, "--json",
+        "--backbone", still_backbone, "--json", "--memory", "1",
     )  # fmt: skip
     assert ran.code == 0, ran.err
+    assert ran.err.count("2 modules, 2 at a time: 0 MiB beside the backbone") == 1  # the plan of both folds
     said: Any = ran.json
     assert {each["template"] for each in said["patterns"]} == {"{text} it was {mask} .", "{mask} : {text}"}
     assert {each["origin"] for each in said["patterns"]} == {"own"}
@@ -118,28 +135,75 @@ def test_module_of_another_backbone_or_without_an_adapter_is_no_beginning(
     assert not (tmp_path / "tuned").exists()
 
 
-def test_tuning_that_is_interrupted_goes_on_where_it_was(
-    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_tuning_that_is_interrupted_or_killed_goes_on_where_it_was(
+    petapter: Petapter, still_backbone: Path, rows: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
     out, said = tmp_path / "tuned", tmp_path / "tuned.tuning" / "said"
-    words = ["tune", str(rows), "--out", str(out), *TASK, "--patterns", "1", "--seeds", "1", "--folds", "8"]
+    words = ["tune", str(rows), "--out", str(out), *TASK, "--patterns", "1", "--seeds", "1", "--folds", "4"]
     words += ["--own-only", "--backbone", str(still_backbone)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "petapter_hub_client.cli", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy(),
-    ) as stopped:  # fmt: skip
-        began = time.monotonic()
-        while stopped.poll() is None and not list(said.glob("*.safetensors")) and time.monotonic() - began < 60:
-            time.sleep(0.01)
-        stopped.send_signal(signal.SIGINT)
-        stopped.communicate()
+    stopped = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(int(how)), *words], capture_output=True, text=True, check=False
+    )
+    assert stopped.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in stopped.stderr
     assert not out.exists()
     kept = {path.name: path.stat().st_mtime_ns for path in said.glob("*.safetensors")}
-    assert kept
+    assert len(kept) == 2
     ran = petapter(*words)
     assert ran.code == 0, ran.err
     assert {name: (said / name).stat().st_mtime_ns for name in kept} == kept
-    assert len(list(said.glob("*.safetensors"))) == 8
+    assert len(list(said.glob("*.safetensors"))) == 4
+
+
+def test_few_texts_of_a_label_repeated_and_contradicting_rows_are_told_once_and_tuned_all_the_same(
+    petapter: Petapter, still_backbone: Path, tmp_path: Path
+) -> None:
+    data = write(
+        tmp_path / "rows.csv",
+        [
+            *((text, label) for text, label in ROWS if label == "good"),
+            *[("i hate this film", "bad"), ("I hate this film!", "bad"), ("awful food", "bad")],
+            *[("great food", "good"), ("great food", "bad")],
+        ],
+    )
+    ran = petapter(
+        "tune", data, "--out", tmp_path / "tuned", *TASK, "--pattern", "{mask} : {text}", "--patterns", "2", "--seeds",
+        "1", "--folds", "4", "--own-only", "--backbone", still_backbone,
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    few = "3 folds instead of 4: no label may lose all its rows to one of them"
+    alike = "4 rows are nearly the same as others and stay in the fold of these"
+    assert few in ran.err
+    assert alike in ran.err
+    assert ran.err.count("1 texts occur with several labels, first in rows 13 and 14: check the rows") == 1
+    report = (tmp_path / "tuned.tuning" / "report.md").read_text()
+    assert few in report
+    assert alike in report
+
+
+def test_huge_file_without_labels_is_drawn_from_while_it_streams_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 20_000
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\n" + "".join(f"{number} {'word ' * 40}\n" for number in range(rows)))
+    run = TuningRun(
+        tmp_path / "rows.csv", TaskSource(None, [], []), "minilm", TuneOptions(most_unlabelled=100),
+        StatedFacts.check(name="tuned", version="0.1.0", description="", license=None, languages=()), tmp_path,
+        unlabelled=texts,
+    )  # fmt: skip
+    tracemalloc.start()
+    try:
+        drawn = run._texts(["text"])
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert texts.stat().st_size > 4_000_000
+    assert most < 400_000  # a hundred texts, and what the reader holds of the file at a time
+    numbers = [int(text["text"].split()[0]) for text in drawn]
+    assert len(set(numbers)) == 100
+    assert abs(sum(numbers) / 100 - rows / 2) < rows / 10  # from all of it; six standard errors are 0.17
 
 
 @pytest.mark.parametrize(
@@ -181,10 +245,14 @@ def test_unlabelled_file_without_texts_and_work_of_other_options_are_refused(
 ) -> None:
     words = ("tune", rows, "--out", tmp_path / "tuned", *TASK, *QUICK, "--own-only", "--backbone", still_backbone)
     empty = tmp_path / "empty.csv"
-    empty.write_text("text\n")
-    ran = petapter(*words, "--unlabelled", empty)
-    assert ran.code == 1
-    assert "no rows" in ran.err
+    for nothing, error in (
+        ("text\n", "no rows"),
+        ("", "is empty: it needs a header"),
+        ('text\n""\n', "column 'text' is empty"),
+    ):
+        empty.write_text(nothing)
+        ran = petapter(*words, "--unlabelled", empty)
+        assert error in ran.error
     (tmp_path / "tuned.tuning").mkdir()
     (tmp_path / "tuned.tuning" / "tuning.json").write_text("{}\n")
     ran = petapter(*words)

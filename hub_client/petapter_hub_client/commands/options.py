@@ -61,7 +61,7 @@ PrecisionOption = Annotated[
     typer.Option("--precision", help="Of the backbone: bfloat16 is faster where the processor has it."),
 ]
 EngineOption = Annotated[
-    Literal["local", "ray"], typer.Option("--engine", help="Where --output is made: here, or over a Ray cluster.")
+    Literal["local", "ray"], typer.Option("--engine", help="Where the work is done: here, or over a Ray cluster.")
 ]
 RayAddressOption = Annotated[
     str | None,

@@ -1,7 +1,7 @@
 # ruff: noqa: PLC0415 (each command imports what it needs, so that --help stays fast)
 """`petapter tune`: which patterns to ask in, by the labelled rows alone, and one module that does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +11,7 @@ import typer
 from petapter_hub_client.commands.options import (
     DataArgument,
     DeviceOption,
+    EngineOption,
     HeldOutNameOption,
     HeldOutOption,
     JsonOption,
@@ -21,14 +22,18 @@ from petapter_hub_client.commands.options import (
     ModuleOutOption,
     ModuleVersionOption,
     NewBackboneOption,
+    RayAddressOption,
+    RayWorkersOption,
     TaskOption,
     prepare_torch,
 )
 from petapter_hub_client.output import hush_huggingface, is_quiet, note, plain, say, say_facts, say_json, say_table
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
+    from petapter.joint.memory import JointPlan
     from petapter.selection import TriedWord
     from petapter.tuning import PatternStanding, Tuned, Watcher
     from petapter.tuning.words import FoldWords
@@ -68,6 +73,15 @@ def tune(  # noqa: PLR0913 (a command's options)
         str | None,
         typer.Option("--init-from", metavar="MODULE", help="Another task's module to begin with, if rows prefer it."),
     ] = None,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            "--memory", metavar="MIB", min=1, help="Of each process, for training. Default: half of what is free."
+        ),
+    ] = None,
+    engine: EngineOption = "local",
+    ray_address: RayAddressOption = None,
+    ray_workers: RayWorkersOption = None,
     backbone: NewBackboneOption = "minilm",
     device: DeviceOption = None,
     name: ModuleNameOption = None,
@@ -81,6 +95,7 @@ def tune(  # noqa: PLR0913 (a command's options)
     """Try patterns on labelled texts, and train one module; run it again to go on where it was stopped."""
     prepare_torch("tune")
     from petapter.tuning import TuneOptions
+    from petapter_hub_client.commands.answering import EngineChoice
     from petapter_hub_client.fetching import check_new_directory
     from petapter_hub_client.stated_facts import StatedFacts
     from petapter_hub_client.training_runs import HeldOut, TaskSource
@@ -91,12 +106,19 @@ def tune(  # noqa: PLR0913 (a command's options)
     check_new_directory(out)
     if generations > 1 and unlabelled is None:
         raise InputError("--generations 2 learns from texts without labels: give them as --unlabelled, or drop it")
+    choice = EngineChoice(engine, ray_address, ray_workers)
+    choice.check()
     run = TuningRun(
         data=data,
         task=TaskSource(task, pattern or [], label or []),
         backbone=backbone,
         options=TuneOptions(
-            patterns=patterns, seeds=seeds, folds=folds, generations=generations, mine_words=mine_words
+            patterns=patterns,
+            seeds=seeds,
+            folds=folds,
+            generations=generations,
+            mine_words=mine_words,
+            memory_bytes=None if memory is None else memory << 20,
         ),
         facts=StatedFacts.check(
             name=name or out.resolve().name,
@@ -111,6 +133,7 @@ def tune(  # noqa: PLR0913 (a command's options)
         held_out=None if test is None else HeldOut(test, test_name or test.stem),
         device=device,
         init_from=init_from,
+        cluster=choice.cluster(),
         with_grammar=not own_only,
     )
     with _shown() as watcher:
@@ -131,7 +154,7 @@ def tune(  # noqa: PLR0913 (a command's options)
 
 @contextmanager
 def _shown() -> "Iterator[Watcher]":
-    """A table on a terminal's standard error that changes as more is known; elsewhere nothing."""
+    """A table on a terminal's standard error that changes as more is known; elsewhere plans of memory alone."""
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
@@ -139,8 +162,12 @@ def _shown() -> "Iterator[Watcher]":
     from petapter.tuning import Watcher
 
     console = Console(stderr=True)
-    if is_quiet() or not console.is_terminal:
+    if is_quiet():
         yield Watcher()
+        return
+    on_plan = _plans_on(console)
+    if not console.is_terminal:
+        yield Watcher(on_plan=on_plan)
         return
     state: dict[str, str] = {"stage": "", "words": ""}
     table: list[Table] = []
@@ -163,7 +190,19 @@ def _shown() -> "Iterator[Watcher]":
         def on_standings(standings: "Sequence[PatternStanding]") -> None:
             table[:] = [_live_table(standings)]
 
-        yield Watcher(on_stage, on_pattern, on_members, on_standings)
+        yield Watcher(on_stage, on_pattern, on_members, on_standings, on_plan)
+
+
+def _plans_on(console: "Console") -> "Callable[[JointPlan], None]":
+    """Prints plans of memory, each once, above what changes."""
+    printed: set[str] = set()
+
+    def on_plan(plan: "JointPlan") -> None:
+        if str(plan) not in printed:
+            printed.add(str(plan))
+            console.print(str(plan), markup=False, highlight=False, soft_wrap=True)
+
+    return on_plan
 
 
 def _live_table(standings: "Sequence[PatternStanding]") -> "Table":

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from petapter import Backbone, Example
@@ -67,23 +68,31 @@ def test_members_start_at_the_words_of_their_fold(bert: Backbone, mined: FoldWor
     labels = with_words(WORDS).labels
     first = replace(mined.by_fold[0], task=mined.by_fold[0].task.model_copy(update={"labels": labels}))
     words = FoldWords((first, replace(mined.by_fold[1], task=SENTIMENT)), mined.of_all)
-    asked = Asked(SENTIMENT, pool(bert), ROWS, TEXTS, grouped_folds(SENTIMENT, ROWS, 2), words)
+    asked = Asked(SENTIMENT, pool(bert), ROWS, TEXTS, grouped_folds(SENTIMENT, ROWS, 2), words.labels)
     assert asked.task_in(0).labels == labels
     assert asked.task_in(1).labels == SENTIMENT.labels
     options = QUICK.of_members(bert)
 
     def said(about: Asked) -> dict[Member, Tensor]:
-        return MemberRuns(about, bert, options)([Member(0, 0, 0), Member(1, 0, 0)])
+        (found,) = MemberRuns(about, bert, options)([Member(0, 0, 0), Member(1, 0, 0)])
+        return found
 
-    with_them, without = said(asked), said(replace(asked, words=None))
+    with_them, without = said(asked), said(replace(asked, labels=None))
     assert not torch.equal(with_them[Member(0, 0, 0)], without[Member(0, 0, 0)])
     torch.testing.assert_close(with_them[Member(1, 0, 0)], without[Member(1, 0, 0)], atol=1e-5, rtol=0)
+
+
+def test_what_members_need_is_the_same_after_a_journey_as_json(bert: Backbone, mined: FoldWords) -> None:
+    asked = Asked(SENTIMENT, pool(bert), ROWS, TEXTS, grouped_folds(SENTIMENT, ROWS, 2), mined.labels)
+    there = TypeAdapter(Asked)
+    again = there.validate_json(there.dump_json(asked))
+    assert [again.task_in(fold) for fold in (0, 1, None)] == [asked.task_in(fold) for fold in (0, 1, None)]
 
 
 def test_tuning_tells_of_words_taken_and_rejected_and_ships_those_taken(bert: Backbone) -> None:
     tuned = tune(SENTIMENT, ROWS, bert, pool(bert), QUICK)
     assert tuned.words is not None
-    assert tuned.module.task.labels == tuned.words.labels_of(None)
+    assert tuned.module.task.labels == tuned.words.labels[-1]
     report = tuning_report(tuned)
     assert "## Label words" in report
     assert tuned.words.of_all.tried
