@@ -81,7 +81,7 @@ def plan_memory(
     budget = may_take(backbone) if memory_bytes is None else memory_bytes
     measured = [_measured(slot, passes) for slot in samples]
     token_bytes = max(tokens for tokens, _ in measured)
-    slot_bytes = max(slot.weights.nbytes + _head_bytes(slot) for slot in samples)
+    slot_bytes = max(slot.weights.nbytes + _head_bytes(slot) + 2 * slot.scales.nbytes for slot in samples)
     longest = max(most for _, most in measured)
     begun = sum(tensor.nbytes for slot in samples for tensor in slot.begun.tensors.values()) // len(samples) * len(runs)
     left = budget - passes.cached_bytes - begun
@@ -129,8 +129,10 @@ def _measured(slot: Slot, passes: Passes) -> tuple[int, int]:
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         losses = passes.losses((Asked(slot, drawn),))
     del losses
-    for weight in passes.model.parameters():
+    own = [*slot.head.state_dict().values(), *slot.weights.tensors]
+    for weight in (*passes.model.parameters(), *own):
         kept.pop(weight.untyped_storage().data_ptr(), None)
-    per_token = int(sum(kept.values()) * _TRANSIENT / drawn.tokens) + 1
+    # what stands for a module however many tokens a pass has is planned by slot: the weights that run, and their scales
+    per_token = int(max(0, sum(kept.values()) - 2 * slot.scales.nbytes) * _TRANSIENT / drawn.tokens) + 1
     longest = max(len(text.input_ids) for windows in slot.run.rows.encoded for text in windows.encoded)
     return per_token, longest * min(slot.options.batch_size, len(slot.run.rows.examples))

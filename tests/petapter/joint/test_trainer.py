@@ -11,6 +11,7 @@ from petapter import Backbone, Engine, Example, TrainedModule, TrainingOptions, 
 from petapter.adapters import AdapterChoice
 from petapter.head import HeadChoice
 from petapter.joint import JointRun, rows_without, train_jointly
+from petapter.joint.memory import JointPlan
 from petapter.training.trainer import EncodedRows, checked_rows, follow, plain_recipe
 from petapter_schemas.errors import BackboneError, InputError
 from petapter_schemas.task import TaskSpec
@@ -209,6 +210,16 @@ def test_little_memory_splits_the_stack_and_changes_nothing(bert: Backbone, alon
         assert_same(module, expected)
     assert steps[-1] == (27, 27)
     assert len(steps) > 10
+
+
+def test_what_a_token_takes_does_not_count_weights(bert: Backbone) -> None:
+    def token_bytes(batch_size: int) -> int:
+        plans: list[JointPlan] = []
+        options = replace(QUICK, steps=1, batch_size=batch_size)
+        train_jointly([run_of(bert, SENTIMENT, SENTIMENT_ROWS, options)], bert, on_plan=plans.append)
+        return plans[0].token_bytes
+
+    assert token_bytes(1) == pytest.approx(token_bytes(6), rel=0.1)
 
 
 def test_memory_that_holds_no_module_is_refused(bert: Backbone) -> None:
