@@ -92,6 +92,7 @@ CHANGES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "DELETE /api/petapter/v1/publishers/{publisher}": ("publisher.remove", "/api/petapter/v1/publishers/1", {}),
     "POST /api/petapter/v1/webhooks": ("webhook.create", "/api/petapter/v1/webhooks", {"json": WEBHOOK}),
     "POST /api/petapter/v1/webhooks/{webhook}/ping": ("webhook.ping", "/api/petapter/v1/webhooks/1/ping", {}),
+    "POST /api/petapter/v1/webhooks/{webhook}/secret": ("webhook.rotate", "/api/petapter/v1/webhooks/1/secret", {}),
     "DELETE /api/petapter/v1/webhooks/{webhook}": ("webhook.remove", "/api/petapter/v1/webhooks/1", {}),
     "DELETE /api/petapter/v1/tokens/{token}": ("token.revoke", "/api/petapter/v1/tokens/{token}", {}),
 }  # fmt: skip

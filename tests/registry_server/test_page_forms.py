@@ -162,7 +162,7 @@ def fill_in(route: str) -> str:
 
 
 def test_every_form_of_the_pages_is_known_here() -> None:
-    assert len(UNSAFE) == 16
+    assert len(UNSAFE) == 17
 
 
 @pytest.fixture(scope="module")
@@ -308,10 +308,18 @@ def test_webhook_is_made_tested_and_removed(registry: Registry, ada: Browser) ->
     shown = ada.get("/web/webhooks/1")
     assert "Webhooks of team/tickets" in text_of(shown)
     assert re.search(r"ping \S+ \S+ waiting 0", text_of(shown))
+    turned = ada.post("/web/webhooks/1/secret", {"hours": "24"})
+    another = re.search(r"whsec_[A-Za-z0-9+/=]+", turned.text)
+    assert another is not None
+    assert another[0] != secret[0]
+    assert "Until then messages are signed with the former secret too" in text_of(turned)
+    assert another[0] not in ada.get("/web/webhooks/1").text
+    refused = ada.post("/web/webhooks/1/secret", {"hours": "1000"})
+    assert (refused.status_code, "hours" in text_of(refused)) == (400, True)
     assert ada.post("/web/webhooks/1/remove").status_code == 303
     assert "There is none yet." in text_of(ada.get("/web/webhooks"))
     assert ada.get("/web/webhooks/1").status_code == 404
-    assert actions(registry)[-3:] == ["webhook.create", "webhook.ping", "webhook.remove"]
+    assert actions(registry)[-4:] == ["webhook.create", "webhook.ping", "webhook.rotate", "webhook.remove"]
 
 
 @pytest.mark.parametrize(

@@ -225,11 +225,13 @@ NEEDED = {
         f"POST {NATIVE}/webhooks",
         f"DELETE {NATIVE}/webhooks/{{webhook}}",
         f"POST {NATIVE}/webhooks/{{webhook}}/ping",
+        f"POST {NATIVE}/webhooks/{{webhook}}/secret",
         f"GET {NATIVE}/webhooks/{{webhook}}/deliveries",
         "GET /web/webhooks",
         "POST /web/webhooks",
         "GET /web/webhooks/{webhook}",
         "POST /web/webhooks/{webhook}/ping",
+        "POST /web/webhooks/{webhook}/secret",
         "POST /web/webhooks/{webhook}/remove",
     },
     "account write": {

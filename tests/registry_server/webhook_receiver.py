@@ -35,7 +35,8 @@ class Message:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
         expected = "v1," + base64.b64encode(hmac.new(key, content, sha256).digest()).decode()
         fresh = abs(int(stamp) - time.time()) < 300
-        return fresh and hmac.compare_digest(expected, self.headers["webhook-signature"])
+        signatures = self.headers["webhook-signature"].split(" ")
+        return fresh and any(hmac.compare_digest(expected, each) for each in signatures)
 
 
 @dataclass

@@ -12,7 +12,8 @@ WAITING, DELIVERED, FAILED, WITHHELD = "waiting", "delivered", "failed", "withhe
 class Webhook(Table):
     """An address that hears of the events of a whole namespace, or of one repository: one of the two is set.
 
-    `kinds` are the events, with spaces between them. `secret` signs, so it is kept as it is. After `failures` attempts
+    `kinds` are the events, with spaces between them. `secret` signs, so it is kept as it is; so does `former_secret`
+    until `former_until_ms`, while the receiver goes from one to the other. After `failures` attempts
     in a row that failed, nothing is sent before `rest_until_ms`.
     """
 
@@ -28,6 +29,8 @@ class Webhook(Table):
     created_ms: Mapped[int] = mapped_column(BigInteger)
     failures: Mapped[int]
     rest_until_ms: Mapped[int] = mapped_column(BigInteger)
+    former_secret: Mapped[str | None]
+    former_until_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Delivery(Table):

@@ -42,7 +42,7 @@ class _Taken:
     id: int
     webhook_id: int
     url: str
-    secret: str
+    secrets: tuple[str, ...]
     message_id: str
     kind: str
     body: bytes
@@ -100,7 +100,7 @@ class Delivering:
 
     def _deliver(self, taken: _Taken) -> None:
         began = self._clock()
-        headers = signed_headers(taken.secret, taken.message_id, at_s=began // 1000, body=taken.body)
+        headers = signed_headers(taken.secrets, taken.message_id, at_s=began // 1000, body=taken.body)
         try:
             status = self._outbound.send(
                 taken.url, headers={**headers, "Content-Type": "application/json"}, body=taken.body
@@ -148,8 +148,15 @@ class Delivering:
 def _taken(delivery: Delivery, webhook: Webhook, now: int) -> _Taken:
     delivery.attempts += 1
     delivery.due_ms = now + _LEASE_MS
-    body = delivery.body.encode()
-    return _Taken(delivery.id, webhook.id, webhook.url, webhook.secret, delivery.message_id, delivery.kind, body)
+    body, secrets = delivery.body.encode(), _secrets(webhook, now)
+    return _Taken(delivery.id, webhook.id, webhook.url, secrets, delivery.message_id, delivery.kind, body)
+
+
+def _secrets(webhook: Webhook, now: int) -> tuple[str, ...]:
+    """What signs now, the newest first; a former secret whose time is over is forgotten."""
+    if webhook.former_secret is not None and (webhook.former_until_ms or 0) <= now:
+        webhook.former_secret = webhook.former_until_ms = None
+    return (webhook.secret, *([webhook.former_secret] if webhook.former_secret else []))
 
 
 def _is_meant(session: Session, delivery: Delivery, webhook: Webhook) -> bool:

@@ -29,6 +29,9 @@ from petapter_registry_server.services.tokens import user_id_of
 from petapter_schemas.names import name_key
 
 MOST_PER_PLACE = 20
+OVERLAP_HOURS, MOST_OVERLAP_HOURS = 24, 168
+"""For how long a former secret signs beside the new one, unless its owner says otherwise."""
+_HOUR_MS = 3_600_000
 _ALL = "/*"
 
 
@@ -43,7 +46,9 @@ class NewWebhook:
 
 @dataclass(frozen=True)
 class WebhookLine:
-    """A webhook. `rests_until` is set while nothing is sent because too much failed."""
+    """A webhook. `rests_until` is set while nothing is sent because too much failed, `former_until` while the secret
+    before this one signs too.
+    """
 
     id: int
     place: str
@@ -52,11 +57,12 @@ class WebhookLine:
     created: str
     failures: int
     rests_until: str | None
+    former_until: str | None
 
 
 @dataclass(frozen=True)
 class IssuedWebhook:
-    """A new webhook with the secret that signs, which is shown this once."""
+    """A webhook with its new secret, which is shown this once."""
 
     line: WebhookLine
     secret: str
@@ -146,6 +152,23 @@ class Webhooks:
             webhooks.remove(session, webhook)
             _record(session, caller, "webhook.remove", place, webhook)
 
+    def rotate(self, caller: Caller, webhook_id: int, *, overlap_hours: int) -> IssuedWebhook:
+        """Give a webhook a new secret; the one before it signs beside it for so many hours.
+
+        Of former secrets there is one: what was still signing from a change before ends.
+
+        Raises:
+            WebhookNotFoundError: There is none for this caller.
+        """
+        with self._database.write() as session:
+            webhook, place = self._own(session, caller, webhook_id)
+            stays = overlap_hours > 0
+            webhook.former_secret = webhook.secret if stays else None
+            webhook.former_until_ms = now_ms() + overlap_hours * _HOUR_MS if stays else None
+            webhook.secret = new_secret()
+            _record(session, caller, "webhook.rotate", place, webhook)
+            return IssuedWebhook(_line(webhook, place), webhook.secret)
+
     def ping(self, caller: Caller, webhook_id: int) -> None:
         """Send a webhook an event that tells of nothing, to see whether it arrives.
 
@@ -227,6 +250,7 @@ def _record(session: Session, caller: Caller, action: str, place: str, webhook: 
 
 def _line(webhook: Webhook, place: str) -> WebhookLine:
     rests = webhook.rest_until_ms if webhook.rest_until_ms > now_ms() else None
+    former = webhook.former_until_ms if (webhook.former_until_ms or 0) > now_ms() else None
     return WebhookLine(
         id=webhook.id,
         place=place,
@@ -235,6 +259,7 @@ def _line(webhook: Webhook, place: str) -> WebhookLine:
         created=hub_date(webhook.created_ms),
         failures=webhook.failures,
         rests_until=None if rests is None else hub_date(rests),
+        former_until=None if former is None else hub_date(former),
     )
 
 

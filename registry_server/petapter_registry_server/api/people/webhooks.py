@@ -7,7 +7,7 @@ from pydantic import Field
 
 from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
 from petapter_registry_server.services.events import KINDS, Kind
-from petapter_registry_server.services.webhooks import NewWebhook, WebhookLine
+from petapter_registry_server.services.webhooks import MOST_OVERLAP_HOURS, OVERLAP_HOURS, NewWebhook, WebhookLine
 
 router = APIRouter(prefix="/api/petapter/v1/webhooks")
 
@@ -22,6 +22,12 @@ class WebhookWish(Body):
     place: str = Field(alias="for", max_length=300)
     url: str = Field(max_length=MAX_URL)
     events: tuple[Kind, ...] = KINDS
+
+
+class NewSecret(Body):
+    """A new secret for a webhook, and for how long the one before it signs too; 0 where that got out."""
+
+    overlap_hours: int = Field(default=OVERLAP_HOURS, ge=0, le=MOST_OVERLAP_HOURS, alias="overlapHours")
 
 
 @router.get("")
@@ -55,6 +61,18 @@ def ping_webhook(webhook: WebhookId, caller: CurrentCaller, services: AllService
     """Send an event that tells of nothing."""
     services.webhooks.ping(caller, webhook)
     return {"success": True}
+
+
+@router.post("/{webhook}/secret")
+def rotate_secret(
+    webhook: WebhookId,
+    wish: Annotated[NewSecret, Depends(json_body(NewSecret))],
+    caller: CurrentCaller,
+    services: AllServices,
+) -> dict[str, Any]:
+    """Give a webhook a new secret, which is in this answer alone; for a while the one before it signs too."""
+    issued = services.webhooks.rotate(caller, webhook, overlap_hours=wish.overlap_hours)
+    return {**_shown(issued.line), "secret": issued.secret}
 
 
 @router.get("/{webhook}/deliveries")
@@ -93,4 +111,5 @@ def _shown(line: WebhookLine) -> dict[str, Any]:
         "createdAt": line.created,
         "failuresInARow": line.failures,
         "restsUntil": line.rests_until,
+        "formerSecretUntil": line.former_until,
     }

@@ -9,7 +9,7 @@ from pydantic import Field
 from petapter_registry_server.api.dependencies import AllServices
 from petapter_registry_server.api.people.webhooks import MAX_ID, MAX_URL, WebhookId
 from petapter_registry_server.services.events import KINDS
-from petapter_registry_server.services.webhooks import IssuedWebhook, NewWebhook
+from petapter_registry_server.services.webhooks import MOST_OVERLAP_HOURS, IssuedWebhook, NewWebhook
 from petapter_registry_server.services.wired import Services
 from petapter_registry_server.web.pages.login import SEE_OTHER
 from petapter_registry_server.web.rendering import page
@@ -34,6 +34,12 @@ class NewWebhookForm(Fields):
     def wanted(self) -> NewWebhook:
         """What the form asks for."""
         return NewWebhook(self.place, self.url, tuple(kind for kind in KINDS if getattr(self, kind)))
+
+
+class NewSecretForm(Fields):
+    """A new secret for a webhook, and for how many hours the one before it signs too."""
+
+    hours: int = Field(ge=0, le=MOST_OVERLAP_HOURS)
 
 
 @router.get("/web/webhooks")
@@ -65,7 +71,19 @@ def deliveries_page(
     """What became of the events for a webhook."""
     hook, lines = services.webhooks.deliveries(visitor.caller, webhook, before, limit=_PAGE)
     older = lines[-1].id if len(lines) == _PAGE else None
-    return page(request, "deliveries.html", hook=hook, lines=lines, older=older, before=before)
+    return page(request, "deliveries.html", hook=hook, lines=lines, older=older, before=before, issued=None)
+
+
+@router.post("/web/webhooks/{webhook}/secret")
+def rotate_secret(
+    webhook: WebhookId, request: Request, fields: SentFields, visitor: CurrentVisitor, services: AllServices
+) -> Response:
+    """Give a webhook a new secret and show it, this once."""
+    hours = read_form(fields, NewSecretForm).hours
+    issued = services.webhooks.rotate(visitor.caller, webhook, overlap_hours=hours)
+    _, lines = services.webhooks.deliveries(visitor.caller, webhook, limit=_PAGE)
+    older = lines[-1].id if len(lines) == _PAGE else None
+    return page(request, "deliveries.html", hook=issued.line, lines=lines, older=older, before=None, issued=issued)
 
 
 @router.post("/web/webhooks/{webhook}/ping")
