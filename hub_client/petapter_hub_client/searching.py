@@ -37,6 +37,7 @@ class FoundMetric:
     Attributes:
         n: Number of rows, if the card says.
         sha256: Digest of the rows, if the card says.
+        status: What it is worth on a registry: declared, reproduced, verified or disputed.
     """
 
     name: str
@@ -44,11 +45,13 @@ class FoundMetric:
     evaluation_set: str
     n: int | None
     sha256: str | None = None
+    status: str | None = None
 
     def __str__(self) -> str:
         """For people."""
         rows = f", n={self.n}" if self.n is not None else ""
-        return f"{self.name} {self.value:.3f} ({self.evaluation_set}{rows})"
+        status = f", {self.status}" if self.status not in {None, "declared"} else ""
+        return f"{self.name} {self.value:.3f} ({self.evaluation_set}{rows}{status})"
 
     def keeps(self, bound: MetricBound) -> bool:
         """Whether this is the figure that a bound is about, and keeps to it."""
@@ -109,6 +112,8 @@ class Query:
             `mappable` (as many).
         languages: Language codes.
         backbone: The backbone's name, or the first 16 hex digits of the digest of its weights.
+        verified: Whether the figures that bounds are about, or one of the module's, must have been measured again by a
+            worker of the registry; registries alone know.
         bounds: On figures; the Hub cannot check them, so they are checked here.
         limit: Most results.
     """
@@ -119,6 +124,7 @@ class Query:
     languages: tuple[str, ...] = ()
     backbone: str | None = None
     bounds: tuple[MetricBound, ...] = ()
+    verified: bool = False
     limit: int = 20
 
 
@@ -157,7 +163,7 @@ def search(query: Query | str | None = None, *, remote: str | None = None) -> Fo
     try:
         return FoundModules(tuple(_search_registry(hub, query)))
     except NoNativeApiError as error:
-        if query.label_match != "superset":
+        if query.label_match != "superset" or query.verified:
             raise
         if isinstance(error, OtherNativeApiError):
             _LOG.warning("%s; until then only names and the tags of model cards are searched", error)
@@ -187,6 +193,7 @@ def _parameters(query: Query) -> list[tuple[str, str | int]]:
     parameters += [("label", label) for label in query.labels]
     parameters += [("language", language) for language in query.languages]
     parameters += [("where", str(bound)) for bound in query.bounds]
+    parameters += [("status", "verified")] if query.verified else []
     if query.backbone is not None:
         is_fingerprint = _FINGERPRINT.fullmatch(query.backbone) is not None
         parameters.append(("weights" if is_fingerprint else "backbone", query.backbone))
@@ -201,7 +208,7 @@ def _shown(remote: Remote, module: registry_api.FoundModule) -> FoundModule:
         languages=facts.languages,
         backbone=facts.backbone.repo if facts.backbone else None,
         metrics=tuple(
-            FoundMetric(figure.metric, figure.value, figure.evaluation_set, figure.n, figure.sha256)
+            FoundMetric(figure.metric, figure.value, figure.evaluation_set, figure.n, figure.sha256, figure.status)
             for figure in facts.metrics
         ),
         downloads=0,

@@ -66,6 +66,22 @@ def test_minimal_metric_is_kept_to(lab: Petapter, pushed: str) -> None:
     assert references(lab("search", name, "--min-metric", "accuracy>0.75", "--json")) == []
 
 
+def test_figure_that_nobody_verified_is_not_found_among_the_verified(lab: Petapter, pushed: str) -> None:
+    name = pushed.partition("/")[2]
+    found: Any = lab("search", name, "--min-metric", "accuracy>=0.75", "--json").json
+    assert found[0]["metrics"][0]["status"] == "declared"
+    assert references(lab("search", name, "--min-metric", "accuracy>=0.75", "--verified", "--json")) == []
+    assert references(lab("search", name, "--verified", "--json")) == []
+
+
+def test_hub_verifies_nothing(petapter: Petapter, stub: Stub) -> None:
+    stub.body = b"[]"
+    petapter("remote", "add", "elsewhere", stub.url)
+    ran = petapter("search", "--remote", "elsewhere", "--verified")
+    assert ran.code == 3
+    assert "is no petapter registry" in ran.error
+
+
 @pytest.mark.parametrize("text", ["accuracy", "accuracy>=", "accuracy=0.5", ">=0.5", "accuracy>=good"])
 def test_bad_bound_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"accuracy>=0\.8"):

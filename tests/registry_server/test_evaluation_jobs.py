@@ -92,6 +92,44 @@ def test_last_result_of_a_worker_counts(ada: Caller, crew: Crew) -> None:
     assert [each["status"] for each in metrics] == ["verified", "verified"]
 
 
+def test_search_asks_for_verified_figures(ada: Caller, crew: Crew, registry: Registry) -> None:
+    published(ada, "team/boaster", accuracy=0.99, macro_f1=0.99)
+    asked(ada)
+    crew.worker(crew.tools(program({"accuracy": 0.9, "macro_f1": 0.7}))).run_one()
+
+    def found(query: str) -> list[str]:
+        answer = ada.get(f"/api/petapter/v1/modules?{query}")
+        assert answer.status_code == 200, answer.text
+        return [each["id"] for each in answer.json()["modules"]]
+
+    assert found("where=accuracy>=0.8&sort=metric") == ["team/boaster", "team/tickets"]
+    assert found("where=accuracy>=0.8&sort=metric&status=verified") == ["team/tickets"]
+    assert found("where=accuracy>=0.8&status=verified") == ["team/tickets"]
+    assert found("where=macro_f1>=0.8&status=verified") == []
+    assert found("where=macro_f1>=0.8&status=disputed") == ["team/tickets"]
+    assert found("status=declared") == ["team/boaster"]
+    assert found("status=verified&status=declared&sort=name") == ["team/boaster", "team/tickets"]
+    facets = ada.get("/api/petapter/v1/modules?facet=status").json()["facets"]["status"]
+    assert {each["value"]: each["modules"] for each in facets} == {"declared": 1, "disputed": 1, "verified": 1}
+    assert ada.get("/api/petapter/v1/modules?status=best").status_code == 400
+    registry.app.state.services.worker_keys.revoke("bench")
+    assert found("status=verified") == []
+
+
+def test_registry_of_before_learns_what_its_figures_are_worth(ada: Caller, crew: Crew, registry: Registry) -> None:
+    asked(ada)
+    crew.worker(crew.tools(program({"accuracy": 0.9, "macro_f1": 0.7}))).run_one()
+    registry.change(
+        "drop index ix_module_metrics_status",
+        "alter table module_metrics drop column status",
+        "update alembic_version set version_num = '0010'",
+    )
+    registry.app.state.database.migrate()
+    assert sorted(registry.rows("select metric, status from module_metrics")) == [
+        ("accuracy", "verified"), ("macro_f1", "disputed"),
+    ]  # fmt: skip
+
+
 def test_result_by_a_key_that_was_revoked_since_counts_no_more(ada: Caller, crew: Crew, registry: Registry) -> None:
     asked(ada)
     crew.worker().run_one()

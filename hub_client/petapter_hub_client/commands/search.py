@@ -34,6 +34,9 @@ def search(  # noqa: PLR0913 (a command's options)
             help="A bound on a metric: 'accuracy>=0.8', 'macro_f1@SET>=0.7'; may be repeated.",
         ),
     ] = None,
+    verified: Annotated[
+        bool, typer.Option("--verified", help="Count only figures that a worker of the registry verified.")
+    ] = False,
     remote: Annotated[
         str | None,
         typer.Option(help="Where to search. Default: the default remote.", autocompletion=complete_remote),
@@ -54,6 +57,7 @@ def search(  # noqa: PLR0913 (a command's options)
         languages=tuple(language or ()),
         backbone=backbone,
         bounds=tuple(MetricBound.parse(bound) for bound in where or ()),
+        verified=verified,
         limit=limit,
     )
     found = find(query, remote=remote)

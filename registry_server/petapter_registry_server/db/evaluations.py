@@ -9,7 +9,7 @@ from petapter_registry_server.db.evaluation_set_tables import EvaluationSet, Eva
 from petapter_registry_server.db.evaluation_sets import visible_sets
 from petapter_registry_server.db.evaluation_tables import Evaluation, WorkerKey
 from petapter_registry_server.db.module_tables import ModuleVersion
-from petapter_registry_server.db.tables import Commit, ManifestRow
+from petapter_registry_server.db.tables import Commit, ManifestRow, Repository
 from petapter_registry_server.db.visibility import Viewer
 
 
@@ -81,6 +81,12 @@ def seen_sets(session: Session, version_ids: Collection[int], viewer: Viewer) ->
             .where(EvaluationSetVersion.id.in_(version_ids), visible_sets(viewer))
         )
     )
+
+
+def measured_with(session: Session, key_sha256: str) -> Sequence[Repository]:
+    """The repositories that a key has signed results of."""
+    signed = select(Evaluation.repository_id).where(Evaluation.key_sha256 == key_sha256)
+    return session.scalars(select(Repository).where(Repository.id.in_(signed)).order_by(Repository.id)).all()
 
 
 def add_key(session: Session, key: WorkerKey) -> None:

@@ -46,6 +46,7 @@ def put(session: Session, row: IndexedModule, terms: Collection[str], facts: Mod
             "evaluation_set": figure.evaluation_set.casefold(),
             "sha256": figure.sha256,
             "value": figure.value,
+            "status": figure.status,
         }
         for position, figure in enumerate(facts.metrics)
     ]

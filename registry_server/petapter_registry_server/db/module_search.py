@@ -42,7 +42,15 @@ class Term:
         return IndexedTerm.term == self.text
 
 
-Condition = Term | MetricBound
+@dataclass(frozen=True)
+class Figure:
+    """A figure that must be there: one that keeps to the bound, if any, and is worth one of `statuses`, or anything."""
+
+    bound: MetricBound | None
+    statuses: tuple[str, ...] = ()
+
+
+Condition = Term | Figure
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,14 @@ class Position:
 
 @dataclass(frozen=True)
 class ModuleQuery:
-    """What to find; all terms and bounds must hold. `metric` orders by the first bound, its best values first.
+    """What to find; all terms and figures must be there. `metric` orders by the first figure, which has a bound, its
+    best values first.
 
     `after` is the last module of the page before.
     """
 
     terms: tuple[Term, ...] = ()
-    bounds: tuple[MetricBound, ...] = ()
+    figures: tuple[Figure, ...] = ()
     order: Order = "updated"
     limit: int = 20
     after: Position | None = None
@@ -132,6 +141,16 @@ def count_metrics(session: Session, ids: Sequence[int]) -> list[tuple[str, int]]
     return counts
 
 
+def count_statuses(session: Session, ids: Sequence[int]) -> list[tuple[str, int]]:
+    """How many of some modules have a figure of each status; a status may come more than once."""
+    counts: list[tuple[str, int]] = []
+    modules = func.count(IndexedMetric.repository_id.distinct())
+    for part in _parts(ids):
+        statement = select(IndexedMetric.status, modules).where(IndexedMetric.repository_id.in_(part))
+        counts += [(status, count) for status, count in session.execute(statement.group_by(IndexedMetric.status))]
+    return counts
+
+
 _AT_ONCE = 5000
 
 
@@ -140,8 +159,8 @@ def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def _plan(session: Session, query: ModuleQuery, viewer: Viewer) -> _Plan:
-    bounds = query.bounds[1:] if query.order == "metric" else query.bounds
-    conditions: list[Condition] = [*query.terms, *bounds]
+    figures = query.figures[1:] if query.order == "metric" else query.figures
+    conditions: list[Condition] = [*query.terms, *figures]
     counted = sorted(((_count(session, one), one) for one in conditions), key=lambda pair: pair[0])
     leader = _leader(query, counted)
     if query.order == "updated" and isinstance(leader, Term) and not leader.is_prefix:
@@ -180,7 +199,7 @@ def _along_term(term: Term) -> _Plan:
 
 def _along_order(query: ModuleQuery, rare: Condition | None) -> _Plan:
     if query.order == "metric":
-        return _along_metric(query.bounds[0], rare)
+        return _along_metric(query.figures[0], rare)
     column = _COLUMNS[query.order]
     value: ColumnElement[Any] = column.expression
     is_descending = query.order == "updated"
@@ -191,14 +210,15 @@ def _along_order(query: ModuleQuery, rare: Condition | None) -> _Plan:
     return _Plan(statement, value, IndexedModule.repository_id.expression, is_descending)
 
 
-def _along_metric(bound: MetricBound, rare: Condition | None) -> _Plan:
+def _along_metric(figure: Figure, rare: Condition | None) -> _Plan:
     """Each module once, by the best of its figures that the bound is about."""
+    wants_more = figure.bound is not None and figure.bound.wants_more
     better = IndexedMetric.__table__.alias("better")
     beaten = _without_index(better.c.value) > IndexedMetric.value
-    if not bound.wants_more:
+    if not wants_more:
         beaten = _without_index(better.c.value) < IndexedMetric.value
     tied = (_without_index(better.c.value) == IndexedMetric.value) & (better.c.position < IndexedMetric.position)
-    about = _about(better.c, bound, _without_index)  # else SQLite looks through all figures of the set, for each
+    about = _about(better.c, figure, _without_index)  # else SQLite looks through all figures of the set, for each
     is_best = ~exists().where(better.c.repository_id == IndexedMetric.repository_id, *about, or_(beaten, tied))
     value: ColumnElement[Any] = IndexedMetric.value.expression
     statement = (
@@ -206,19 +226,19 @@ def _along_metric(bound: MetricBound, rare: Condition | None) -> _Plan:
         .select_from(IndexedMetric)
         .join(IndexedModule, IndexedModule.repository_id == IndexedMetric.repository_id)
         .join(Repository, Repository.id == IndexedMetric.repository_id)
-        .where(*_about(IndexedMetric.__table__.c, bound), _reaches(IndexedMetric.value, bound), is_best)
+        .where(*_about(IndexedMetric.__table__.c, figure), *_reaches(IndexedMetric.value, figure), is_best)
     )
     if rare is not None:
         value = _without_index(value)
         statement = statement.where(IndexedMetric.repository_id.in_(_modules_with(rare)))
-    return _Plan(statement, value, IndexedMetric.repository_id.expression, is_descending=bound.wants_more)
+    return _Plan(statement, value, IndexedMetric.repository_id.expression, is_descending=wants_more)
 
 
 def _modules_with(condition: Condition) -> Select[int]:
     if isinstance(condition, Term):
         return select(IndexedTerm.repository_id).where(condition.clause).correlate(None)
     figures = IndexedMetric.__table__.c
-    clauses = (*_about(figures, condition), _reaches(figures.value, condition))
+    clauses = (*_about(figures, condition), *_reaches(figures.value, condition))
     return select(IndexedMetric.repository_id).where(*clauses).correlate(None)
 
 
@@ -232,11 +252,15 @@ def _has(condition: Condition) -> ColumnElement[bool]:
 
 def _about(
     columns: Any,  # noqa: ANN401 (columns of a table or its alias)
-    bound: MetricBound,
+    figure: Figure,
     wrap: Callable[[ColumnElement[Any]], ColumnElement[Any]] = lambda column: column,
 ) -> list[ColumnElement[bool]]:
-    """Whether a figure is the one that a bound is about."""
-    about = [wrap(columns.metric) == bound.metric]
+    """Whether a row is of the figure that is asked for, whatever its value."""
+    about = [columns.status.in_(figure.statuses)] if figure.statuses else []
+    bound = figure.bound
+    if bound is None:
+        return about
+    about.append(wrap(columns.metric) == bound.metric)
     if bound.rows is not None:
         about.append(wrap(columns.evaluation_set) == bound.rows.casefold())
     if bound.sha256 is not None:
@@ -244,10 +268,13 @@ def _about(
     return about
 
 
-def _reaches(value: Any, bound: MetricBound) -> ColumnElement[bool]:  # noqa: ANN401 (a column)
+def _reaches(value: Any, figure: Figure) -> list[ColumnElement[bool]]:  # noqa: ANN401 (a column)
+    bound = figure.bound
+    if bound is None:
+        return []
     comparisons = {">=": value >= bound.value, ">": value > bound.value, "<=": value <= bound.value}
     clause: ColumnElement[bool] = comparisons.get(bound.relation, value < bound.value)
-    return clause
+    return [clause]
 
 
 def _without_index(value: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -82,12 +82,13 @@ class IndexedTerm(Table):
 
 
 class IndexedMetric(Table):
-    """A measured figure of an indexed module; `evaluation_set` is case-folded."""
+    """A measured figure of an indexed module; `evaluation_set` is case-folded, `status` what it is worth here."""
 
     __tablename__ = "module_metrics"
     __table_args__ = (
         Index("ix_module_metrics_value", "metric", "evaluation_set", "value", "repository_id"),
         Index("ix_module_metrics_sha256", "sha256", "metric", "value", "repository_id"),
+        Index("ix_module_metrics_status", "status", "metric", "value", "repository_id"),
     )
 
     repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id"), primary_key=True)
@@ -96,3 +97,4 @@ class IndexedMetric(Table):
     evaluation_set: Mapped[str]
     sha256: Mapped[str] = mapped_column(ByteOrder)
     value: Mapped[float] = mapped_column(Double)
+    status: Mapped[str] = mapped_column(server_default="declared")

@@ -15,6 +15,7 @@ from petapter_registry_server.db.repositories import BRANCH, MAIN
 from petapter_registry_server.db.tables import Commit, Repository
 from petapter_registry_server.services import version_order
 from petapter_registry_server.services.deriving import derive_facts
+from petapter_registry_server.services.measured_status import read_facts
 from petapter_registry_server.services.terms import terms_of
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import TreeFile
@@ -25,7 +26,7 @@ from petapter_schemas.manifest import MANIFEST_FILE, parse_manifest
 def refresh_index(session: Session, repository: Repository) -> None:
     """Let search see what a repository holds; to be called in the transaction of whatever changes that."""
     row = _searched(session, repository) if repository.deleted_ms is None else None
-    facts = module_index.read_facts(session, [row.commit_oid]).get(row.commit_oid) if row else None
+    facts = read_facts(session, {row.commit_oid: repository.id}).get(row.commit_oid) if row else None
     if row is None or facts is None:
         module_index.remove(session, repository.id)
         return

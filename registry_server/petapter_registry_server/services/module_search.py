@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from petapter_registry_server.clock import hub_date
 from petapter_registry_server.db import module_search
 from petapter_registry_server.db.engine import Database
-from petapter_registry_server.db.module_search import Found, ModuleQuery, Order, Position, Term
+from petapter_registry_server.db.module_search import Figure, Found, ModuleQuery, Order, Position, Term
 from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.access import Access, Caller
 from petapter_registry_server.services.cursors import read_cursor, write_cursor
@@ -18,12 +18,14 @@ from petapter_registry_server.services.measured_status import read_facts
 from petapter_registry_server.services.terms import (
     FACETS,
     METRIC_FACET,
+    STATUS_FACET,
     label_count_term,
     label_set_term,
     label_term,
     property_term,
     words_of,
 )
+from petapter_schemas.evaluation_api import Standing
 from petapter_schemas.metric_bound import MetricBound
 from petapter_schemas.module_facts import ModuleFacts
 from petapter_schemas.registry_api import FacetValue, FoundModule, ModulePage
@@ -53,6 +55,8 @@ class ModuleQuestion:
         fingerprints: How digests of the backbone begin, such as ("weights", "0123456789abcdef"): 16 to 64 digits of
             that of its weights, configuration (`config`) or tokenizer.
         bounds: On figures.
+        statuses: What the figures that bounds are about are worth here, one of these; without bounds, what one of the
+            module's figures is. Empty is anything.
         order: Of the results.
         limit: Modules of one page.
         cursor: What the page before said.
@@ -66,6 +70,7 @@ class ModuleQuestion:
     properties: tuple[tuple[str, str], ...] = ()
     fingerprints: tuple[tuple[str, str], ...] = ()
     bounds: tuple[MetricBound, ...] = ()
+    statuses: tuple[Standing, ...] = ()
     order: Order = "updated"
     limit: int = 20
     cursor: str | None = None
@@ -118,10 +123,12 @@ def _with_counted(query: ModuleQuery, question: ModuleQuestion) -> ModuleQuery:
 
 def _counts(session: Session, ids: Sequence[int], facets: Sequence[str]) -> list[tuple[str, int]]:
     """How many of some modules have each term of the facets; figures are no terms and are counted by their names."""
-    prefixes = [f"{name}:" for name in facets if name != METRIC_FACET]
+    prefixes = [f"{name}:" for name in facets if name not in {METRIC_FACET, STATUS_FACET}]
     counts = module_search.count_terms(session, ids, prefixes) if prefixes else []
     if METRIC_FACET in facets:
         counts += [(f"{METRIC_FACET}:{name}", count) for name, count in module_search.count_metrics(session, ids)]
+    if STATUS_FACET in facets:
+        counts += [(f"{STATUS_FACET}:{name}", count) for name, count in module_search.count_statuses(session, ids)]
     return counts
 
 
@@ -153,11 +160,17 @@ def _query(question: ModuleQuestion) -> ModuleQuery:
         raise InvalidRequestError(f"limit: at least 1 and at most {MAX_PAGE}")
     return ModuleQuery(
         terms=tuple(dict.fromkeys(terms)),
-        bounds=question.bounds,
+        figures=_figures(question),
         order=question.order,
         limit=question.limit + 1,
         after=_position(question.order, question.cursor) if question.cursor else None,
     )
+
+
+def _figures(question: ModuleQuestion) -> tuple[Figure, ...]:
+    if question.statuses and not question.bounds:
+        return (Figure(None, question.statuses),)
+    return tuple(Figure(bound, question.statuses) for bound in question.bounds)
 
 
 def _label_terms(question: ModuleQuestion) -> list[Term]:

@@ -13,7 +13,8 @@ MAX_WORDS = 200
 """Words of one module beyond these are not found; 4,000 characters of description hold some 600."""
 
 METRIC_FACET = "metric"
-FACETS = ("adapter", "backbone", "kind", "label", "language", METRIC_FACET, "task")
+STATUS_FACET = "status"
+FACETS = ("adapter", "backbone", "kind", "label", "language", METRIC_FACET, STATUS_FACET, "task")
 """What modules are counted by."""
 
 _WORD = re.compile(r"[^\W_]+")

@@ -13,6 +13,7 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.evaluation_tables import WorkerKey
 from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.callers import CONSOLE
+from petapter_registry_server.services.indexing import refresh_index
 from petapter_schemas.ed25519 import MAX_KEY_BYTES, fingerprint_of, new_key_pem, public_pem, read_private_key
 from petapter_schemas.errors import InputError
 from petapter_schemas.measuring_api import WorkerKeyState
@@ -65,6 +66,8 @@ class WorkerKeys:
                 raise InvalidRequestError(f"there is no worker key {name!r}: 'worker-key list' shows all")
             if row.revoked_ms is None:
                 row.revoked_ms = now_ms()
+                for repository in evaluations.measured_with(session, row.sha256):
+                    refresh_index(session, repository)
                 _record(session, "worker_key.revoke", row)
 
     def list(self) -> Sequence[WorkerKeyState]:

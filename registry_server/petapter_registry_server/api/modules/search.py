@@ -10,6 +10,7 @@ from petapter_registry_server.db.module_search import Order
 from petapter_registry_server.errors import InvalidRequestError
 from petapter_registry_server.services.module_search import MAX_PAGE, LabelMode, ModuleQuestion, check_facets
 from petapter_schemas.card_metadata import published_backbone
+from petapter_schemas.evaluation_api import Standing
 from petapter_schemas.metric_bound import MetricBound
 from petapter_schemas.registry_api import API, ModulePage
 
@@ -18,7 +19,7 @@ router = APIRouter(prefix=API, tags=["modules"], responses=PROBLEMS)
 _MAX_TEXT = 500
 _PARAMETERS = frozenset(
     {"text", "label", "labels", "task", "language", "backbone", "config", "weights", "tokenizer", "adapter", "kind",
-     "namespace", "where", "sort", "limit", "cursor", "facet"}
+     "namespace", "where", "status", "sort", "limit", "cursor", "facet"}
 )  # fmt: skip
 Words = Annotated[str | None, Query(max_length=_MAX_TEXT)]
 Many = Annotated[list[str] | None, Query(max_length=20)]
@@ -67,6 +68,9 @@ class ShownQuery:
     def __init__(
         self,
         where: Annotated[list[str] | None, Query(max_length=20, description="macro_f1@SET>=0.74")] = None,
+        status: Annotated[
+            list[Standing] | None, Query(max_length=4, description="verified, reproduced, declared or disputed.")
+        ] = None,
         sort: Annotated[
             Order, Query(description="Newest, by name, smallest, or best by the first 'where'.")
         ] = "updated",
@@ -75,6 +79,7 @@ class ShownQuery:
         facet: Annotated[list[str] | None, Query(max_length=20, description="What to count by.")] = None,
     ) -> None:
         self.bounds = tuple(MetricBound.parse(text) for text in where or ())
+        self.statuses = tuple(dict.fromkeys(status or ()))
         self.order = sort
         self.limit = limit
         self.cursor = cursor
@@ -110,6 +115,7 @@ def question_of(what: WhatQuery, on: BackboneQuery, shown: ShownQuery) -> Module
         properties=(*what.properties, *on.properties),
         fingerprints=on.fingerprints,
         bounds=shown.bounds,
+        statuses=shown.statuses,
         order=shown.order,
         limit=shown.limit,
         cursor=shown.cursor,

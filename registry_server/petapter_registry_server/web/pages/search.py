@@ -33,13 +33,14 @@ _FACETS = {
     "backbone": "Backbone",
     "adapter": "Adapter",
     "metric": "Figures",
+    "status": "Figures are",
 }
 _SHOWN_VALUES = 8
-_MANY = frozenset({"label", "language", "where"})
+_MANY = frozenset({"label", "language", "where", "status"})
 _NAMES = {
     "text": "words", "label": "label", "labels": "labels are", "task": "task", "language": "language",
     "backbone": "backbone", "config": "config", "weights": "weights", "tokenizer": "tokenizer", "adapter": "adapter",
-    "kind": "kind", "namespace": "by", "where": "figure",
+    "kind": "kind", "namespace": "by", "where": "figure", "status": "figures are",
 }  # fmt: skip
 
 Pairs = Sequence[tuple[str, str]]
