@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,16 +10,18 @@ from playwright.sync_api import Browser, expect
 
 from petapter_registry_server.settings import Settings
 from tests.registry_server.conftest import open_registry
+from tests.registry_server.evaluation_data import published_set
 from tests.registry_server.headless import headless_chromium, serious_findings
-from tests.registry_server.page_modules import BOARD, fill_board
+from tests.registry_server.page_modules import BOARD, fill_board, publish
 from tests.registry_server.test_pages_in_a_browser import Site, at, reachable
+from tests.registry_server.trained_bench import ROWS, Bench
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SET = "/evalsets/team/tickets-2024"
 BOARD_PAGES = {
     "evalsets": "/evalsets", "evalset": f"{SET}?metric=accuracy", "evalset-mixed": f"{SET}?metric=accuracy&sort=value",
-    "evalset-kept-back": "/evalsets/team/licensed", "evalset-nothing": "/evalsets?text=zebra",
+    "module-measured": "/team/tickets-base", "evalset-kept-back": "/evalsets/team/licensed", "evalset-nothing": "/evalsets?text=zebra",
     "evalset-refused": f"{SET}?metric=f1",
 }  # fmt: skip
 ORDER = ("tickets-base", "tickets-small", "tickets-old", "tickets-large", "tickets-new", "tickets-fast")
@@ -70,6 +73,35 @@ def test_digest_of_the_rows_is_copied(site: Site, chromium: Browser) -> None:
         expect(page.get_by_role("button", name="Copy the sha256 of the rows")).to_have_text("Copied")
         copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == site.registry.anonymous.get(f"/api/petapter/v1{SET}").json()["versions"][0]["rows_sha256"]
+
+
+def test_evaluation_is_run_and_the_board_changes(site: Site, chromium: Browser, tmp_path: Path) -> None:
+    """Asked for in the browser, measured by the real worker in a process of its own, and read in the browser."""
+    bench = Bench.at(tmp_path / "bench")
+    published_set(site.ada, "team", ROWS, name="reviews")
+    assert site.ada.create("team/measured").status_code == 200
+    publish(site.ada, "team/measured", "1.0.0", bench.files)
+    with at(site, chromium, site.ada.token) as page:
+        board = "/evalsets/team/reviews?metric=accuracy"
+        line = page.get_by_role("row", name=re.compile("measured"))
+        page.goto(board)
+        expect(line).to_contain_text("declared")
+        page.goto("/team/measured")
+        page.get_by_label("Evaluation set").select_option("team/reviews@1.0.0")
+        page.get_by_role("button", name="Run an evaluation").click()
+        expect(page.locator("#job-1")).to_contain_text("queued")
+        done = bench.work(site.registry, tmp_path)
+        assert done.returncode == 0, done.stderr
+        page.reload()
+        expect(page.locator("#job-1")).to_contain_text("done")
+        page.goto(board)
+        expect(line).to_contain_text("verified")
+        expect(line).to_contain_text("bench")
+        told = site.ada.get("/api/petapter/v1/modules/team/measured/evaluations").json()["evaluations"][0]
+        (accuracy,) = (each["value"] for each in told["figures"] if each["metric"] == "accuracy")
+        expect(line).to_contain_text(f"{accuracy:.3f}")
+        page.get_by_role("link", name="verified", exact=True).click()
+        expect(line).to_have_count(1)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

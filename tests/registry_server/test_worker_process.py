@@ -1,6 +1,5 @@
 """The command `petapter-registry worker` as an operator runs it: a real module, measured and signed."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,47 +8,16 @@ from petapter_registry_server.settings import Settings
 from petapter_schemas.ed25519 import is_signed_by, read_public_key
 from petapter_schemas.evaluation_result import parse_evaluation
 from petapter_schemas.signature import Envelope
-from tests.hub_client.tiny_reviews import ROWS as REVIEWS
-from tests.hub_client.tiny_reviews import save_backbone
 from tests.registry_process import run
 from tests.registry_server.browser_caller import Browser, text_of
 from tests.registry_server.conftest import Registry, running
 from tests.registry_server.measured_modules import NewSet
-
-ROWS = [{"text": text, "label": label} for text, label in REVIEWS]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A trained module with its figures, and the folder of its backbone."""
-
-    module: Path
-    backbones: Path
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        return {
-            str(file.relative_to(self.module)): file.read_bytes() for file in self.module.rglob("*") if file.is_file()
-        }
+from tests.registry_server.trained_bench import ROWS, Bench
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    from petapter import Backbone, Engine, Example, TrainingOptions, train
-    from petapter.module import ModuleInfo, save_module
-    from petapter_schemas.task import TaskSpec
-
-    folder = tmp_path_factory.mktemp("bench")
-    backbone = Backbone.load(save_backbone(folder / "backbones" / "tiny"), device="cpu")
-    labels = {"good": "good", "bad": ["bad", "awful"]}
-    task = TaskSpec.model_validate({"labels": labels, "patterns": ["{text} it was {mask} ."]})
-    examples = [Example({"text": row["text"]}, row["label"]) for row in ROWS]
-    trained = train(task, examples, backbone, TrainingOptions(steps=4, batch_size=4, rank=2, alpha=4.0))
-    with Engine(backbone) as engine:
-        engine.load(trained, "it")
-        figures = engine.evaluate("it", examples, name="reviews")
-    save_module(trained, folder / "module", ModuleInfo("tickets", version="1.0.0"), evaluation=figures)
-    return Bench(folder / "module", folder / "backbones")
+    return Bench.at(tmp_path_factory.mktemp("bench"))
 
 
 def test_worker_command_needs_key_and_backbones_and_says_so(tmp_path: Path) -> None:
@@ -87,7 +55,7 @@ def test_worker_measures_what_the_author_declared_and_signs_it(bench: Bench, tmp
         assert ada.call("POST", "/api/models/team/tickets/tag/main", json={"tag": "v1.0.0"}).status_code == 200
         NewSet(rows=ROWS).put(registry)
         _ask_on_the_page(registry, ada.token or "")
-        done = _work(registry, bench, tmp_path)
+        done = bench.work(registry, tmp_path)
         assert done.returncode == 0, done.stderr
         (job,) = ada.get("/api/petapter/v1/modules/team/tickets/evaluation-jobs").json()["jobs"]
         assert (job["status"], job["problem"]) == ("done", None), done.stderr
@@ -119,9 +87,3 @@ def _ask_on_the_page(registry: Registry, token: str) -> None:
         "/team/tickets/evaluations", {"evaluation_set": "team/reviews", "revision": "v1.0.0"}
     )
     assert refused.status_code == 403
-
-
-def _work(registry: Registry, bench: Bench, folder: Path):  # noqa: ANN202 (what `run` returns)
-    key = folder / "worker.pem"
-    assert run("petapter-registry", "worker-key", "create", *registry.place, "bench", "--file", key).returncode == 0
-    return run("petapter-registry", "worker", *registry.place, "--backbones", bench.backbones, "--key", key, "--once")
