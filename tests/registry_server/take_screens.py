@@ -49,6 +49,7 @@ def filled_with_modules(registry: Registry) -> Caller:
     ada = fill(registry)
     tell(registry, ada)
     ada.call("PUT", "/api/models/team/spam/settings", json={"gated": "manual"})
+    registry.caller("grace").call("POST", "/api/models/team/spam/ask-access")
     return ada
 
 

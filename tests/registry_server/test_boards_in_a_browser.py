@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SET = "/evalsets/team/tickets-2024"
 BOARD_PAGES = {
     "evalsets": "/evalsets", "evalset": f"{SET}?metric=accuracy", "evalset-mixed": f"{SET}?metric=accuracy&sort=value",
-    "module-measured": "/team/tickets-base", "evalset-kept-back": "/evalsets/team/licensed", "evalset-nothing": "/evalsets?text=zebra",
-    "evalset-refused": f"{SET}?metric=f1",
+    "module-measured": "/team/tickets-base", "evalset-kept-back": "/evalsets/team/licensed",
+    "evalset-nothing": "/evalsets?text=zebra", "evalset-refused": f"{SET}?metric=f1",
 }  # fmt: skip
 ORDER = ("tickets-base", "tickets-small", "tickets-old", "tickets-large", "tickets-new", "tickets-fast")
 

@@ -317,7 +317,7 @@ PAGES = {
     "compare": "/team/tickets/compare", "namespace": "/team", "user": "/admin", "login": "/web/login",
     "devices": "/web/devices", "tokens": "/web/tokens", "organisations": "/web/organisations",
     "members": "/web/organisations/team", "webhooks": "/web/webhooks?for=team/*", "deliveries": "/web/webhooks/1",
-    "access": "/team/tickets/access", "audit": "/web/audit", "operations": "/web/operations",
+    "access": "/team/spam/access", "audit": "/web/audit", "operations": "/web/operations",
     "not-found": "/nobody/nothing", "refused": "/?where=high",
 }  # fmt: skip
 """Every kind of page, as an admin of the registry sees it."""
