@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from petapter_hub_client.remotes import add_remote, find_policy, list_remotes, remove_remote, set_default_remote
     from petapter_hub_client.reproducing import ReproduceOptions, reproduce
     from petapter_hub_client.searching import Query, search
+    from petapter_hub_client.signing.bundle_verbs import sign_with_bundle, verify_with_bundle
+    from petapter_hub_client.signing.bundles import KeySigner, KeyVerifier, SigstoreSigner, SigstoreVerifier
     from petapter_hub_client.signing.keys import (
         list_own_keys,
         list_trusted_keys,
@@ -64,12 +66,16 @@ if TYPE_CHECKING:
     from petapter_hub_client.suggesting import SuggestOptions, suggest
 
 __all__ = (
+    "KeySigner",
+    "KeyVerifier",
     "MeasureOptions",
     "PushOptions",
     "Query",
     "ReproduceOptions",
     "SetOptions",
     "SignOptions",
+    "SigstoreSigner",
+    "SigstoreVerifier",
     "SuggestOptions",
     "add_remote",
     "audit",
@@ -117,11 +123,13 @@ __all__ = (
     "show_evaluation_set",
     "sign",
     "sign_published",
+    "sign_with_bundle",
     "suggest",
     "trust_key",
     "unyank",
     "verify_cached",
     "verify_signatures",
+    "verify_with_bundle",
     "whoami",
     "yank",
 )
@@ -155,6 +163,8 @@ _NAMES_BY_ROOM = {
     "remotes": ("add_remote", "find_policy", "list_remotes", "remove_remote", "set_default_remote"),
     "reproducing": ("ReproduceOptions", "reproduce"),
     "searching": ("Query", "search"),
+    "signing.bundle_verbs": ("sign_with_bundle", "verify_with_bundle"),
+    "signing.bundles": ("KeySigner", "KeyVerifier", "SigstoreSigner", "SigstoreVerifier"),
     "signing.keys": ("list_own_keys", "list_trusted_keys", "make_key", "remove_key", "revoke_key", "trust_key"),
     "signing.policies": ("change_policy",),
     "signing.verbs": ("SignOptions", "sign", "sign_published", "verify_signatures"),

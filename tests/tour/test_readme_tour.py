@@ -14,6 +14,7 @@ TEXT = README.read_text(encoding="utf-8")
 ONLY_SHOWN = {
     "Which pattern?": "minutes; tests/hub_client/test_tune.py takes a tiny backbone",
     "On which rows was it measured?": "a module measured on them; tests/hub_client tests every verb of evalset",
+    "With the tools of others": "a network; tests/hub_client/signing/test_bundles.py takes keys, and no network",
     "Over a Ray cluster": "a cluster; tests/hub_client/test_predict_on_ray.py has one",
     "Export and import": "somebody else's files; tests/hub_client/importing and test_export_import.py make some",
     "Adapt a backbone to a domain": "minutes; tests/hub_client/test_adapt.py takes a tiny backbone",

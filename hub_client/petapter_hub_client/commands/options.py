@@ -20,6 +20,11 @@ DeviceOption = Annotated[
 ]
 DataArgument = Annotated[Path, typer.Argument(metavar="DATA.csv", help="CSV with a header and a column 'label'.")]
 
+# of sign and verify
+TrustConfigOption = Annotated[
+    Path | None, typer.Option("--trust-config", metavar="FILE", help="Of a Sigstore of your own, not the public one.")
+]
+
 # of train and tune
 ModuleOutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="The module directory to make.")]
 TaskOption = Annotated[Path | None, typer.Option("--task", metavar="FILE", help="Labels and patterns as YAML.")]

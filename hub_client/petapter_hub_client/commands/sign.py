@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from petapter_hub_client.commands.options import JsonOption
+from petapter_hub_client.commands.options import JsonOption, TrustConfigOption
 from petapter_hub_client.output import hush_huggingface, report, say_json
 from petapter_schemas.errors import InputError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from petapter_hub_client.signing.keys import OwnKey
 
 
-def sign(
+def sign(  # noqa: PLR0913 (a command's options)
     module: Annotated[
         str,
         typer.Argument(metavar="MODULE", help="A module directory, or a version on a remote to sign as it is there."),
@@ -33,6 +33,14 @@ def sign(
     valid_days: Annotated[
         int | None, typer.Option("--valid-days", metavar="N", help="After how many days it no longer counts.")
     ] = None,
+    ec_key: Annotated[
+        Path | None,
+        typer.Option("--ec-key", metavar="FILE", help="Sign in the format of OpenSSF Model Signing by this key (PEM)."),
+    ] = None,
+    sigstore: Annotated[
+        bool, typer.Option("--sigstore", help="Likewise without a key: by an identity, through Sigstore.")
+    ] = False,
+    trust_config: TrustConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Sign a module, every byte of which is checked first; a published version stays as it is."""
@@ -40,6 +48,11 @@ def sign(
     from petapter_hub_client.signing import verbs
 
     hush_huggingface()
+    if ec_key is not None or sigstore or trust_config is not None:
+        if key is not None or valid_days is not None or (ec_key is not None) == sigstore:
+            raise InputError("give one of --key, --ec-key and --sigstore; --valid-days is for --key alone")
+        _sign_bundle(module, to, ec_key, trust_config, as_json=as_json)
+        return
     options = verbs.SignOptions(key, ask_passphrase, valid_days)
     if is_local_module(module):
         made = verbs.sign(Path(module), to, options=options)
@@ -55,6 +68,25 @@ def sign(
         report(f"wrote {made.path}")
     if made.reference is not None:
         report(f"{made.reference} {'had a signature by this key already' if made.was_there else 'bears the signature'}")
+
+
+def _sign_bundle(module: str, to: str | None, ec_key: Path | None, trust_config: Path | None, *, as_json: bool) -> None:
+    from petapter_hub_client.signing.bundle_verbs import sign_with_bundle
+    from petapter_hub_client.signing.bundles import KeySigner, SigstoreSigner
+    from petapter_hub_client.signing.keys import PASSPHRASE_VARIABLE
+
+    signer: KeySigner | SigstoreSigner = SigstoreSigner(trust_config)
+    if ec_key is not None:
+        signer = KeySigner(ec_key, os.environ.get(PASSPHRASE_VARIABLE))
+    made = sign_with_bundle(module, to, signer)
+    if as_json:
+        say_json({**asdict(made), "path": str(made.path) if made.path else None})
+        return
+    report(f"signed {made.name} in the format of OpenSSF Model Signing")
+    if made.path is not None:
+        report(f"wrote {made.path}")
+    if made.reference is not None:
+        report(f"{made.reference} bears the signature")
 
 
 def new_passphrase() -> str:

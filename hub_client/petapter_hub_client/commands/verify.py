@@ -2,23 +2,24 @@
 """`petapter verify`: every byte of modules, and what their signatures are worth here."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from petapter_hub_client.commands.completion import complete_reference
-from petapter_hub_client.commands.options import JsonOption
+from petapter_hub_client.commands.options import JsonOption, TrustConfigOption
 from petapter_hub_client.output import hush_huggingface, note, progress, report, say_json, warn
-from petapter_schemas.errors import DigestMismatchError, RemoteError, SignatureError
+from petapter_schemas.errors import DigestMismatchError, InputError, RemoteError, SignatureError
 
 if TYPE_CHECKING:
     from petapter_hub_client.cached_modules import CachedModule, CheckedModule
+    from petapter_hub_client.signing.bundles import KeyVerifier, SigstoreVerifier
     from petapter_hub_client.signing.verbs import ModuleSignatures
 
 
-def verify(
+def verify(  # noqa: PLR0913 (a command's options)
     module: Annotated[
         list[str] | None,
         typer.Argument(
@@ -32,6 +33,21 @@ def verify(
     signed: Annotated[
         bool, typer.Option("--signed", help="Also end with code 6 where no trusted key has signed.")
     ] = False,
+    ec_key: Annotated[
+        Path | None,
+        typer.Option("--ec-key", metavar="FILE", help="Ask for an OpenSSF signature by this public key (PEM)."),
+    ] = None,
+    identity: Annotated[
+        str | None, typer.Option("--identity", metavar="WHO", help="Ask for a Sigstore signature by this identity.")
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="URL", help="Who vouches for the identity; needed with it.")
+    ] = None,
+    trust_config: TrustConfigOption = None,
+    signature: Annotated[
+        Path | None,
+        typer.Option("--signature", metavar="FILE", help="Of these two. Default: those of the module, and model.sig."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hash all bytes of modules and judge their signatures; broken ones of the cache go to quarantine.
@@ -40,6 +56,10 @@ def verify(
     repaired, or has a signature that does not hold, or not one that the policy of its remote asks for.
     """
     hush_huggingface()
+    wanted = _Wanted(ec_key, identity, issuer, trust_config, signature)
+    if wanted != _Wanted():
+        _verify_bundles(module or [], wanted, as_json=as_json)
+        return
     directories, references = _told_apart(module or [])
     checked = _checked(references, repair=repair) if references or not directories else []
     found = [_of_directory(directory) for directory in directories]
@@ -50,6 +70,43 @@ def verify(
         _show(found)
     _refuse_broken(checked)
     _refuse_unsigned([signatures for _, signatures in found if signatures is not None], must_be_signed=signed)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """By whom a signature in the format of OpenSSF Model Signing must be."""
+
+    ec_key: Path | None = None
+    identity: str | None = None
+    issuer: str | None = None
+    trust_config: Path | None = None
+    signature: Path | None = None
+
+    def verifier(self) -> "KeyVerifier | SigstoreVerifier":
+        from petapter_hub_client.signing.bundles import KeyVerifier, SigstoreVerifier
+
+        if self.ec_key is not None and self.identity is None and self.issuer is None and self.trust_config is None:
+            return KeyVerifier(self.ec_key)
+        if self.ec_key is None and self.identity is not None and self.issuer is not None:
+            return SigstoreVerifier(self.identity, self.issuer, self.trust_config)
+        raise InputError(
+            "say by whom a signature must be: --ec-key FILE, or --identity WHO with --issuer URL, for example "
+            "--identity ada@example.org --issuer https://accounts.google.com"
+        )
+
+
+def _verify_bundles(modules: Sequence[str], wanted: _Wanted, *, as_json: bool) -> None:
+    from petapter_hub_client.signing.bundle_verbs import verify_with_bundle
+
+    verifier = wanted.verifier()
+    if not modules or (wanted.signature is not None and len(modules) > 1):
+        raise InputError("name the module whose signature is to be verified, and with --signature one alone")
+    held = [(name, verify_with_bundle(name, verifier, wanted.signature)) for name in modules]
+    if as_json:
+        say_json([{"module": name, "signed_by": verifier.name, "signature": file} for name, file in held])
+    else:
+        for name, file in held:
+            report(f"{name}  every byte is right; signed by {verifier.name}, {file}")
 
 
 Found = tuple["CheckedModule | None", "ModuleSignatures | None"]

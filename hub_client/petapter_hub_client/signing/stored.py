@@ -24,6 +24,9 @@ from petapter_schemas.signature import (
     signature_path,
 )
 
+BUNDLES_FOLDER = "sigstore"
+"""Below the signatures of a version, where readers of our own envelopes do not look."""
+
 Files = Mapping[str, bytes]
 """Signature files by name."""
 
@@ -56,10 +59,19 @@ def fetch_signatures(hub: Hub, repo_id: str, digest: str, repository: CachedRepo
     Raises:
         RemoteError: The remote said no, or nothing.
     """
-    files = _fetched(hub, repo_id, digest)
+    files = _fetched(hub, repo_id, f"{SIGNATURES_FOLDER}/{digest}/")
     with suppress(CacheError, OSError):  # what is asked of the remote is not lost by a cache that takes nothing
         _keep(repository, digest, files)
     return files
+
+
+def fetch_bundles(hub: Hub, repo_id: str, digest: str) -> Files:
+    """The signatures of a version on a remote that are no envelopes of ours; they are not kept.
+
+    Raises:
+        RemoteError: The remote said no, or nothing.
+    """
+    return _fetched(hub, repo_id, f"{SIGNATURES_FOLDER}/{digest}/{BUNDLES_FOLDER}/")
 
 
 def publish_signature(hub: Hub, repo_id: str, path: str, data: bytes) -> str:
@@ -100,8 +112,7 @@ def _read(path: Path) -> bytes:
         return stream.read(MAX_SIGNATURE_BYTES + 1)
 
 
-def _fetched(hub: Hub, repo_id: str, digest: str) -> Files:
-    folder = f"{SIGNATURES_FOLDER}/{digest}/"
+def _fetched(hub: Hub, repo_id: str, folder: str) -> Files:
     try:
         with asking(hub.remote, repo_id):
             info = hub.api.model_info(repo_id, revision=SIGNATURES_BRANCH)

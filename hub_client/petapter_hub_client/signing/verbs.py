@@ -117,10 +117,10 @@ def sign(module: Path, reference: str | None = None, *, options: SignOptions | N
     options = options or SignOptions()
     manifest = verify_directory(module)
     data = (module / MANIFEST_FILE).read_bytes()
-    target = None if reference is None else _target(reference, manifest.version)
-    hub = None if target is None else _writable(target)
+    target = None if reference is None else publish_target(reference, manifest.version)
+    hub = None if target is None else writable_hub(target)
     if hub is not None and target is not None:
-        _require_same(hub, target, data, module)
+        require_same(hub, target, data, module)
     made = _Made.of(data, target, options)
     path = write_beside(module, made.digest, made.key.fingerprint, made.file)
     was_there = hub is not None and target is not None and not made.publish(hub, target)
@@ -138,7 +138,7 @@ def sign_published(reference: str, *, options: SignOptions | None = None) -> Sig
     """
     options = options or SignOptions()
     parsed = Reference.parse(reference)
-    hub = _writable(parsed)
+    hub = writable_hub(parsed)
     pulled = pull_to_sign(reference)
     made = _Made.of((pulled.directory / MANIFEST_FILE).read_bytes(), parsed, options)
     was_there = not made.publish(hub, parsed)
@@ -214,7 +214,8 @@ def _seen(reference: Reference, digest: str, repository: CachedRepository, *, as
     return fetch_signatures(open_hub(reference.remote), reference.repo_id, digest, repository)
 
 
-def _target(reference: str, version: str) -> Reference:
+def publish_target(reference: str, version: str) -> Reference:
+    """Where the version of a directory is published. Raises: InvalidReferenceError: The reference means another."""
     parsed = Reference.parse(reference)
     tag = version_tag(version)
     if parsed.revision not in {None, tag}:
@@ -224,13 +225,15 @@ def _target(reference: str, version: str) -> Reference:
     return Reference(parsed.remote, parsed.repo_id, tag)
 
 
-def _writable(reference: Reference) -> Hub:
+def writable_hub(reference: Reference) -> Hub:
+    """The remote of a reference, for which there is a token. Raises: AuthenticationError."""
     hub = open_hub(reference.remote)
     require_token(hub)
     return hub
 
 
-def _require_same(hub: Hub, target: Reference, data: bytes, module: Path) -> None:
+def require_same(hub: Hub, target: Reference, data: bytes, module: Path) -> None:
+    """Refuse to sign for a published version what a directory holds where these differ. Raises: DigestMismatchError."""
     published = read_remote_manifest(hub, resolve(hub, target))
     if published != data:
         raise DigestMismatchError(
