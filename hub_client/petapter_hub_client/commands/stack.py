@@ -185,7 +185,8 @@ def _say_lock(stack: "Stack", old: "StackLock | None", new: "StackLock", *, was_
     say_table(("alias", "module", "commit", "patterns", "lock"), rows)
     for name in removed:
         say(f"{name} is no longer in the stack")
-    say(f"backbone {new.backbone.repo}, which all {len(new.modules)} modules fit")
+    fitting = "the module fits" if len(new.modules) == 1 else f"all {len(new.modules)} modules fit"
+    say(f"backbone {new.backbone.repo}, which {fitting}")
     say(f"wrote {stack.lock_path}" if was_written else f"{stack.lock_path} is up to date")
 
 

@@ -39,6 +39,13 @@ def test_lock_says_what_was_pulled(stack: StackFolder, lab: Petapter, registry: 
     assert list(stack.locked) == ["pinned", "newest", "own"]
 
 
+def test_stack_of_one_module_is_told_in_words_for_one(stack: StackFolder) -> None:
+    assert "which all 3 modules fit" in stack.run("lock").out
+    stack.yaml.write_text("backbone: ./backbone\nmodules:\n  own: ./own\n")
+    ran = stack.run("lock")
+    assert (ran.code, "which the module fits" in ran.out) == (0, True), ran
+
+
 def test_lock_names_the_backbone_by_its_fingerprints(stack: StackFolder) -> None:
     stack.run("lock")
     backbone = stack.folder / "backbone"
