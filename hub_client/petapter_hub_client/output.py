@@ -18,6 +18,8 @@ _KILO = 1000
 _PIPED_WIDTH = 160
 
 _QUIET = ContextVar("quiet", default=False)
+_drawn_on: list["Console"] = []
+"""Consoles with something that moves, the latest last: what is written past them lands in the midst of it."""
 
 OnStep = Callable[[int, int, str], None]
 """Called with what is done, what is to do in all, and a few words."""
@@ -55,17 +57,17 @@ def report(text: str) -> None:
 def note(text: str) -> None:
     """Write a line for people to standard error."""
     if not is_quiet():
-        typer.echo(plain(text), err=True)
+        _say_to_people(plain(text), None)
 
 
 def warn(text: str) -> None:
     """Write a warning to standard error."""
-    _say_in_colour(f"warning: {plain(text)}", "yellow")
+    _say_to_people(f"warning: {plain(text)}", "yellow")
 
 
 def say_error(text: str) -> None:
     """Write the one line of an error to standard error."""
-    _say_in_colour(f"error: {' '.join(plain(text).split())}", "red")
+    _say_to_people(f"error: {' '.join(plain(text).split())}", "red")
 
 
 def say_interrupted() -> None:
@@ -73,9 +75,25 @@ def say_interrupted() -> None:
     typer.echo("interrupted: run the same command again to go on", err=True)
 
 
-def _say_in_colour(text: str, colour: str) -> None:
+def _say_to_people(text: str, colour: str | None) -> None:
     """NO_COLOR (no-color.org) takes the colour away; typer takes it away where standard error is no terminal."""
+    if _drawn_on:  # typer finds its way past what rich puts in the place of standard error
+        _drawn_on[-1].print(text, style=colour, markup=False, highlight=False, soft_wrap=True)
+        return
     typer.secho(text, err=True, fg=None if os.environ.get("NO_COLOR") else colour)
+
+
+@contextmanager
+def above(console: "Console") -> Iterator[None]:
+    """Write lines for people above what moves on a console while the block runs, where it is a terminal."""
+    if not console.is_terminal:
+        yield
+        return
+    _drawn_on.append(console)
+    try:
+        yield
+    finally:
+        _drawn_on.remove(console)
 
 
 def say_json(value: object) -> None:
@@ -128,7 +146,8 @@ def progress(what: str) -> Iterator[OnStep]:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal) as bar:
+    is_shown = not is_quiet() and console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar, above(console):
         task = bar.add_task(what, total=None)
 
         def on_step(done: int, total: int, words: str) -> None:
@@ -149,7 +168,7 @@ def byte_progress(what: str) -> Iterator[OnBytes]:
         TimeRemainingColumn(compact=True),
     )  # fmt: skip
     is_shown = not is_quiet() and (console.is_terminal or console.is_jupyter)
-    with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar, above(console):
         task = bar.add_task(what, total=None, visible=False)
 
         def on_bytes(path: str, done: int, total: int) -> None:

@@ -27,7 +27,17 @@ from petapter_hub_client.commands.options import (
     TaskOption,
     prepare_torch,
 )
-from petapter_hub_client.output import hush_huggingface, is_quiet, note, plain, say, say_facts, say_json, say_table
+from petapter_hub_client.output import (
+    above,
+    hush_huggingface,
+    is_quiet,
+    note,
+    plain,
+    say,
+    say_facts,
+    say_json,
+    say_table,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -176,7 +186,7 @@ def _shown() -> "Iterator[Watcher]":
         line = Text(plain(f"{state['stage']} {state['words']}".strip()))
         return Group(*table, line)
 
-    with Live(console=console, transient=True, refresh_per_second=4, get_renderable=picture):
+    with Live(console=console, transient=True, refresh_per_second=4, get_renderable=picture), above(console):
 
         def on_stage(words: str) -> None:
             state.update(stage=words, words="")
