@@ -156,7 +156,7 @@ def trials(args: argparse.Namespace) -> None:
     datasets = {each.name: each for each in load_datasets(grid, GRID, args.data)}
     for number in range(grid.samples):
         for name, dataset in datasets.items():
-            if (name, number) in done:
+            if (name, number) in done or (args.only and name not in args.only):
                 continue
             pool = pool_of(grid, name, args.data, dataset)
             held_out = held_out_rows(pool, dataset.task.label_names, dataset.samples)
@@ -269,6 +269,7 @@ def main() -> None:
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--options", default="")
     command.add_argument("--pool", type=int, help="Patterns to choose from; all of the pool by default.")
+    command.add_argument("--only", nargs="+", help="Data sets; all of the grid by default. Processes may share them.")
     command.add_argument("--commit", default="", help="Of the code, for the record.")
     commands.add_parser("report").add_argument("out", type=Path)
     args = options.parse_args()
