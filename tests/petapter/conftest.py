@@ -1,13 +1,14 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from transformers.utils import logging as transformers_logging
 
 from petapter import Backbone, Example, TrainedModule, TrainingOptions, train
+from petapter.runtime.ray_cluster import Cluster
 from petapter_schemas.task import TaskSpec
 from tests.petapter.tiny_backbones import ARCHITECTURES, HEADLESS, build_backbone
 
@@ -124,3 +125,16 @@ def topic(bert: Backbone) -> TrainedModule:
 @pytest.fixture(scope="session")
 def head_only(bert: Backbone) -> TrainedModule:
     return train(SENTIMENT, SENTIMENT_ROWS, bert, TrainingOptions(steps=12, batch_size=4, rank=0, head_lr=0.05))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Ray in this process, with room for two workers; for files that skip without Ray."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
+        yield Cluster(workers=2)
+        ray.shutdown()

@@ -32,19 +32,6 @@ class Stopped(Exception):  # noqa: N818 (what a test does to a run)
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Ray in this process, with room for two workers."""
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_worker_niceness", "0")
-        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
-        yield Cluster(workers=2)
-        ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def module_set(
     directories: dict[str, Path],
     sentiment: TrainedModule,

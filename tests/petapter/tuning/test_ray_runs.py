@@ -5,7 +5,6 @@ import shutil
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,19 +35,6 @@ from tests.petapter.conftest import SENTIMENT
 from tests.petapter.tuning.test_tuning import QUICK, ROWS, TEXTS, pool
 
 IDENTITY = {"rows": "those"}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Ray in this process, with room for two workers."""
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_worker_niceness", "0")
-        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
-        yield Cluster(workers=2)
-        ray.shutdown()
 
 
 @pytest.fixture
