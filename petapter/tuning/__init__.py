@@ -3,7 +3,8 @@
 from petapter.tuning.members import Member, MemberRuns, OnMembers, Said, Trains
 from petapter.tuning.options import TuneOptions
 from petapter.tuning.outcome import Finalist, PatternStanding, Tuned, Voted
-from petapter.tuning.tuning import Watcher, tune
+from petapter.tuning.tuning import tune
+from petapter.tuning.watching import Watcher
 from petapter.tuning.work import Work
 
 __all__ = [

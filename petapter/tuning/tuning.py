@@ -29,7 +29,6 @@ from torch import Tensor
 from petapter.backbone import Backbone
 from petapter.evaluation.comparison import paired_difference
 from petapter.evaluation.pairs import wilson_interval
-from petapter.joint.memory import JointPlan
 from petapter.scoring import calibrated
 from petapter.selection.choosing import choose
 from petapter.selection.grouped_folds import grouped_folds
@@ -43,12 +42,13 @@ from petapter.training.profiling import LeftOut
 from petapter.training.strong import train_strong
 from petapter.training.warm_start import AdapterStart
 from petapter.tuning.distilling import Teaching, voted
-from petapter.tuning.frozen import FrozenPool, OnPattern, Ranking
+from petapter.tuning.frozen import FrozenPool, Ranking
 from petapter.tuning.learnt import Learnt, dressed
 from petapter.tuning.members import Asked, Member, MemberRuns, OnMembers, Trains
 from petapter.tuning.options import TuneOptions
 from petapter.tuning.outcome import DISTILLED, STRONG, TRANSFERRED, Finalist, PatternStanding, Tuned, Voted
 from petapter.tuning.students import Pupil, School
+from petapter.tuning.watching import Watcher
 from petapter.tuning.words import FoldWords, mine_in_folds
 from petapter.tuning.work import Work
 from petapter_schemas.errors import DataError, InputError
@@ -56,31 +56,7 @@ from petapter_schemas.task import TaskSpec
 
 logger = logging.getLogger(__name__)
 
-OnStage = Callable[[str], None]
-"""Called with a few words when a stage begins."""
-OnStandings = Callable[[Sequence[PatternStanding]], None]
-"""Called whenever more is known of the patterns."""
-
 _LEAST_ROWS = 8
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """Hears how tuning goes.
-
-    Attributes:
-        on_stage: When a stage begins.
-        on_pattern: As the rows are read in each pattern.
-        on_members: As modules train.
-        on_standings: Whenever more is known of the patterns.
-        on_plan: Before a stack trains in this process, how it shares the memory.
-    """
-
-    on_stage: OnStage = lambda _: None
-    on_pattern: OnPattern | None = None
-    on_members: OnMembers | None = None
-    on_standings: OnStandings = lambda _: None
-    on_plan: Callable[[JointPlan], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 python tests/benchmarks/bench_suggest_examples.py DIR
 
-DIR holds DIR/NAME/train.csv (header: text,label) for each task of grids/suggest_examples.yaml. Of these rows some are
+DIR holds DIR/NAME/train.csv (header: text,label) for each task of suggest_examples_tasks.yaml. Of these rows some are
 asked, and the others known; test rows have no part in it. For each sample 400 known texts are drawn, their labels
 unseen; ten of them are named by suggest-examples, and ten drawn at random, five times; "balanced" draws at random too,
 but as many of each label as can be, which nobody can who has no labels. With ten rows preset strong is its convex head
@@ -41,7 +41,7 @@ from petapter.training.evidence import (
 from petapter_hub_client import resolve_backbone
 from petapter_schemas.task import TaskSpec
 
-GRID = Path(__file__).parent / "grids" / "suggest_examples.yaml"
+TASKS = Path(__file__).parent / "suggest_examples_tasks.yaml"
 COUNT = 10
 POOL = 400
 KNOWN_ROWS = 800
@@ -171,7 +171,7 @@ def main() -> None:
     given = parser.parse_args()
     backbone = Backbone.load(resolve_backbone("minilm").directory, repo="minilm")
     print(f"minilm, {COUNT} of {POOL} texts, numpy {np.__version__}, {torch.get_num_threads()} threads")
-    for name, described in yaml.safe_load(GRID.read_text(encoding="utf-8")).items():
+    for name, described in yaml.safe_load(TASKS.read_text(encoding="utf-8")).items():
         task = TaskSpec.model_validate(described)
         rows = draw_test_rows(labelled_rows(given.data / name / "train.csv", task), KNOWN_ROWS + ASKED_ROWS)
         count = min(ASKED_ROWS, len(rows) // 2)

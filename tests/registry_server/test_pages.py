@@ -73,7 +73,7 @@ def test_every_facet_leads_to_as_many_modules_as_it_says(anonymous: Browser) -> 
     page = anonymous.get("/").text
     links = re.findall(r'<li><a href="(/\?[^"]+)" hx-boost="true">[^<]*</a> <span class="count">(\d+)</span>', page)
     assert {link.partition("=")[0] for link, _ in links} == {
-        "/?task", "/?label", "/?language", "/?backbone", "/?adapter", "/?where",
+        "/?task", "/?label", "/?language", "/?backbone", "/?adapter", "/?status", "/?where",
     }  # fmt: skip
     for link, count in links:
         assert len(names(anonymous.get(link.replace("&amp;", "&")))) == int(count), link
