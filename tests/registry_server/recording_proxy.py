@@ -19,6 +19,7 @@ class Seen:
     method: str
     path: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
     @property
     def is_presigned(self) -> bool:
@@ -49,8 +50,8 @@ def recording_proxy(upstream: str) -> Iterator[Proxy]:
 
         def pass_on(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            proxy.seen.append(Seen(self.command, self.path, headers))
             body = self.rfile.read(int(headers.get("content-length", 0)))
+            proxy.seen.append(Seen(self.command, self.path, headers, body))
             answer = client.request(self.command, self.path, headers=headers, content=body)
             self.send_response_only(answer.status_code)
             for name, value in answer.headers.multi_items():
