@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from petapter.selection import PooledPattern
     from petapter.selection.text_drawing import DrawnTexts
     from petapter.task import Example
-    from petapter.task.encoding import Fields
     from petapter_schemas.task import TaskSpec
 
 _ROW, _GUESS, _STANDS_FOR, _LABEL = "row", "guess", "stands_for", "label"
@@ -235,6 +234,7 @@ class LabellingRun:
         One module reads the words alike in all its patterns; others are ranked and not asked.
         """
         from petapter.selection import rank_by_texts
+        from petapter.selection.text_drawing import evenly_spread
 
         pool = self.labels.pool(task, backbone)
         if len(pool) == 1 or not backbone.has_mlm_head or task.type != "single-label":
@@ -242,7 +242,7 @@ class LabellingRun:
         found = rank_by_texts(
             pool,
             task,
-            _spread([text.fields for text in drawn.texts], _RANKED_BY),
+            evenly_spread([text.fields for text in drawn.texts], _RANKED_BY),
             backbone,
             on_pattern=lambda done, total: on_step(done, total, "(ranking the patterns)"),
         )
@@ -261,8 +261,9 @@ class LabellingRun:
     def _make_module(self, out: Path, task: "TaskSpec", drawn: "DrawnTexts", backbone: "Backbone") -> None:
         from petapter.module import ModuleInfo, save_module
         from petapter.selection import zero_label_module
+        from petapter.selection.text_drawing import evenly_spread
 
-        module = zero_label_module(task, _spread([text.fields for text in drawn.texts], _PRIOR_OF), backbone)
+        module = zero_label_module(task, evenly_spread([text.fields for text in drawn.texts], _PRIOR_OF), backbone)
         save_module(module, out, ModuleInfo(**self._facts(out).model_dump()))
 
     def _labelled(self, task: "TaskSpec | None") -> "list[Example]":
@@ -308,8 +309,3 @@ def write_texts(path: Path, texts: Sequence[NextText]) -> None:
         writer.writerows(rows)
         data = stream.getvalue()
     write_file_durably(path, data.encode())
-
-
-def _spread(texts: "Sequence[Fields]", most: int) -> "list[Fields]":
-    count = min(len(texts), most)
-    return [texts[number * len(texts) // count] for number in range(count)]

@@ -1,7 +1,6 @@
 # ruff: noqa: PLC0415 (torch is imported when a run starts, not before)
 """One tuning from files to a module directory: read, search, train, measure, save; it goes on where it was stopped."""
 
-import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -14,7 +13,6 @@ from petapter_hub_client.beginnings import begin_at
 from petapter_hub_client.local_runs import examine, load_backbone
 from petapter_hub_client.stated_facts import StatedFacts
 from petapter_hub_client.training_runs import HeldOut, TaskSource
-from petapter_schemas.errors import DataError
 from petapter_schemas.manifest import EvaluationSet, EvaluationSpec, LineageSpec, Manifest
 from petapter_schemas.plot_data import Confusion, PlotData
 
@@ -131,27 +129,18 @@ class TuningRun:
             yield trains
 
     def _texts(self, fields: Sequence[str]) -> list[dict[str, str]]:
-        """As many texts as the options ask for, drawn from the whole file while it streams by (Vitter 1985).
+        """As many texts as the options ask for, drawn from the whole file while it streams by.
 
         Raises:
             DataError: The file cannot be read, or holds no text.
         """
+        from petapter.selection.text_drawing import draw
         from petapter_schemas.tables import read_rows
 
         if self.unlabelled is None:
             return []
-        drawn: list[dict[str, str]] = []
-        chance = random.Random(0)  # noqa: S311 (a sample, no secret)
-        count = 0
-        for count, row in enumerate(read_rows(self.unlabelled, fields), start=1):
-            text = {name: row.text(name) for name in fields}
-            if len(drawn) < self.options.most_unlabelled:
-                drawn.append(text)
-            elif (at := chance.randrange(count)) < len(drawn):
-                drawn[at] = text
-        if not count:
-            raise DataError(f"{self.unlabelled} holds no text: drop --unlabelled, or give texts")
-        return drawn
+        rows = ({name: row.text(name) for name in fields} for row in read_rows(self.unlabelled, fields))
+        return draw(rows, self.options.most_unlabelled, 0)
 
 
 def _searched(tuned: "Tuned", examples: "Sequence[Example]") -> EvaluationSpec:

@@ -1,9 +1,10 @@
 """Draws texts from a file that need not fit the memory: one pass, and each readable text has the same chance."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from petapter.runtime.files.chunks import BrokenRow, TextRow, chunks
 from petapter.runtime.files.rows import open_rows
@@ -13,6 +14,8 @@ from petapter_schemas.errors import DataError
 _MOST_CHARACTERS = 20_000
 """Kept of each text field while the file is read; no backbone here reads more, and a cell may have a million."""
 _ROWS_AT_ONCE = 4096
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,26 @@ class DrawnTexts:
     first_broken: BrokenRow | None
 
 
+def draw(items: Iterable[Item], most: int, seed: int) -> list[Item]:
+    """So many of some items, all of them where there are no more, in one pass (Vitter 1985, algorithm R)."""
+    random = Random(seed)  # noqa: S311 (a sample, no secret)
+    kept: list[Item] = []
+    for count, item in enumerate(items, start=1):
+        if len(kept) < most:
+            kept.append(item)
+        elif (at := random.randrange(count)) < most:
+            kept[at] = item
+    return kept
+
+
+def evenly_spread(items: Sequence[Item], most: int) -> list[Item]:
+    """So many of some items, as far apart as can be; all where there are no more."""
+    count = min(len(items), most)
+    return [items[number * len(items) // count] for number in range(count)]
+
+
 def draw_texts(path: Path, fields: Sequence[str], most: int, seed: int) -> DrawnTexts:
-    """Draw texts without putting any back; all of them where the file has no more (Vitter 1985, algorithm R).
+    """Draw texts without putting any back; all of them where the file has no more.
 
     Args:
         path: `.csv` with a header, `.jsonl`, `.ndjson` or `.parquet`; a chunk of it is in memory at a time.
@@ -58,19 +79,20 @@ def draw_texts(path: Path, fields: Sequence[str], most: int, seed: int) -> Drawn
         DataError: The file cannot be read, lacks a column, or holds no text.
         InputError: It is Parquet, and pyarrow is missing.
     """
-    random = Random(seed)  # noqa: S311 (a sample, no secret)
-    kept: list[DrawnText] = []
-    readable, broken = 0, list[BrokenRow]()
-    count = 0
-    for row in _rows(path, fields):
-        if isinstance(row, BrokenRow):
-            count += 1
-            broken = broken or [row]
-            continue
-        readable += 1
-        at = len(kept) if len(kept) < most else random.randrange(readable)
-        if at < most:
-            kept[at : at + 1] = [DrawnText(row.number, _cut(row.fields))]
+    readable, count = 0, 0
+    broken: list[BrokenRow] = []
+
+    def texts() -> Iterator[DrawnText]:
+        nonlocal readable, count, broken
+        for row in _rows(path, fields):
+            if isinstance(row, BrokenRow):
+                count += 1
+                broken = broken or [row]
+            else:
+                readable += 1
+                yield DrawnText(row.number, _cut(row.fields))
+
+    kept = draw(texts(), most, seed)
     if not readable:
         raise DataError(f"{path} holds no text{_why(broken)}: give one with a row for each text")
     return DrawnTexts(tuple(sorted(kept, key=lambda text: text.row)), readable, count, broken[0] if broken else None)

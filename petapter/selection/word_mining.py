@@ -19,6 +19,7 @@ from petapter.backbone import Backbone
 from petapter.head import PetHead
 from petapter.mlm_head import MlmHead, read_mlm_head
 from petapter.scoring import TOKENS_PER_BATCH
+from petapter.selection.text_drawing import evenly_spread
 from petapter.selection.word_candidates import (
     CandidateWord,
     Vocabulary,
@@ -182,11 +183,9 @@ class WordMine:
             )
         if not _LEAST_ROWS <= len(examples) <= _MOST_ROWS:
             raise InputError(f"words are tried on {_LEAST_ROWS} to {_MOST_ROWS} labelled rows, not {len(examples)}")
-        count = min(len(unlabelled), _MOST_UNLABELLED)
-        spread = [unlabelled[number * len(unlabelled) // count] for number in range(count)]
         slots = AdapterSlots(backbone.model)
         try:
-            said = _read_all(task, examples, backbone, spread)
+            said = _read_all(task, examples, backbone, evenly_spread(unlabelled, _MOST_UNLABELLED))
         finally:
             slots.close()
         occurring = occurring_words(unlabelled) if unlabelled else None
