@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from petapter_registry_server.db.module_search import Condition, _Searched
 from petapter_registry_server.services.indexing import Indexing
 from tests.registry_server.conftest import Caller, Registry, member_of_team
 from tests.registry_server.module_bytes import module_files
@@ -128,7 +129,11 @@ def test_search_finds(team: Caller, query: Mapping[str, Any], expected: list[str
     assert found(team, **query) == expected
 
 
-@pytest.mark.parametrize("collected", [1, 10_000], ids=["order leads", "rarest condition leads"])
+@pytest.mark.parametrize(
+    ("collected", "looked_at"),
+    [(1, 5_000), (1, 1), (10_000, 5_000)],
+    ids=["order leads", "order leads too far", "rarest condition leads"],
+)
 @pytest.mark.parametrize(
     "query",
     [
@@ -140,15 +145,19 @@ def test_search_finds(team: Caller, query: Mapping[str, Any], expected: list[str
     ids=str,
 )
 def test_every_way_to_search_finds_the_same(
-    team: Caller, monkeypatch: pytest.MonkeyPatch, query: Mapping[str, Any], collected: int
+    team: Caller, monkeypatch: pytest.MonkeyPatch, query: Mapping[str, Any], collected: int, looked_at: int
 ) -> None:
     monkeypatch.setattr("petapter_registry_server.db.module_search.COLLECTED", collected)
+    monkeypatch.setattr("petapter_registry_server.db.module_search.LOOKED_AT", looked_at)
     assert sorted(found(team, **query)) == ["moderation", "opinions"]
 
 
+@pytest.mark.parametrize("looked_at", [1, 2, 5_000])
 @pytest.mark.parametrize("sort", ["updated", "name", "size", "metric"])
-def test_pages_show_every_module_once(team: Caller, sort: str) -> None:
-    query = {"sort": sort, "where": "accuracy>=0" if sort != "metric" else "accuracy>=0.5"}
+def test_pages_show_every_module_once(team: Caller, monkeypatch: pytest.MonkeyPatch, sort: str, looked_at: int) -> None:
+    monkeypatch.setattr("petapter_registry_server.db.module_search.COLLECTED", 1)
+    monkeypatch.setattr("petapter_registry_server.db.module_search.LOOKED_AT", looked_at)
+    query = {"sort": sort, "kind": "petapter", "where": "accuracy>=0" if sort != "metric" else "accuracy>=0.5"}
     whole = found(team, **query)
     cursor, paged = None, []
     while cursor is not None or not paged:
@@ -157,6 +166,20 @@ def test_pages_show_every_module_once(team: Caller, sort: str) -> None:
         cursor = answer["next"]
         assert len(answer["modules"]) == 1
     assert (paged, len(whole)) == (whole, 3)
+
+
+@pytest.mark.parametrize(("labels", "collects"), [(["toxic", "very good"], True), (["toxic", "neutral"], False)])
+def test_common_conditions_are_collected_only_where_they_are_rarely_met_together(
+    team: Caller, monkeypatch: pytest.MonkeyPatch, labels: list[str], collects: bool
+) -> None:
+    query = {"sort": "name", "label": labels, "limit": 1}
+    names = found(team, **query)
+    monkeypatch.setattr("petapter_registry_server.db.module_search.COLLECTED", 1)
+    monkeypatch.setattr("petapter_registry_server.db.module_search.LOOKED_AT", 4)
+    ways: list[Condition] = []
+    led_by = _Searched.led_by
+    monkeypatch.setattr(_Searched, "led_by", lambda self, one: ways.append(one) or led_by(self, one))
+    assert (found(team, **query), bool(ways)) == (names, collects)
 
 
 def test_facets_count_what_matches(team: Caller) -> None:

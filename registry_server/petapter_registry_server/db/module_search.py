@@ -2,12 +2,13 @@
 
 A database does not know how rare a condition is, so every condition is counted first, up to a cap, and the rarest one
 leads: in the order of its own index where that is the order asked for, else by collecting its modules and sorting them.
-Where even the rarest one is common, the index of the order leads, and soon finds enough. Measured in
-tests/benchmarks/results/registry_search.md.
+Where even the rarest one is common, the index of the order leads, and mostly soon finds enough. Conditions that are
+common, but rarely met together, show by the few that it finds at first; then the rarest one is collected after all, if
+that is the shorter way. Measured in tests/benchmarks/results/registry_search.md.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, String, column, exists, func, literal, or_, select, tuple_, values
@@ -22,6 +23,10 @@ Order = Literal["updated", "name", "size", "metric"]
 
 COLLECTED = 10_000
 """Up to so many modules of the rarest condition are collected and sorted; beyond, the index of the order leads."""
+LOOKED_AT = 5_000
+"""Modules to which the index of the order leads before it is asked whether that is the shorter way."""
+FAR = 200_000
+"""Up to so many modules are collected instead."""
 
 _END = "\U0010ffff"
 _COLUMNS = {"updated": IndexedModule.updated_ms, "name": IndexedModule.name, "size": IndexedModule.size_bytes}
@@ -87,24 +92,105 @@ class Found:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How to find: modules with the keys that order them, and the conditions that are left to be looked up."""
+    """How to find: modules with the keys that order them, and the conditions that are left to be looked up.
+
+    Attributes:
+        statement: Modules that meet all conditions.
+        value: By which they are ordered, then by id.
+        id: Of the repository.
+        is_descending: Whether the greatest come first.
+        index: The keys alone, of all modules to which the leading index leads.
+    """
 
     statement: Select[IndexedModule, Repository, Any]
     value: ColumnElement[Any]
     id: ColumnElement[int]
     is_descending: bool
+    index: Select[Any, int]
+
+    def places(self, session: Session, limit: int, after: Position | None, until: Position | None) -> list[Position]:
+        """The first places behind one, and none behind another."""
+        statement = self.statement.with_only_columns(self.value, self.id).order_by(*self._keys).limit(limit)
+        if until is not None:
+            statement = statement.where(~self._behind(until))
+        return [Position(value, row) for value, row in session.execute(self._begun(statement, after))]
+
+    def place_at(self, session: Session, number: int, after: Position | None) -> Position | None:
+        """Where the index comes to after so many modules behind a place; None where it ends before."""
+        statement = self._begun(self.index, after).order_by(*self._keys).offset(number - 1).limit(1)
+        row = session.execute(statement).first()
+        return None if row is None else Position(*row)
+
+    @property
+    def _keys(self) -> list[ColumnElement[Any]]:
+        return [self.value.desc(), self.id.desc()] if self.is_descending else [self.value, self.id]
+
+    def _begun(self, statement: Select[Any, Any], after: Position | None) -> Select[Any, Any]:
+        return statement if after is None else statement.where(self._behind(after))
+
+    def _behind(self, place: Position) -> ColumnElement[bool]:
+        here = tuple_(self.value, self.id)
+        there = tuple_(literal(place.value), literal(place.id))
+        return here < there if self.is_descending else here > there
 
 
 def find_places(session: Session, query: ModuleQuery, viewer: Viewer) -> Sequence[Position]:
     """Where the modules that somebody may see stand in the order of the query, as many as its limit says."""
-    plan = _plan(session, query, viewer)
-    keys = [plan.value.desc(), plan.id.desc()] if plan.is_descending else [plan.value, plan.id]
-    statement = plan.statement.with_only_columns(plan.value, plan.id).order_by(*keys).limit(query.limit)
-    if query.after is not None:
-        here = tuple_(plan.value, plan.id)
-        there = tuple_(literal(query.after.value), literal(query.after.id))
-        statement = statement.where(here < there if plan.is_descending else here > there)
-    return [Position(value, row) for value, row in session.execute(statement)]
+    figures = query.figures[1:] if query.order == "metric" else query.figures
+    conditions: list[Condition] = [*query.terms, *figures]
+    counted = sorted(((_count(session, one, COLLECTED), one) for one in conditions), key=lambda pair: pair[0])
+    search = _Searched(session, query, [one for _, one in counted], viewer)
+    if counted and counted[0][0] < COLLECTED:
+        return search.led_by(counted[0][1]).places(session, query.limit, query.after, None)
+    return search.along_order()
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """One search; its conditions are ordered by how rare they are, as far as they were counted."""
+
+    session: Session
+    query: ModuleQuery
+    conditions: Sequence[Condition]
+    viewer: Viewer
+
+    def along_order(self) -> Sequence[Position]:
+        """The places, by an index that has the order asked for, unless that leads too far."""
+        session, query = self.session, self.query
+        leader = self._ordered()
+        plan = self._plan(leader, None)
+        others = [one for one in self.conditions if one is not leader]
+        until = plan.place_at(session, LOOKED_AT, query.after) if others else None
+        found = plan.places(session, query.limit, query.after, until)
+        if until is None or len(found) == query.limit:
+            return found
+        to_come = LOOKED_AT * query.limit // (len(found) + 1)
+        shorter = self._rarest(others, min(FAR, to_come))
+        if shorter is not None:
+            return self.led_by(shorter).places(session, query.limit, query.after, None)
+        return [*found, *plan.places(session, query.limit - len(found), until, None)]
+
+    def led_by(self, condition: Condition) -> _Plan:
+        """By the modules of one condition."""
+        is_ordered = self.query.order == "updated" and isinstance(condition, Term) and not condition.is_prefix
+        return self._plan(condition, None) if is_ordered else self._plan(None, condition)
+
+    def _ordered(self) -> Condition | None:
+        """The rarest condition whose index has the order asked for."""
+        if self.query.order != "updated":
+            return None
+        return next((one for one in self.conditions if isinstance(one, Term) and not one.is_prefix), None)
+
+    def _rarest(self, conditions: Sequence[Condition], most: int) -> Condition | None:
+        """The condition that the fewest modules meet; None where each is met by so many."""
+        count, number = min((_count(self.session, one, most), number) for number, one in enumerate(conditions))
+        return conditions[number] if count < most else None
+
+    def _plan(self, ordered: Condition | None, collected: Condition | None) -> _Plan:
+        plan = _along_term(ordered) if isinstance(ordered, Term) else _along_order(self.query, collected)
+        living = (Repository.deleted_ms.is_(None), visible(self.viewer))
+        others = [_has(one) for one in self.conditions if one is not ordered and one is not collected]
+        return replace(plan, statement=plan.statement.where(*others, *living))
 
 
 def read_found(session: Session, places: Sequence[Position]) -> Sequence[Found]:
@@ -158,30 +244,8 @@ def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     return (ids[begin : begin + _AT_ONCE] for begin in range(0, len(ids), _AT_ONCE))
 
 
-def _plan(session: Session, query: ModuleQuery, viewer: Viewer) -> _Plan:
-    figures = query.figures[1:] if query.order == "metric" else query.figures
-    conditions: list[Condition] = [*query.terms, *figures]
-    counted = sorted(((_count(session, one), one) for one in conditions), key=lambda pair: pair[0])
-    leader = _leader(query, counted)
-    if query.order == "updated" and isinstance(leader, Term) and not leader.is_prefix:
-        plan = _along_term(leader)
-    else:
-        plan = _along_order(query, leader)
-    living = (Repository.deleted_ms.is_(None), visible(viewer))
-    others = [_has(one) for _, one in counted if one is not leader]
-    return _Plan(plan.statement.where(*others, *living), plan.value, plan.id, plan.is_descending)
-
-
-def _leader(query: ModuleQuery, counted: Sequence[tuple[int, Condition]]) -> Condition | None:
-    """The rarest condition, if it is rare; else the rarest one whose index has the order asked for; else none."""
-    if counted and counted[0][0] < COLLECTED:
-        return counted[0][1]
-    ordered = (one for _, one in counted if isinstance(one, Term) and not one.is_prefix)
-    return next(ordered, None) if query.order == "updated" else None
-
-
-def _count(session: Session, condition: Condition) -> int:
-    some = _modules_with(condition).limit(COLLECTED).subquery()
+def _count(session: Session, condition: Condition, most: int) -> int:
+    some = _modules_with(condition).limit(most).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 
@@ -194,7 +258,8 @@ def _along_term(term: Term) -> _Plan:
         .join(Repository, Repository.id == IndexedTerm.repository_id)
         .where(term.clause)
     )
-    return _Plan(statement, IndexedTerm.updated_ms.expression, IndexedTerm.repository_id.expression, is_descending=True)
+    value, row = IndexedTerm.updated_ms.expression, IndexedTerm.repository_id.expression
+    return _Plan(statement, value, row, is_descending=True, index=select(value, row).where(term.clause))
 
 
 def _along_order(query: ModuleQuery, rare: Condition | None) -> _Plan:
@@ -207,7 +272,8 @@ def _along_order(query: ModuleQuery, rare: Condition | None) -> _Plan:
     if rare is not None:
         value = _without_index(value)
         statement = statement.where(IndexedModule.repository_id.in_(_modules_with(rare)))
-    return _Plan(statement, value, IndexedModule.repository_id.expression, is_descending)
+    row = IndexedModule.repository_id.expression
+    return _Plan(statement, value, row, is_descending, index=select(value, row))
 
 
 def _along_metric(figure: Figure, rare: Condition | None) -> _Plan:
@@ -221,17 +287,19 @@ def _along_metric(figure: Figure, rare: Condition | None) -> _Plan:
     about = _about(better.c, figure, _without_index)  # else SQLite looks through all figures of the set, for each
     is_best = ~exists().where(better.c.repository_id == IndexedMetric.repository_id, *about, or_(beaten, tied))
     value: ColumnElement[Any] = IndexedMetric.value.expression
+    within = (*_about(IndexedMetric.__table__.c, figure), *_reaches(IndexedMetric.value, figure))
     statement = (
         select(IndexedModule, Repository, value)
         .select_from(IndexedMetric)
         .join(IndexedModule, IndexedModule.repository_id == IndexedMetric.repository_id)
         .join(Repository, Repository.id == IndexedMetric.repository_id)
-        .where(*_about(IndexedMetric.__table__.c, figure), *_reaches(IndexedMetric.value, figure), is_best)
+        .where(*within, is_best)
     )
     if rare is not None:
         value = _without_index(value)
         statement = statement.where(IndexedMetric.repository_id.in_(_modules_with(rare)))
-    return _Plan(statement, value, IndexedMetric.repository_id.expression, is_descending=wants_more)
+    row = IndexedMetric.repository_id.expression
+    return _Plan(statement, value, row, is_descending=wants_more, index=select(value, row).where(*within))
 
 
 def _modules_with(condition: Condition) -> Select[int]:
