@@ -25,6 +25,7 @@ class Proxy:
         hold_after: Bytes of a body after which it waits until `let_go` is set.
         held: Set once it waits.
         flips_last_bit: Whether the last byte is another one.
+        replaces: Bytes, and others that stand in their place.
         hold_request: Method and part of the path of requests that wait, instead of bytes, ...
         hold_answer: ... before they are sent on, or only before they are answered.
         asked: Method, path and range of every request.
@@ -38,6 +39,7 @@ class Proxy:
     held: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
     flips_last_bit: bool = False
+    replaces: tuple[bytes, bytes] | None = None
     hold_request: tuple[str, str] | None = None
     hold_answer: bool = False
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -86,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         chosen = self.command == "GET" and self.path.endswith(self.server.state.name)
         if chosen and self.server.state.flips_last_bit:
             body = body[:-1] + bytes([body[-1] ^ 1])
+        if chosen and self.server.state.replaces:
+            body = body.replace(*self.server.state.replaces)
         self.send_response(response.status)
         for name, value in response.getheaders():
             if name.lower() not in _HOP:

@@ -1,5 +1,6 @@
 """Brings the bytes of a remote's files, going on where an earlier try was cut off; knows bytes, not modules."""
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ _TRIES = 4
 _PAUSE_S = 0.5
 _PIECE_BYTES = 1 << 18
 _RANGE = re.compile(r"bytes (\d+)-")
+_DIGEST = re.compile(r'(?:W/)?"([0-9a-f]{64}|[0-9a-f]{40})"')
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,48 @@ class RemoteFile:
     path: str
 
 
+@dataclass(frozen=True)
+class _Coming:
+    """Bytes on their way.
+
+    Attributes:
+        begin: Where in the file they begin.
+        pieces: They.
+        digest: What the remote says of the whole file: its sha256, or the sha1 that git knows it by; None where it says
+            neither.
+    """
+
+    begin: int
+    pieces: Iterator[bytes]
+    digest: str | None
+
+
 def read_small(hub: Hub, file: RemoteFile, max_bytes: int) -> bytes:
-    """A whole file of unknown size.
+    """A whole file of unknown size, compared with the digest that the remote knows it by.
 
     Raises:
-        DigestMismatchError: It is longer than `max_bytes`.
+        DigestMismatchError: It is longer than `max_bytes`, or not what was pushed.
         RemoteError: The remote said no, or nothing.
     """
     data = b""
-    with asking(hub.remote, file.repo_id), _response(hub, file, begin=0) as (_, pieces):
-        for piece in pieces:
+    with asking(hub.remote, file.repo_id), _response(hub, file, begin=0) as coming:
+        for piece in coming.pieces:
             data += piece
             if len(data) > max_bytes:
                 raise DigestMismatchError(f"{file.path} of {file.repo_id} has more than the {max_bytes} bytes allowed")
+    if coming.digest is not None and coming.digest not in _digests(data):
+        raise DigestMismatchError(
+            f"{file.path} of {file.repo_id} is damaged: its bytes are not those of which remote {hub.remote.name!r} "
+            "knows the digest; pull again, and if that does not help tell whoever runs the remote"
+        )
     return data
+
+
+def _digests(data: bytes) -> set[str]:
+    """By all of which a file of these bytes may be known: git's, and the sha1 of mirrors."""
+    of_git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    alone = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    return {of_git, alone, hashlib.sha256(data).hexdigest()}
 
 
 def complete(hub: Hub, file: RemoteFile, target: Path, size: int, on_bytes: OnBytes) -> None:
@@ -95,11 +125,11 @@ def _append(hub: Hub, file: RemoteFile, target: Path, size: int, on_bytes: OnByt
         target.unlink()
         on_bytes(-have)
         have = 0
-    with _response(hub, file, begin=have) as (begin, pieces), target.open("r+b" if have else "wb") as stream:
-        stream.seek(begin)
+    with _response(hub, file, begin=have) as coming, target.open("r+b" if have else "wb") as stream:
+        stream.seek(coming.begin)
         stream.truncate()
-        on_bytes(begin - have)
-        for piece in pieces:
+        on_bytes(coming.begin - have)
+        for piece in coming.pieces:
             stream.write(piece)
             on_bytes(len(piece))
             if stream.tell() > size:
@@ -107,8 +137,8 @@ def _append(hub: Hub, file: RemoteFile, target: Path, size: int, on_bytes: OnByt
 
 
 @contextmanager
-def _response(hub: Hub, file: RemoteFile, begin: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-    """Where the bytes that the remote sends begin, and these; from 0 where it knows no ranges or no such one."""
+def _response(hub: Hub, file: RemoteFile, begin: int) -> Iterator[_Coming]:
+    """What the remote sends; from 0 where it knows no ranges or no such one."""
     url = hf_hub_url(file.repo_id, file.path, revision=file.commit, endpoint=hub.remote.url)
     headers = hub.headers
     headers["accept-encoding"] = "identity"  # ranges count the bytes that are sent
@@ -120,7 +150,7 @@ def _response(hub: Hub, file: RemoteFile, begin: int) -> Iterator[tuple[int, Ite
                 yield whole
             return
         hf_raise_for_status(response)
-        yield _first_byte(response, begin), response.iter_bytes(_PIECE_BYTES)
+        yield _Coming(_first_byte(response, begin), response.iter_bytes(_PIECE_BYTES), _digest(response))
 
 
 @contextmanager
@@ -131,6 +161,15 @@ def _opened(url: str, headers: dict[str, str]) -> "Iterator[Response]":
         retry_on_exceptions=(), retry_on_status_codes=HTTPStatus.TOO_MANY_REQUESTS,
     ) as response:  # fmt: skip
         yield response
+
+
+def _digest(response: "Response") -> str | None:
+    """What the remote, or the store that it redirects to, calls the file by, if that is a digest of its bytes."""
+    for answer in (*response.history, response):
+        for name in ("x-linked-etag", "etag"):
+            if (found := _DIGEST.fullmatch(answer.headers.get(name, ""))) is not None:
+                return found[1]
+    return None
 
 
 def _first_byte(response: "Response", begin: int) -> int:

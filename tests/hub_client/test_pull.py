@@ -104,6 +104,15 @@ def test_tampered_manifest_is_refused_before_anything_else_comes(
     assert module_files(tmp_path) == []
 
 
+def test_manifest_that_still_reads_well_is_not_what_was_pushed(
+    lab: Petapter, pushed: str, bad_network: Proxy, tmp_path: Path
+) -> None:
+    bad_network.name, bad_network.replaces = "petapter.json", (b"1.10.0", b"1.10.1")
+    ran = lab("pull", f"far:{pushed}")
+    assert f"petapter.json of {pushed} is damaged" in ran.error
+    assert (ran.code, module_files(tmp_path)) == (ExitCode.UNFIT_MODULE, [])
+
+
 def test_tampered_file_is_not_copied_out(lab: Petapter, pushed: str, tmp_path: Path, bad_network: Proxy) -> None:
     tamper_with(bad_network, "head.safetensors")
     assert lab("pull", f"far:{pushed}", "--out", tmp_path / "out").error
