@@ -50,10 +50,43 @@ def test_candidates_that_may_be_as_good_are_named() -> None:
     assert "not distinguishable from 1 of 2 others" in choice.verdict
 
 
+def test_winner_that_was_left_without_more_rows_is_measured_on_all_of_them() -> None:
+    names, losses, right = coins(0, 2)
+    half = range(ROWS // 2)
+    losses[0], losses[1, : ROWS // 2] = 0.1, 5.0  # the first is better where both can be compared
+    right[0] = np.arange(ROWS) >= ROWS // 2
+    losses[1, ROWS // 2 :] = np.nan  # nothing is known of the second there
+    choice = choose(names, losses, right, [range(ROWS), half])
+    assert choice.chosen == 0
+    assert choice.naive_accuracy == 0.5
+    assert choice.accuracy == pytest.approx(0.5, abs=0.02)
+    assert choice.standings[0].accuracy == 0
+    losses[0, ROWS // 2 :] = 9.0  # what it loses where the other cannot be compared chooses nothing
+    assert choose(names, losses, right, [range(ROWS), half]) == choice
+
+
+def test_the_best_of_many_coins_is_worth_a_coin_though_most_were_left_without_half_of_the_rows() -> None:
+    half = range(ROWS // 2)
+    choices = [choose(*coins(seed, 12), [*([range(ROWS)] * 4), *([half] * 8)]) for seed in range(40)]
+    assert np.mean([choice.naive_accuracy for choice in choices]) > 0.56
+    assert np.mean([choice.accuracy for choice in choices]) == pytest.approx(0.5, abs=0.025)
+    assert sum(choice.interval.low <= 0.5 <= choice.interval.high for choice in choices) >= 38
+
+
+def test_all_rows_make_a_narrower_interval_than_those_that_all_were_left_without() -> None:
+    names, losses, right = coins(0, 2)
+    losses[1] += 3.0
+    half = range(ROWS // 2)
+    every, part = choose(names, losses, right, [range(ROWS), half]), choose(names, losses[:, half], right[:, half])
+    assert every.interval.high - every.interval.low < part.interval.high - part.interval.low
+
+
 def test_eight_rows_are_enough_and_seven_are_not() -> None:
     choose(*coins(0, 4, rows=8))
     with pytest.raises(DataError, match="8 labelled rows or more, and there are 7"):
         choose(*coins(0, 4, rows=7))
+    with pytest.raises(DataError, match="8 labelled rows or more, and there are 7"):
+        choose(*coins(0, 2), [range(7), range(ROWS)])
 
 
 def test_what_does_not_fit_is_refused() -> None:
