@@ -51,23 +51,50 @@ class Ranking:
     left_out: Tensor
 
 
+@dataclass(frozen=True)
+class Read:
+    """All rows and texts in one pattern.
+
+    Attributes:
+        evidence: Of the labelled rows and then of the texts without labels, whose targets are 0.
+        prior: What the label words score of no text in particular, [1, L]; the evidence comes without it.
+    """
+
+    evidence: Evidence
+    prior: Tensor
+
+
+@dataclass(frozen=True)
+class FrozenHead:
+    """A convex head on the mean of what is read in some patterns.
+
+    Attributes:
+        convex: It.
+        prior: What the label words score of no text in particular, by pattern, [P, L].
+    """
+
+    convex: ConvexHead
+    prior: Tensor
+
+
 class FrozenPool:
     """A pool's patterns, each read once for all rows and texts."""
 
     def __init__(
-        self, task: TaskSpec, examples: Sequence[Example], evidence: Sequence[Evidence], words: Sequence[object]
+        self, task: TaskSpec, examples: Sequence[Example], read: Sequence[Read], words: Sequence[object]
     ) -> None:
         """Take what was read.
 
         Args:
             task: Labels.
             examples: Labelled rows.
-            evidence: By pattern, of the labelled rows and then of the texts without labels, whose targets are 0.
+            read: By pattern.
             words: By pattern, what tells patterns apart that read the label words as other tokens.
         """
         self._task, self._examples = task, examples
-        self._evidence = list(evidence)
+        self._read = list(read)
         self._words = list(words)
+        self._heads: dict[tuple[tuple[int, ...], tuple[int, ...]], FrozenHead] = {}
 
     @classmethod
     def read(
@@ -83,13 +110,13 @@ class FrozenPool:
         Raises:
             TaskError: A pattern cannot ask for the rows.
         """
-        found: list[Evidence] = []
+        found: list[Read] = []
         words: list[object] = []
         for number, pattern in enumerate(patterns):
             if on_pattern is not None:
                 on_pattern(number, len(patterns), pattern.name)
             alone = pattern.alone(task)
-            found.append(_evidence(alone, rows, backbone))
+            found.append(_read(alone, rows, backbone))
             words.append((read_verbalizer(alone, backbone.tokenizer), pattern.pattern.masks))
         return cls(task, rows[0], found, words)
 
@@ -103,8 +130,8 @@ class FrozenPool:
         """
         if task.labels == self._task.labels:
             return self
-        pairs = zip(patterns, self._evidence, strict=True)
-        found = [_with_words(pattern.alone(task), evidence, backbone) for pattern, evidence in pairs]
+        pairs = zip(patterns, self._read, strict=True)
+        found = [_with_words(pattern.alone(task), read.evidence, backbone) for pattern, read in pairs]
         return FrozenPool(task, self._examples, found, self._words)
 
     def ranked(self, rows: Sequence[int], most: int) -> Ranking:
@@ -114,7 +141,7 @@ class FrozenPool:
             rows: Their numbers.
             most: Patterns to choose at most.
         """
-        parts = [self._part(each, rows) for each in self._evidence]
+        parts = [self._part(each.evidence, rows) for each in self._read]
         heads = [_head(part) for part in parts]
         losses = [head.loss for head in heads]
         order = sorted(range(len(parts)), key=losses.__getitem__)
@@ -137,8 +164,19 @@ class FrozenPool:
         Returns:
             Log-probabilities [N + U, L].
         """
-        mean = _mean([self._evidence[number] for number in patterns])
-        return torch.log_softmax(convex_logits(fit_convex_head(self._part(mean, rows)), mean), dim=-1)
+        logits = convex_logits(self.head(patterns, rows).convex, self._mean_of(patterns))
+        return torch.log_softmax(logits, dim=-1)
+
+    def head(self, patterns: Sequence[int], rows: Sequence[int]) -> FrozenHead:
+        """The convex head of some rows on the mean of what is read in some patterns; it sees no other label."""
+        key = (tuple(patterns), tuple(rows))
+        if key not in self._heads:  # that of the vote is often that of the student too
+            convex = fit_convex_head(self._part(self._mean_of(patterns), rows))
+            self._heads[key] = FrozenHead(convex, torch.cat([self._read[number].prior for number in patterns]))
+        return self._heads[key]
+
+    def _mean_of(self, patterns: Sequence[int]) -> Evidence:
+        return _mean([self._read[number].evidence for number in patterns])
 
     def _part(self, evidence: Evidence, rows: Sequence[int]) -> Evidence:
         """The evidence of some rows, which count as if there were no others."""
@@ -158,16 +196,16 @@ def _mean(parts: Sequence[Evidence]) -> Evidence:
 
 
 @torch.no_grad()
-def _with_words(task: TaskSpec, evidence: Evidence, backbone: Backbone) -> Evidence:
+def _with_words(task: TaskSpec, evidence: Evidence, backbone: Backbone) -> Read:
     """What label words score of texts, from g at the one mask of a pattern, which is the first of their features."""
     head = label_head(backbone, read_verbalizer(task, backbone.tokenizer), task)
     at_mask = evidence.blocks[0].to(backbone.device).unsqueeze(1)  # [N + U, 1, E]
     words = head.word_scores(at_mask).cpu()
     prior = words_prior(head, backbone, task, (words.unsqueeze(0), torch.ones(len(words))))
-    return replace(evidence, words=words - prior)
+    return Read(replace(evidence, words=words - prior), prior)
 
 
-def _evidence(task: TaskSpec, rows: tuple[Sequence[Example], Sequence[Fields]], backbone: Backbone) -> Evidence:
+def _read(task: TaskSpec, rows: tuple[Sequence[Example], Sequence[Fields]], backbone: Backbone) -> Read:
     """Of the rows of a task with one pattern and then of the texts without labels."""
     examples, texts = rows
     encoded = checked_rows(task, examples, backbone)
@@ -180,13 +218,14 @@ def _evidence(task: TaskSpec, rows: tuple[Sequence[Example], Sequence[Fields]], 
         words = torch.cat([words, more.words], dim=1)
     prior = words_prior(head, backbone, task, (words, torch.ones(words.shape[1])))  # of no label: folds keep theirs
     if not texts:
-        return evidence_of(task, examples, reading, prior)
+        return Read(evidence_of(task, examples, reading, prior), prior)
     labelled = evidence_of(task, examples, reading, prior)
     unlabelled = FrozenReading(more.words - prior.unsqueeze(1), more.blocks)
-    return Evidence(
+    every = Evidence(
         tuple(torch.cat(both) for both in zip(labelled.blocks, unlabelled.blocks, strict=True)),
         torch.cat([labelled.words, unlabelled.words.mean(dim=0)]),
         torch.cat([labelled.targets, torch.zeros(len(texts), labelled.targets.shape[1])]),
         torch.cat([labelled.weights, torch.ones(len(texts))]),
         labelled.link,
     )
+    return Read(every, prior)

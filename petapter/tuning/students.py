@@ -3,7 +3,8 @@
 In two generations the first student learns the texts without labels of which its teachers are surest, as many of every
 label as texts of its kind are thought to be. What it then says of all of them counts half beside the vote, and a second
 student learns that: iPET (Schick and Schütze 2021, arXiv 2001.07676, section 3.4), by small modules. A fold's students
-have never seen the fold, nor has anybody who taught them.
+have never seen the fold, nor has anybody who taught them, nor the convex head that is added to what they say
+(petapter/tuning/heads.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from petapter.task import Example
 from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.tuning.distilling import Lesson, Teaching, student_run
+from petapter.tuning.frozen import FrozenHead
+from petapter.tuning.heads import HEAD_TIMES, with_frozen_head
 from petapter.tuning.learnt import begun_at
 from petapter.tuning.members import asked_of
 from petapter_schemas.errors import InputError
@@ -38,12 +41,14 @@ class Pupil:
         rows: Numbers of the labelled rows that it may see.
         vote: Log-probabilities [N + U, L] of its teachers, who saw no other rows.
         left_out: Numbers of the rows that it is asked about afterwards.
+        head: The convex head of the same rows and patterns, added to what it says in the end; None for none.
     """
 
     task: TaskSpec
     rows: Sequence[int]
     vote: Tensor
     left_out: Sequence[int] = ()
+    head: FrozenHead | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ class School:
         """
         if generations > 1:
             pupils = self._taught_again(pupils)
-        modules = self._trained(pupils, 1.0)
+        trained = self._trained(pupils, 1.0)
+        modules = [self._with_head(module, pupil) for module, pupil in zip(trained, pupils, strict=True)]
         examples, _ = self._rows
         asked = {
             number: (module, [examples[row].fields for row in pupil.left_out])
@@ -124,6 +130,9 @@ class School:
         if len(modules) < len(found):
             raise InputError("the training of the module that learns the vote diverged: take another backbone")
         return modules
+
+    def _with_head(self, module: TrainedModule, pupil: Pupil) -> TrainedModule:
+        return module if pupil.head is None else with_frozen_head(module, pupil.head, HEAD_TIMES, self._backbone)
 
     def _run(self, pupil: Pupil, share: float) -> JointRun:
         lesson = Lesson(pupil.rows, pupil.vote, share)

@@ -5,15 +5,17 @@ For every fold of the rows, with the other rows alone:
 0. Where that is asked, further label words are mined (petapter/tuning/words.py).
 1. The pool's patterns are ranked by convex heads on frozen features (petapter/tuning/frozen.py), and the best chosen.
 2. Members are trained in each of these, with several seeds; members of all folds share one pass over the backbone.
-3. The members and the convex head vote, and a student learns what they vote (petapter/tuning/students.py). What the
-   student says is calibrated as all modules are, by the rows left out; members are not, each before it votes: what
-   members of other folds say of rows could tell how sure they are, but these were trained with the labels of the fold.
+3. The members and the convex head vote, and a student learns what they vote (petapter/tuning/students.py); the convex
+   head is added to its label map (petapter/tuning/heads.py). What the student says is calibrated as all modules are, by
+   the rows left out; members are not, each before it votes: what members of other folds say of rows could tell how sure
+   they are, but these were trained with the labels of the fold.
 
 What vote and student then say of the fold has paid for the whole search, which never saw it: cross-validation within
 cross-validation (Varma and Simon 2006). On all rows the same gives the module `distilled`, taught by the members of all
 folds. Beside it preset `strong` trains on all rows in the best patterns; its patterns were chosen with all rows, so the
 gain that patterns show by such a choice is taken from its score. A further student may begin at the adapter of another
-task's module (petapter/tuning/learnt.py). The one that loses less on rows left out is shipped.
+task's module (petapter/tuning/learnt.py). The one that loses less is shipped, on the rows that all were left without:
+where `strong` has a delta, half of them. The score of a student rests on all rows all the same.
 """
 
 import logging
@@ -190,24 +192,38 @@ class _Tuning:
         votes = [voted(_of_fold(said, fold), head) for fold, head in enumerate(heads)]
         teacher = voted(list(said.values()), of_all.says(every.together, every_row))
         watcher.on_stage("distilling the vote")
-        learnt = [self._students(DISTILLED, every, ranked, votes, teacher)]
+        pupils = [
+            Pupil(
+                self._in_patterns(ranking.chosen, fold),
+                self._seen(fold),
+                votes[fold],
+                self._folds.rows(fold),
+                of_fold[fold].head(ranking.chosen, self._seen(fold)),
+            )
+            for fold, ranking in enumerate(ranked)
+        ]
+        whole = of_all.head(every.chosen, every_row)
+        pupils.append(Pupil(self._in_patterns(every.chosen, None), every_row, teacher, head=whole))
+        learnt = [self._students(DISTILLED, pupils)]
         if self._asked.start is not None:
             watcher.on_stage("distilling it into the module to begin with")
-            learnt.append(self._students(TRANSFERRED, every, ranked, votes, teacher))
+            learnt.append(self._students(TRANSFERRED, pupils))
         watcher.on_stage("training preset strong in the best patterns")
         strong, strong_left_out = self._strong(every)
         vote_left_out = self._joined(votes)
         optimism = _optimism(self._correct(every.left_out), self._correct(self._joined(heads)))
         loss_optimism = _optimism(-self._losses(every.left_out), -self._losses(self._joined(heads)))
-        measured = strong_left_out.rows or tuple(every_row)
+        at = list(strong_left_out.rows or every_row)
         strong_said = torch.log_softmax(calibrated(strong_left_out.logits.cpu(), strong_left_out.calibration), dim=-1)
-        at = list(measured)
+        of_strong = torch.zeros(len(every_row), len(self._task.labels), dtype=torch.float64)
+        of_strong[at] = strong_said.double()
         choice = choose(
             (*(each.name for each in learnt), STRONG),
             torch.stack(
-                [*(self._losses(each.said)[at] for each in learnt), self._losses(strong_said, at) + loss_optimism]
+                [*(self._losses(each.said) for each in learnt), self._losses(of_strong) + loss_optimism]
             ).numpy(),
-            torch.stack([*(self._correct(each.said)[at] for each in learnt), self._correct(strong_said, at)]).numpy(),
+            torch.stack([self._correct(each) for each in (*(own.said for own in learnt), of_strong)]).numpy(),
+            [*(every_row for _ in learnt), at],
         )
         finalists = (
             *(self._finalist(each.name, each.said, vote_left_out, list(every_row)) for each in learnt),
@@ -260,10 +276,8 @@ class _Tuning:
     def _name(self, member: Member) -> str:
         return f"{self._asked.patterns[member.pattern].pattern.model_dump_json()} {member.seed} {member.fold}"
 
-    def _students(
-        self, name: str, every: Ranking, ranked: Sequence[Ranking], votes: Sequence[Tensor], teacher: Tensor
-    ) -> Learnt:
-        """Students of folds that neither they nor their teachers saw, and that of all rows."""
+    def _students(self, name: str, pupils: Sequence[Pupil]) -> Learnt:
+        """Students of folds that neither they nor their teachers saw, and last that of all rows."""
         options = self._options
         tell, texts = self._watcher.on_members, self._asked.unlabelled
         start = self._asked.start if name == TRANSFERRED else None
@@ -275,11 +289,6 @@ class _Tuning:
             on_plan=self._watcher.on_plan,
             on_step=None if tell is None else lambda done, total, loss: tell(done, total, f"loss {loss:.3f}"),
         )
-        pupils = [
-            Pupil(self._in_patterns(ranking.chosen, fold), self._seen(fold), votes[fold], self._folds.rows(fold))
-            for fold, ranking in enumerate(ranked)
-        ]
-        pupils.append(Pupil(self._in_patterns(every.chosen, None), range(len(self._examples)), teacher))
         *students, student = school.teach(pupils, options.generations)
         left_out = torch.zeros(len(self._examples), len(self._task.labels), dtype=torch.float64)
         for pupil, each in zip(pupils, students, strict=False):

@@ -1,20 +1,29 @@
 """Students of one generation and of two, and what each of them may see."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from petapter import Backbone, TrainingOptions
 from petapter.joint import JointRun, train_jointly
+from petapter.selection import PooledPattern
 from petapter.tuning import students
 from petapter.tuning.distilling import Teaching
+from petapter.tuning.frozen import FrozenPool
 from petapter.tuning.students import Pupil, School
 from petapter_schemas.errors import InputError
+from petapter_schemas.task import TaskSpec
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
 
 TEXTS = [{"text": text} for text in ("a goal", "bad price", "the ball was fine", "bad business")]
 VOTE = torch.log(torch.tensor([[0.6, 0.4]] * 6 + [[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.45, 0.55]]).double())
 TEACHING = Teaching(0.5, 1.0, TrainingOptions(steps=2))
+
+
+def alone(task: TaskSpec) -> PooledPattern:
+    return PooledPattern("own", task.patterns[0], "own", reads_words_alike=True)
 
 
 @pytest.fixture
@@ -65,6 +74,25 @@ def test_second_generation_of_a_fold_does_not_depend_on_labels_it_may_not_see(
     said = [School((rows, TEXTS), TEACHING, bert).teach([pupil], 2)[0].said for rows in (SENTIMENT_ROWS, turned)]
     torch.testing.assert_close(said[0], said[1], atol=0, rtol=0)
     torch.testing.assert_close(soft_of(trained[1][0]), soft_of(trained[3][0]), atol=0, rtol=0)
+
+
+def test_convex_head_is_added_to_what_a_student_says(bert: Backbone) -> None:
+    frozen = FrozenPool.read([alone(SENTIMENT)], SENTIMENT, (SENTIMENT_ROWS, ()), bert).head([0], [0, 1, 3, 4])
+    pupil = Pupil(SENTIMENT, [0, 1, 3, 4], VOTE, [2, 5])
+    without, with_it = School((SENTIMENT_ROWS, TEXTS), TEACHING, bert).teach([pupil, replace(pupil, head=frozen)], 1)
+    assert without.module.head.parts == ("rows", "bias")
+    assert with_it.module.head.parts == ("rows", "bias", "labels")
+    assert (without.said - with_it.said).abs().max() > 0.01
+
+
+def test_student_and_its_convex_head_do_not_depend_on_labels_they_may_not_see(bert: Backbone) -> None:
+    turned = [*SENTIMENT_ROWS[:4], *(type(row)(row.fields, "pos") for row in SENTIMENT_ROWS[4:])]
+    said = []
+    for rows in (SENTIMENT_ROWS, turned):
+        frozen = FrozenPool.read([alone(SENTIMENT)], SENTIMENT, (rows, TEXTS), bert)
+        pupil = Pupil(SENTIMENT, [0, 1, 2, 3], VOTE, [4, 5], frozen.head([0], [0, 1, 2, 3]))
+        said.append(School((rows, TEXTS), TEACHING, bert).teach([pupil], 1)[0].said)
+    torch.testing.assert_close(said[0], said[1], atol=0, rtol=0)
 
 
 def test_student_that_diverges_is_told(bert: Backbone) -> None:

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from petapter import Backbone, Engine, Example
+from petapter import Backbone, Engine, Example, TrainedModule
 from petapter.joint.memory import JointPlan
-from petapter.selection import PooledPattern, pattern_pool
+from petapter.selection import PooledPattern, choose, pattern_pool
+from petapter.selection.choosing import Choice
+from petapter.training.profiling import LeftOut
+from petapter.training.strong import train_strong
 from petapter.tuning import (
     Member,
     MemberRuns,
@@ -22,10 +26,12 @@ from petapter.tuning import (
     Watcher,
     Work,
     tune,
+    tuning,
 )
 from petapter.tuning.frozen import FrozenPool
 from petapter.tuning.members import Asked
 from petapter.tuning.report import draw_tuning, tuning_report
+from petapter.tuning.students import Graduate, Pupil, School
 from petapter_schemas.errors import DataError, InputError
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
 
@@ -113,6 +119,61 @@ def test_what_is_said_of_a_fold_does_not_depend_on_its_labels(bert: Backbone) ->
     assert one.losses == other.losses
     assert one.chosen == other.chosen
     torch.testing.assert_close(found[0].says(one.together, seen), found[1].says(other.together, seen), atol=0, rtol=0)
+
+
+def test_students_of_folds_get_convex_heads_that_saw_no_label_of_the_fold(
+    bert: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught: list[Pupil] = []
+    teach = School.teach
+
+    def watched(school: School, pupils: Sequence[Pupil], generations: int) -> list[Graduate]:
+        taught.extend(pupils)
+        return teach(school, pupils, generations)
+
+    monkeypatch.setattr(School, "teach", watched)
+    patterns = pool(bert)
+    tune(SENTIMENT, ROWS, bert, patterns, replace(QUICK, steps=1, student_steps=1), unlabelled=TEXTS)
+    assert len(taught) == QUICK.folds + 1
+    by_template = {each.pattern.template: number for number, each in enumerate(patterns)}
+    for pupil in taught:
+        turned = [
+            replace(row, label={"pos": "neg", "neg": "pos"}[row.label]) if at in pupil.left_out else row
+            for at, row in enumerate(ROWS)
+        ]
+        read = FrozenPool.read(patterns, SENTIMENT, (turned, TEXTS), bert)
+        expected = read.head([by_template[each.template] for each in pupil.task.patterns], list(pupil.rows))
+        assert pupil.head is not None
+        assert set(pupil.rows) == set(range(len(ROWS))) - set(pupil.left_out)
+        torch.testing.assert_close(pupil.head.convex.maps, expected.convex.maps, atol=0, rtol=0)
+        torch.testing.assert_close(pupil.head.prior, expected.prior, atol=0, rtol=0)
+
+
+def test_score_of_a_student_rests_on_all_rows_though_strong_was_left_without_some_alone(
+    bert: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = tuple(range(1, 11))
+    left_without: list[list[int]] = []
+
+    def with_a_delta_that_is_wrong(*given: Any, on_left_out: Callable[[LeftOut], None], **named: Any) -> TrainedModule:
+        def tell(heard: LeftOut) -> None:
+            targets = heard.targets[list(some)]
+            on_left_out(replace(heard, logits=-9 * targets.double(), targets=targets, rows=some))
+
+        return train_strong(*given, on_left_out=tell, **named)
+
+    def watched(names: Any, losses: Any, correct: Any, rows: Sequence[Sequence[int]]) -> Choice:
+        left_without.extend(list(each) for each in rows)
+        return choose(names, losses, correct, rows)
+
+    monkeypatch.setattr(tuning, "train_strong", with_a_delta_that_is_wrong)
+    monkeypatch.setattr(tuning, "choose", watched)
+    found = tune(SENTIMENT, ROWS, bert, pool(bert), replace(QUICK, steps=1), unlabelled=TEXTS)
+    distilled, strong = found.finalists
+    assert found.chosen is distilled
+    assert (distilled.rows, strong.rows, strong.accuracy) == (len(ROWS), len(some), 0)
+    assert found.choice.naive_accuracy == pytest.approx(distilled.accuracy)
+    assert left_without == [list(range(len(ROWS))), list(some)]
 
 
 def test_tuning_that_was_killed_trains_nothing_twice_and_ends_the_same(

@@ -1,0 +1,47 @@
+"""A convex head on frozen features, added to what a trained module says.
+
+Half of the vote is such a head, which errs elsewhere than trained modules do; what a student learns of it by a few rows
+is little. It is linear, so a module's label map can say it itself, as the delta of preset `strong` does
+(petapter/training/trial.py): it was found on frozen features, and still reads them after so small a training.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from petapter.backbone import Backbone
+from petapter.trained import TrainedModule
+from petapter.training.evidence import pool_layers
+from petapter.tuning.frozen import FrozenHead
+
+HEAD_TIMES = 1.0
+"""How often: as loud as the student, as the vote has both by half. A constant, so that no row has a part in it."""
+
+
+def with_frozen_head(module: TrainedModule, frozen: FrozenHead, times: float, backbone: Backbone) -> TrainedModule:
+    """The module, whose logits are from now on its own and so many times those of a convex head.
+
+    Its golden outputs remain those of before: `with_calibration` makes them anew.
+
+    Args:
+        module: With a head from the masked LM and without a label map.
+        frozen: Of the module's patterns, in their order.
+        times: 1 where both are believed alike.
+        backbone: That of both.
+    """
+    convex, spec = frozen.convex, module.head
+    tensors = {
+        **module.head_tensors,
+        "labels.weight": (times * torch.cat(convex.maps, dim=1)).float(),
+        "labels.bias": (times * (convex.offset - convex.trust * frozen.prior)).float(),
+    }
+    head = spec.model_copy(
+        update={
+            "parts": (*spec.parts, "labels"),
+            "reads": "both",
+            "pool_layers": pool_layers(backbone.layers),
+            "words": spec.words + times * convex.trust,
+            "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        }
+    )
+    return replace(module, head=head, head_tensors=tensors)
