@@ -225,7 +225,7 @@ def run(args: argparse.Namespace) -> None:
             between = time.process_time()
             found |= students_of(trial, found, ways, head, backbone)
             with path.open("wb") as file:
-                np.savez(file, **{name: each.numpy() for name, each in found.items()})  # type: ignore[arg-type]  # numpy reads them as its own options
+                np.savez(file, **{name: each.numpy() for name, each in found.items()})  # type: ignore[arg-type]
             print(f"{path.stem}: {between - began:.0f} s, students {time.process_time() - between:.0f} s", flush=True)
 
 
