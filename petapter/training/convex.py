@@ -159,6 +159,18 @@ def scaled_loss_of(logits: Tensor, evidence: Evidence) -> float:
     return loss_of(_best_scale(logits.double(), evidence) * logits.double(), evidence)
 
 
+def share_right(logits: Tensor, evidence: Evidence) -> float:
+    """Share of the rows, by weight, whose label has the highest of logits [N, L].
+
+    With several labels: of the rows and labels, whose logit is above 0 just where the row has the label.
+    """
+    if evidence.link == "softmax":
+        right = (logits.argmax(dim=-1) == evidence.targets.argmax(dim=-1)).double()
+    else:
+        right = ((logits > 0) == (evidence.targets > 0)).double().mean(dim=-1)
+    return float((right * evidence.weights.double()).mean())
+
+
 def row_losses(logits: Tensor, evidence: Evidence) -> Tensor:
     """The loss of every row of logits [..., N, L], not weighted, [..., N]; with several labels the mean over them."""
     targets = evidence.targets.double()

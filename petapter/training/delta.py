@@ -1,4 +1,7 @@
-"""A small adapter in the upper layers and the label map, trained together for a fixed number of steps."""
+"""A small adapter in the upper layers and the label map, trained together for a fixed number of steps.
+
+Nothing is dropped while they train: so few steps of so small an adapter are better spent on what the backbone will say.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -98,7 +101,7 @@ class DeltaTask:
         loss: Of logits [B, L] and row numbers.
         targets: 1 where a row has a label, [N, L], of all rows.
         link: How logits become probabilities.
-        seed: Of order, patterns, windows and dropout.
+        seed: Of order, patterns and windows.
     """
 
     cached: Sequence[Sequence[Sequence[CachedText]]]
@@ -121,7 +124,8 @@ def train_delta(  # noqa: PLR0913
 ) -> None:
     """Train the active adapter of the backbone and the label map; both end as the mean over the second half.
 
-    Dropout draws from torch's global generator: fork it before.
+    The backbone runs as it does when it answers, without dropout. Against training with it that gained 0.85 points of
+    accuracy on thirteen samples of 100 rows that no test set holds (minilm, five data sets), at 0.91 of the seconds.
     """
     adapter = [parameter for parameter in backbone.model.parameters() if parameter.requires_grad]
     trained = [*adapter, start.weight, start.bias]
@@ -136,7 +140,7 @@ def train_delta(  # noqa: PLR0913
     means, counted = [torch.zeros_like(parameter) for parameter in trained], 0
     choose = torch.Generator().manual_seed(task.seed)
     lengths = [len(task.cached[0][row][0].encoded.input_ids) for row in task.rows]
-    backbone.model.train()
+    backbone.model.eval()
     for step, chosen in enumerate(batches(lengths, options.batch_size, options.steps, task.seed)):
         rows = [task.rows[index] for index in chosen]
         patterns = _patterns(len(task.cached), options, choose)
@@ -157,7 +161,6 @@ def train_delta(  # noqa: PLR0913
             counted += 1
             for mean, parameter in zip(means, trained, strict=True):
                 mean.add_(parameter.detach() - mean, alpha=1 / counted)
-    backbone.model.eval()
     with torch.no_grad():
         for mean, parameter in zip(means, trained, strict=True):
             parameter.copy_(mean)

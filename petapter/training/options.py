@@ -108,7 +108,7 @@ class StrongOptions:
     """Choices of preset `strong`.
 
     Attributes:
-        seed: Of the delta's initial weights, order and dropout; the convex head has none.
+        seed: Of the delta's initial weights and of the order of rows, patterns and windows; the convex head has none.
         delta: Try a delta where there are enough rows, or never.
         least_rows: Rows below which no delta is tried.
         kind: What the delta is: LoRA on every linear map of the upper layers, or (IA)^3 or BitFit in them.

@@ -4,7 +4,7 @@
 2. The convex head (petapter/training/convex.py) weighs them by leaving rows out. It has no seed and is the floor.
 3. With enough rows a small delta in the upper layers (petapter/training/trial.py) goes on from the label words for a
    fixed number of steps, and the convex head is added to what it then says. Both together ship if trials without a
-   quarter of the rows beat, on that quarter, the convex head of the other rows.
+   quarter of the rows lose less on that quarter than the convex head of the other rows, or get more of it right.
 4. The left-out scores say how sure the module may be: a temperature, with enough rows a bias per label, and for an
    error rate the probability below which it gives no label.
 """
@@ -167,7 +167,6 @@ def _collect(run: Run, result: _Result) -> TrainedModule:
         "words": round(convex.trust, 6), "words_share": round(convex.words_share, 6), **result.facts,
     }  # fmt: skip
     steps = 0 if delta is None else delta.steps
-    facts |= {} if delta is None else {"convex_times": round(delta.times, 6)}
     adapter = _NO_ADAPTER if delta is None else delta.adapter
     tensors: Mapping[str, Tensor] = {} if delta is None else delta.tensors
     return TrainedModule(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
-from petapter import Backbone, Engine, ModuleInfo, TrainedModule, open_module, save_module, train
+from petapter import Backbone, Engine, ModuleInfo, open_module, save_module, train
 from petapter.adapters import AdapterSlots, peft_config
 from petapter.task import encode_rows, pad_batch
 from petapter.training import StrongOptions, trial
@@ -51,7 +51,7 @@ def test_divergence_of_labels_of_their_own_is_that_of_each() -> None:
 
 @pytest.mark.usefixtures("helpless_convex_head")
 def test_patterns_that_owe_each_other_consistency_agree_more(bert: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "_TIMES", (0.0,))  # the convex head owes nothing
+    monkeypatch.setattr(trial, "_TIMES", 0.0)  # the convex head owes nothing
 
     def disagreement(consistency: float) -> float:
         options = replace(ALWAYS, steps=40, consistency=consistency)
@@ -97,53 +97,96 @@ def test_delta_trains_on_a_backbone_without_words(backbone_of: BackboneOf) -> No
 
 
 @pytest.mark.usefixtures("helpless_convex_head")
-def test_delta_says_what_it_learned_and_so_many_times_what_the_convex_head_says(
+def test_delta_says_what_it_learned_and_once_what_the_convex_head_says(
     bert: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # reference: the module whose adapter is the delta's and whose head is the delta's alone or the convex head
-    def module(*times: float) -> TrainedModule:
-        monkeypatch.setattr(trial, "_TIMES", times)
-        return train(SENTIMENT, MANY_ROWS, bert, ALWAYS)
-
-    alone, convex = module(0.0), train(SENTIMENT, MANY_ROWS, bert, replace(ALWAYS, delta="never"))
-    both = module(0.5)
-    assert alone.training.hyperparameters["convex_times"] == 0.0
-    assert both.training.hyperparameters["convex_times"] == 0.5
+    both = train(SENTIMENT, MANY_ROWS, bert, ALWAYS)
+    convex = train(SENTIMENT, MANY_ROWS, bert, replace(ALWAYS, delta="never"))
+    monkeypatch.setattr(trial, "_TIMES", 0.0)
+    alone = train(SENTIMENT, MANY_ROWS, bert, ALWAYS)
     assert alone.head.words == 1.0  # the full trust in words that it started with
-    assert both.head.words == pytest.approx(1.0 + 0.5 * convex.head.words)
+    assert both.head.words == pytest.approx(1.0 + convex.head.words)
     assert all(torch.equal(both.adapter_tensors[name], tensor) for name, tensor in alone.adapter_tensors.items())
     for name, tensor in both.head_tensors.items():
-        added = alone.head_tensors[name].float() + 0.5 * convex.head_tensors[name].float()
+        added = alone.head_tensors[name].float() + convex.head_tensors[name].float()
         torch.testing.assert_close(tensor.float(), added, rtol=2e-3, atol=2e-3)
 
 
-def _blended(held_out: Evidence, delta: torch.Tensor, added: torch.Tensor, convex: torch.Tensor) -> trial._Blend:
+def test_delta_trains_without_dropout(bert: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train(SENTIMENT, MANY_ROWS, bert, ALWAYS)
+    assert first.adapter.kind == "lora"
+    for layer in bert.model.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            monkeypatch.setattr(layer, "p", 0.9)
+    second = train(SENTIMENT, MANY_ROWS, bert, ALWAYS)
+    assert all(torch.equal(second.adapter_tensors[name], tensor) for name, tensor in first.adapter_tensors.items())
+    assert all(torch.equal(second.head_tensors[name], tensor) for name, tensor in first.head_tensors.items())
+
+
+LEFT_OUT = Evidence((), torch.zeros(16, 2), torch.eye(2)[torch.tensor([0, 1] * 8)], torch.ones(16), "softmax")
+
+
+def _saying(right: int, sure: float = 1.0, unsure: int = 0) -> torch.Tensor:
+    """Logits [16, 2] of LEFT_OUT's rows: the first `right` rows right, and the first `unsure` of these by a hair."""
+    rows = torch.arange(16).unsqueeze(1)
+    said = torch.where(rows < right, LEFT_OUT.targets, -LEFT_OUT.targets)
+    return sure * torch.where(rows < unsure, 0.01 * said, said).double()
+
+
+def _weighed(delta: torch.Tensor, convex: torch.Tensor, evidence: Evidence = LEFT_OUT) -> trial._Weighed:
     halves = [
-        trial._Trial(*(logits[part].double() for logits in (delta, added, convex)))
+        trial._Trial(delta[part], torch.zeros(8, delta.shape[1]).double(), convex[part])
         for part in (slice(0, 8), slice(8, 16))
     ]
-    return trial._blended(halves, held_out)
+    return trial._weighed(halves, evidence)
 
 
-def test_convex_head_is_added_as_left_out_rows_say() -> None:
-    targets = torch.eye(2)[torch.tensor([0, 1] * 8)]
-    held_out = Evidence((), torch.zeros(16, 2), targets, torch.ones(16), "softmax")
-    right, nothing = 2 * targets, torch.zeros(16, 2)
-    wrong = right.flip(1)
-    for added, times in ((right, 2.0), (wrong, 0.0)):
-        delta = torch.where(torch.arange(16).unsqueeze(1) < 4, wrong, right)
-        blend = _blended(held_out, delta, added, nothing)
-        assert blend.times == times
-        torch.testing.assert_close(blend.left_out, (delta + blend.times * added).double())
+def test_left_out_rows_weigh_the_delta_with_the_convex_head_added_once() -> None:
+    delta, added, convex = (torch.randn(16, 2).double() for _ in range(3))
+    trials = [trial._Trial(delta[part], added[part], convex[part]) for part in (slice(0, 8), slice(8, 16))]
+    torch.testing.assert_close(trial._weighed(trials, LEFT_OUT).left_out, delta + added)
 
 
 def test_delta_is_not_preferred_for_being_louder_than_the_convex_head() -> None:
-    targets = torch.eye(2)[torch.tensor([0, 1] * 8)]
-    held_out = Evidence((), torch.zeros(16, 2), targets, torch.ones(16), "softmax")
-    delta = torch.where(torch.arange(16).unsqueeze(1) < 3, -targets, targets)  # 13 of 16 right, and loud
-    convex = 0.3 * torch.where(torch.arange(16).unsqueeze(1) < 1, -targets, targets)  # 15 of 16 right
-    blend = _blended(held_out, 3 * delta, torch.zeros(16, 2), convex)
-    assert blend.loss > blend.convex_loss
+    weighed = _weighed(_saying(13, sure=3.0), _saying(15, sure=0.3))
+    assert weighed.loss > weighed.convex_loss
+    assert not weighed.delta_pays
+
+
+def test_delta_with_the_lower_loss_pays_also_where_it_has_fewer_rows_right() -> None:
+    weighed = _weighed(_saying(13), _saying(14, unsure=14))
+    assert weighed.right < weighed.convex_right
+    assert weighed.loss < weighed.convex_loss
+    assert weighed.delta_pays
+
+
+def test_delta_with_more_rows_right_pays_also_where_its_loss_is_higher() -> None:
+    weighed = _weighed(_saying(14, unsure=14), _saying(13))
+    assert weighed.loss > weighed.convex_loss
+    assert (weighed.right, weighed.convex_right) == (14 / 16, 13 / 16)
+    assert weighed.delta_pays
+
+
+def test_rows_right_are_counted_by_their_weights_and_a_little_weight_more_is_no_row() -> None:
+    higher_loss, convex = _saying(14, unsure=14).roll(2, dims=0), _saying(14)  # as many rows right, not the same ones
+    assert not _weighed(higher_loss, convex).delta_pays
+    last_two_count = torch.ones(16)
+    for weight, pays in ((1.1, False), (2.0, True)):
+        last_two_count[14:] = weight
+        evidence = replace(LEFT_OUT, weights=last_two_count / last_two_count.mean())
+        weighed = _weighed(higher_loss, convex, evidence)
+        assert weighed.right > weighed.convex_right
+        assert weighed.loss > weighed.convex_loss
+        assert weighed.delta_pays == pays
+
+
+def test_labels_of_their_own_are_right_one_by_one() -> None:
+    targets = torch.tensor([[1.0, 1.0], [1.0, 0.0]] * 8)
+    evidence = Evidence((), torch.zeros(16, 2), targets, torch.ones(16), "sigmoid")
+    says_both = torch.ones(16, 2).double()  # all labels of the first, one of two of the second
+    weighed = _weighed(says_both, -says_both, evidence)
+    assert (weighed.right, weighed.convex_right) == (3 / 4, 1 / 4)
 
 
 def test_delta_whose_run_on_all_rows_goes_astray_does_not_ship(
@@ -226,7 +269,7 @@ def test_contrast_counts_texts_of_several_labels_as_far_as_these_overlap() -> No
 
 @pytest.mark.usefixtures("helpless_convex_head")
 def test_contrast_brings_texts_of_one_label_together(bert: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "_TIMES", (0.0,))
+    monkeypatch.setattr(trial, "_TIMES", 0.0)
 
     def apart(weight: float) -> float:
         module = train(SENTIMENT, MANY_ROWS, bert, replace(ALWAYS, contrast=weight))
