@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DEMO_DIR ?= petapter-demo
 JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# set in some containers: each of the hundreds of processes that tests start would compile all that it imports
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint format schema clean
 
@@ -12,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/petapter demo $(DEMO_DIR)
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,7 +1,9 @@
 """What all tests share: one thread per library, no telemetry, and a tiny module that needs no torch."""
 
+import gc
 import os
 import signal
+from collections.abc import Iterator
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -14,6 +16,28 @@ from tests.schemas.tiny_module import TinyModule, build_tiny_module
 
 # a shell that starts pytest in the background makes it ignore SIGINT, and with it the programs that tests interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported and collected stays to the end: the garbage collector looks through it no more.
+
+    It took a fifth of the processor's time of the registry's tests. What a test leaves behind it looks for less often.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(5_000, 10, 10)
+        gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no process is left alone with minutes of work while the others idle."""
+    with_slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in with_slow)
 
 
 @pytest.fixture
