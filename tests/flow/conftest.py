@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.registry_process import BIN, Server, new_token, serving
+from tests.tour.warm_petapter import warm_programs
 
 ROOT = Path(__file__).parents[2]
 DEMO_DATA = ROOT / "hub_client" / "petapter_hub_client" / "demo" / "data"
@@ -48,9 +50,9 @@ def run(home: dict[str, str]) -> Run:
     """Runs a program of this environment: `run("petapter", "info", …, code=0, env={…})`."""
 
     def run_program(
-        name: str, *arguments: str | Path, code: int = 0, env: dict[str, str] | None = None
+        name: str | Path, *arguments: str | Path, code: int = 0, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        command = [str(BIN / name), *map(str, arguments)]
+        command = [str(BIN / name), *map(str, arguments)]  # a whole path stays what it is
         done = subprocess.run(
             command, env=home | (env or {}), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
         )
@@ -61,17 +63,25 @@ def run(home: dict[str, str]) -> Run:
 
 
 @pytest.fixture(scope="session")
-def petapter(run: Run, registry: Server, token: str) -> Run:
-    """The command line, logged in to the registry as its default remote."""
+def logged_in(run: Run, registry: Server, token: str) -> None:
+    """The registry is the default remote of the home, and its token is there."""
     run("petapter", "remote", "add", "lab", registry.url, "--default")
     run("petapter", "login", "lab", "--token", token)
 
-    def run_petapter(
-        *arguments: str | Path, code: int = 0, env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        return run("petapter", *arguments, code=code, env=env)
 
-    return run_petapter
+@pytest.fixture(scope="session")
+def cold_petapter(run: Run, logged_in: None) -> Run:
+    """The command line as it is installed, for tests of what its libraries read when they are imported."""
+    return partial(run, "petapter")
+
+
+@pytest.fixture(scope="session")
+def petapter(
+    run: Run, logged_in: None, home: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Run]:
+    """The command line: each call is a process of its own, forked from one that has imported torch already."""
+    with warm_programs(tmp_path_factory.mktemp("warm") / "programs", home) as programs:
+        yield partial(run, programs / "petapter")
 
 
 @pytest.fixture(scope="session")

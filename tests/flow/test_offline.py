@@ -67,32 +67,34 @@ FAILING = (
 
 @pytest.mark.slow  # torch is imported by two processes
 def test_modules_and_stacks_run_without_a_network(
-    petapter: Run, pulled: tuple[Path, Path], watched: tuple[dict[str, str], list[int]]
+    cold_petapter: Run, pulled: tuple[Path, Path], watched: tuple[dict[str, str], list[int]]
 ) -> None:
     stack, backbone = pulled
     proxy, came = watched
     env = proxy | {"HF_HUB_OFFLINE": "1"}
     asked = ("predict", "--module", "lab:team/offline", "--backbone", backbone, "great food", "--json")
-    assert json.loads(petapter(*asked, env=env).stdout)[0]["predictions"][0]["label"] in {"good", "bad"}
-    assert "as locked" in petapter("stack", "sync", "--frozen", stack, env=env).stdout
-    (line,) = petapter("push", stack.parent / "m", "team/x", code=REMOTE_FAILED, env=env).stderr.strip().splitlines()
+    assert json.loads(cold_petapter(*asked, env=env).stdout)[0]["predictions"][0]["label"] in {"good", "bad"}
+    assert "as locked" in cold_petapter("stack", "sync", "--frozen", stack, env=env).stdout
+    (line,) = (
+        cold_petapter("push", stack.parent / "m", "team/x", code=REMOTE_FAILED, env=env).stderr.strip().splitlines()
+    )
     assert "is not asked" in line
     assert came == []
 
 
 def test_what_was_pulled_is_there_and_nothing_is_asked(
-    petapter: Run, pulled: tuple[Path, Path], watched: tuple[dict[str, str], list[int]]
+    cold_petapter: Run, pulled: tuple[Path, Path], watched: tuple[dict[str, str], list[int]]
 ) -> None:
     proxy, came = watched
     for command in WORKING:
-        petapter(*command, "--offline", env=proxy)
+        cold_petapter(*command, "--offline", env=proxy)
     for command in FAILING:
-        (line,) = petapter(*command, "--offline", code=REMOTE_FAILED, env=proxy).stderr.strip().splitlines()
+        (line,) = cold_petapter(*command, "--offline", code=REMOTE_FAILED, env=proxy).stderr.strip().splitlines()
         assert line.startswith("error: remote 'lab' is not asked, because of --offline or HF_HUB_OFFLINE")
     assert came == []
 
 
-def test_the_trap_catches_who_asks(petapter: Run, watched: tuple[dict[str, str], list[int]]) -> None:
+def test_the_trap_catches_who_asks(cold_petapter: Run, watched: tuple[dict[str, str], list[int]]) -> None:
     proxy, came = watched
-    petapter("search", code=REMOTE_FAILED, env=proxy)
+    cold_petapter("search", code=REMOTE_FAILED, env=proxy)
     assert came != []
