@@ -204,11 +204,22 @@ def data(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "reviews.csv")
 
 
-@pytest.fixture
-def module(petapter: Petapter, backbone: Path, data: Path, tmp_path: Path) -> Path:
-    out = tmp_path / "reviews"
-    ran = petapter(
-        "train", data, "--out", out, *TASK, "--backbone", backbone, "--preset", "plain", "--steps", "2", "--test", data
-    )
-    assert ran.code == 0, ran
+@pytest.fixture(scope="session")
+def trained_once(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A module directory as `petapter train` writes it; to be copied."""
+    folder = tmp_path_factory.mktemp("trained")
+    data, out = write_rows(folder / "reviews.csv"), folder / "reviews"
+    words = ("train", data, "--out", out, *TASK, "--backbone", backbone, "--preset", "plain", "--steps", "2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PETAPTER_CONFIG_DIR", str(folder / "config"))
+        patch.setenv("PETAPTER_CACHE_DIR", str(folder / "cache"))
+        with pytest.raises(SystemExit) as ended:
+            main([*map(str, words), "--test", str(data)])
+    assert not ended.value.code
     return out
+
+
+@pytest.fixture
+def module(trained_once: Path, data: Path, tmp_path: Path) -> Path:
+    """A module of the test's own, trained and measured on `data`."""
+    return Path(shutil.copytree(trained_once, tmp_path / "reviews"))
