@@ -183,9 +183,8 @@ def test_what_is_kept_is_answered_without_a_change_of_threads(
         assert [answer.content for answer in again] == [answer.content for answer in first]
         return len(thread_changes)
 
-    # PostgreSQL is asked for its state by every request, which may take a while
-    fewest = 0 if registry.settings.database is None else len(asked)
-    assert any(changes_of_another_time() == fewest for _ in range(3))
+    # PostgreSQL tidies up by itself now and then, and its connection is made by a thread once in a minute
+    assert any(changes_of_another_time() == 0 for _ in range(3))
 
 
 def test_request_counts_once_whether_it_is_answered_at_once_or_by_a_thread(backing: Backing, tmp_path: Path) -> None:

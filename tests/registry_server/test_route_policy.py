@@ -466,7 +466,7 @@ def test_route_that_may_change_something_with_the_right_to_read_does_not_start(m
 def test_caller_of_a_route_that_reads_cannot_write_whatever_the_route_calls(world: World) -> None:
     services = world.registry.app.state.services
     for who in ("owner", "site-admin"):
-        caller = services.access.authenticate(f"Bearer {world.callers[who].token}").narrowed("read")
+        caller = services.access.authenticate(f"Bearer {world.callers[who].token}", None).narrowed("read")
         with services.access._database.read() as session, pytest.raises(PermissionDeniedError):
             services.access.writable(session, caller, "team/public")
 

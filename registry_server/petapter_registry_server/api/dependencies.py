@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from petapter_registry_server.api.at_once import at_once
 from petapter_registry_server.api.route_policy import is_mirrored, need_of
-from petapter_registry_server.db.answers import NotKeptError, kept_alone
+from petapter_registry_server.db.answers import NotKeptError, State, kept_alone
 from petapter_registry_server.errors import (
     ElsewhereError,
     InvalidRequestError,
@@ -60,12 +60,13 @@ async def admit(request: Request) -> None:
             services.rate_limits.count_address(_address(request))
         request.state.caller = ANONYMOUS
         return
+    state = await services.access.state()
     try:
         with kept_alone():
-            caller = _counted(request, services)
+            caller = _counted(request, services, state)
     except NotKeptError:
         request.state.caller = await run_in_threadpool(
-            lambda: _admitted(request, services, need, _counted(request, services))
+            lambda: _admitted(request, services, need, _counted(request, services, state))
         )
     else:
         request.state.caller = await at_once(lambda: _admitted(request, services, need, caller))
@@ -80,10 +81,10 @@ def _admitted(request: Request, services: Services, need: Need, caller: Caller) 
         raise
 
 
-def _counted(request: Request, services: Services) -> Caller:
+def _counted(request: Request, services: Services, state: State | None) -> Caller:
     """The caller, whose request is counted once that is known."""
     try:
-        caller = services.access.authenticate(request.headers.get("authorization"))
+        caller = services.access.authenticate(request.headers.get("authorization"), state)
     except InvalidTokenError:
         services.rate_limits.count_address(_address(request))
         raise

@@ -41,12 +41,11 @@ class Backend(Protocol):
     def check(self, connection: Connection) -> None:
         """Refuse a database that cannot hold a registry. Raises: DataDirectoryError."""
 
-    @property
-    def tells_state_at_once(self) -> bool:
-        """Whether `state` asks nobody but this process."""
-
     def state(self) -> State | None:
         """A value that every commit of anybody changes; None where it cannot be told now."""
+
+    async def state_soon(self) -> State | None:
+        """As `state`, for an event loop, which goes on meanwhile."""
 
     def close(self) -> None:
         """Close what `state` keeps open."""
@@ -83,11 +82,14 @@ class Database:
         """What a read that begins now would see, as a value for `answers`; None where that cannot be told.
 
         Raises:
-            NotKeptError: It takes an answer of another process, within `kept_alone`.
+            NotKeptError: Within `kept_alone`.
         """
-        if not self._backend.tells_state_at_once:
-            check_may_wait()
+        check_may_wait()
         return self._backend.state()
+
+    async def state_soon(self) -> State | None:
+        """As `state`, for an event loop: whatever was committed before the call is in it."""
+        return await self._backend.state_soon()
 
     def standing(self) -> schema.Standing:
         """Whether the tables are those of this version.

@@ -101,14 +101,13 @@ class PostgreSQL:
                 " CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
             )
 
-    @property
-    def tells_state_at_once(self) -> bool:
-        """The server is asked."""
-        return False
-
     def state(self) -> str | None:
         """Which transactions a read that begins now would see."""
         return None if self._watch is None else self._watch.state()
+
+    async def state_soon(self) -> str | None:
+        """As `state`; all who ask while an answer is on its way get the next one."""
+        return None if self._watch is None else await self._watch.state_soon()
 
     def close(self) -> None:
         """Close the connection that watches."""

@@ -46,11 +46,6 @@ class SQLite:
         if verdict != "ok":
             raise DataDirectoryError(f"{self.name} is damaged ({verdict}): restore it from a backup")
 
-    @property
-    def tells_state_at_once(self) -> bool:
-        """The number lies in memory that all processes share."""
-        return True
-
     def state(self) -> str | None:
         """The number of the last commit by anybody but this connection, which makes none.
 
@@ -65,6 +60,10 @@ class SQLite:
         except sqlite3.Error:
             return None
         return f"{self._watches}.{number}"  # each connection counts for itself
+
+    async def state_soon(self) -> str | None:
+        """As `state`: the number lies in memory that all processes share."""
+        return self.state()
 
     def close(self) -> None:
         """Close the connection that watches."""

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from petapter_registry_server.clock import now_ms
 from petapter_registry_server.db import accounts, evaluation_sets, former_names, memberships, repositories
 from petapter_registry_server.db.accounts import TokenHolder
+from petapter_registry_server.db.answers import State
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.evaluation_set_tables import EvaluationSet
 from petapter_registry_server.db.tables import Namespace, Repository
@@ -64,19 +65,33 @@ class Access:
         self._database = database
         self._anonymous_may_read = anonymous_may_read
 
-    def authenticate(self, authorization: str | None) -> Caller:
+    async def state(self) -> State | None:
+        """What the database holds now, for `authenticate`; None where that cannot be told."""
+        return await self._database.state_soon()
+
+    def anonymous(self) -> Caller:
+        """A caller who names nobody."""
+        return self.authenticate(None, self._database.state())
+
+    def authenticate(self, authorization: str | None, state: State | None) -> Caller:
         """The caller that an Authorization header names; no header is an anonymous caller.
+
+        Args:
+            authorization: The header.
+            state: What the database held when the request was there.
 
         Raises:
             InvalidTokenError: The header holds no token of this registry, or one that is revoked or has expired.
         """
         if authorization is None:
-            return replace(ANONYMOUS, state=self._database.state())
+            return replace(ANONYMOUS, state=state)
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise InvalidTokenError
         digest = token_sha256(token.strip())
-        return self._recognise(("token", digest), lambda session, now: accounts.find_holder(session, digest, at_ms=now))
+        return self._recognise(
+            ("token", digest), state, lambda session, now: accounts.find_holder(session, digest, at_ms=now)
+        )
 
     def recognise(self, token_id: int) -> Caller:
         """The caller whom a token stands for that somebody proved to hold before.
@@ -85,11 +100,18 @@ class Access:
             InvalidTokenError: It is revoked or has expired, or its user is disabled.
         """
         return self._recognise(
-            ("token id", token_id), lambda session, now: accounts.find_holder_of(session, token_id, at_ms=now)
+            ("token id", token_id),
+            self._database.state(),
+            lambda session, now: accounts.find_holder_of(session, token_id, at_ms=now),
         )
 
-    def _recognise(self, key: tuple[str, str | int], find: Callable[[Session, int], TokenHolder | None]) -> Caller:
-        now, state = now_ms(), self._database.state()
+    def _recognise(
+        self,
+        key: tuple[str, str | int],
+        state: State | None,
+        find: Callable[[Session, int], TokenHolder | None],
+    ) -> Caller:
+        now = now_ms()
 
         def read() -> TokenHolder:
             with self._database.read() as session:

@@ -54,7 +54,7 @@ class WebSessions:
             InvalidTokenError: It is unknown or revoked, or has expired.
         """
         try:
-            caller = self._access.authenticate(f"Bearer {secret}")
+            caller = self._access.authenticate(f"Bearer {secret}", self._database.state())
         except InvalidTokenError:
             raise InvalidTokenError("this token is unknown, was revoked or has expired: show another one") from None
         signed = self._serializer.dumps([caller.token_id, secrets.token_urlsafe(16)])

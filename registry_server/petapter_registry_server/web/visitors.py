@@ -124,12 +124,12 @@ def _visitor(request: Request, services: Services, *, must_last: bool) -> Visito
     session: WebSession | None = None
     try:
         session = services.web_sessions.read(cookie) if cookie else None
-        caller = services.web_sessions.caller(session) if session else services.access.authenticate(None)
+        caller = services.web_sessions.caller(session) if session else services.access.anonymous()
     except LoginEndedError:
         if must_last:
             count_request(services, ANONYMOUS, request)
             raise
-        session, caller = None, services.access.authenticate(None)
+        session, caller = None, services.access.anonymous()
     count_request(services, caller, request)
     if session is not None:
         return Visitor(caller, caller, session.id, session=session)
