@@ -1,11 +1,13 @@
-"""The server that large transfers are compared with: HTTP and sha256, and nothing else.
+"""The server that large transfers are compared with: HTTP and sha256, and nothing else; or a synced file besides.
 
     python -m tests.benchmarks.http_sha256 FILE PORT_FILE
 
-`PUT /` hashes the body as it comes and answers with the digest; `GET /` sends the file.
+`PUT /` hashes the body as it comes and answers with the digest; `PUT /synced` writes it beside FILE too and answers when
+that is on the disk, which shows what durability costs; `GET /` sends the file.
 """
 
 import hashlib
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -29,10 +31,20 @@ def application(file: Path) -> Starlette:
             digest.update(chunk)
         return PlainTextResponse(digest.hexdigest())
 
+    async def put_synced(request: Request) -> PlainTextResponse:
+        digest = hashlib.sha256()
+        with file.with_name("received").open("wb", buffering=0) as stream:
+            async for chunk in request.stream():
+                digest.update(chunk)
+                stream.write(chunk)
+            os.fsync(stream.fileno())
+        return PlainTextResponse(digest.hexdigest())
+
     def get(_request: Request) -> StreamingResponse:
         return StreamingResponse(_chunks(file), headers={"Content-Length": str(file.stat().st_size)})
 
-    return Starlette(routes=[Route("/", put, methods=["PUT"]), Route("/", get)])
+    puts = [Route("/", put, methods=["PUT"]), Route("/synced", put_synced, methods=["PUT"])]
+    return Starlette(routes=[*puts, Route("/", get)])
 
 
 def _chunks(file: Path) -> Iterator[bytes]:

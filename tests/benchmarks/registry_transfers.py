@@ -63,8 +63,12 @@ def bytes_pushed(place: Place) -> tuple[int, int, bool]:
 
 
 def large_seconds(place: Place, mib: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of large pushes and pulls, the registry's and those of HTTP with sha256 alone, taken in turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in ("push", "push, baseline", "pull", "pull, baseline")}
+    """Seconds of large pushes and pulls, the registry's and those of HTTP with sha256 alone, taken in turns.
+
+    `push, synced` is the push to the server that writes and syncs besides.
+    """
+    names = ("push", "push, baseline", "push, synced", "pull", "pull, baseline")
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as scratch, place.client() as client:
         file = Path(scratch) / "large.safetensors"
         repo_id = f"{NAMESPACE}/large"
@@ -74,6 +78,7 @@ def large_seconds(place: Place, mib: int, rounds: int) -> dict[str, list[float]]
                 file.write_bytes(safetensors({"weight": (mib * MIB // 4,)}, fill=float(number)))
                 digest = hashlib.sha256(file.read_bytes()).hexdigest()
                 seconds["push, baseline"].append(timed(lambda: _put(baseline, "/", file)))
+                seconds["push, synced"].append(timed(lambda: _put(baseline, "/synced", file)))
                 seconds["push"].append(timed(lambda digest=digest: _push_large(client, repo_id, file, digest)))
                 seconds["pull, baseline"].append(timed(lambda digest=digest: _pull(baseline, "/", digest)))
                 path = f"/{repo_id}/resolve/main/{file.name}"
