@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.http_sha256 FILE PORT_FILE
 
-`PUT /` hashes the body as it comes and answers with the digest; `PUT /synced` writes it beside FILE too and answers when
-that is on the disk, which shows what durability costs; `GET /` sends the file.
+`PUT /` hashes the body as it comes and answers with the digest; `PUT /synced` writes it beside FILE too and answers
+when that is on the disk, which shows what durability costs; `GET /` sends the file.
 """
 
 import hashlib

@@ -127,7 +127,9 @@ def test_connection_that_was_cut_is_no_state_and_then_replaced(
     async def around_a_cut() -> tuple[str | None, str | None, str | None]:
         before = await watch.state_soon()
         with cluster.connect() as connection:
-            connection.execute(f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{NAME}'")
+            connection.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", [NAME]
+            )
         return before, await watch.state_soon(), await watch.state_soon()
 
     before, cut, after = asyncio.run(around_a_cut())

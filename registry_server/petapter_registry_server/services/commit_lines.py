@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,7 +20,6 @@ from petapter_schemas.messages import first_problem
 _LINE_OVERHEAD_BYTES = 16 * 1024  # path, keys and quotes around a file's content
 MAX_TITLE = 500
 _MAX_MESSAGE = 20_000
-_READ_BYTES = 1 << 20
 _BASE64: TypeAdapter[bytes] = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))
 """A sixth of the time of Python's own: 3 ms for 3 MiB."""
 _NO_ZERO_BYTE = r"^[^\x00]*$"  # PostgreSQL stores none in a text
@@ -125,15 +125,22 @@ def _refuse_twice(path: str, number: int, before: Collection[str]) -> None:
 
 
 def _lines(body: Path, limits: Limits) -> Iterator[tuple[str, Any]]:
-    """Key and value of each line; only one line is in memory at a time."""
+    """Key and value of each line; only one line is in memory at a time.
+
+    `readline` of a file puts a long line together from buffers: 1.9 ms for 4 MB, where this takes 0.2.
+    """
     longest = limits.inline_bytes * 4 // 3 + _LINE_OVERHEAD_BYTES
-    with body.open("rb", buffering=_READ_BYTES) as stream:
-        number = 0
-        while line := stream.readline(longest + 1):
+    if body.stat().st_size == 0:  # nothing that could be mapped
+        return
+    with body.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as lines:
+        number = begin = 0
+        while begin < len(lines):
+            end = lines.find(b"\n", begin) + 1 or len(lines)
             number += 1
-            if len(line) > longest:
+            if end - begin > longest:
                 raise TooLargeError(f"line {number} of the commit holds a file above {limits.inline_bytes} bytes")
-            if line.strip():
+            line, begin = lines[begin:end], end
+            if not line.isspace():
                 yield _split(line, number, longest)
 
 
