@@ -274,3 +274,15 @@ def test_every_change_leaves_an_audit_row(registry: Registry, team: Caller) -> N
         ("ada", "repository.create", "team/tickets"),
         ("ada", "commit", "team/tickets"),
     ]
+
+
+def test_commit_without_a_byte_has_no_header(team: Caller) -> None:
+    answer = team.call("POST", "/api/models/team/tickets/commit/main", content=b"")
+    assert (answer.status_code, answer.json()["error"]) == (400, "the commit has no header line")
+
+
+def test_empty_lines_and_a_last_line_without_an_end_are_taken(team: Caller) -> None:
+    header, file = commit_body({"a.txt": b"a\n"}).splitlines()
+    body = b"\n".join([b"", header, b" \r", file])
+    assert team.call("POST", "/api/models/team/tickets/commit/main", content=body).status_code == 200
+    assert team.get("/team/tickets/resolve/main/a.txt").content == b"a\n"
