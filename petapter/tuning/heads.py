@@ -14,9 +14,6 @@ from petapter.trained import TrainedModule
 from petapter.training.evidence import pool_layers
 from petapter.tuning.frozen import FrozenHead
 
-HEAD_TIMES = 1.0
-"""How often: as loud as the student, as the vote has both by half. A constant, so that no row has a part in it."""
-
 
 def with_frozen_head(module: TrainedModule, frozen: FrozenHead, times: float, backbone: Backbone) -> TrainedModule:
     """The module, whose logits are from now on its own and so many times those of a convex head.
@@ -26,7 +23,8 @@ def with_frozen_head(module: TrainedModule, frozen: FrozenHead, times: float, ba
     Args:
         module: With a head from the masked LM and without a label map.
         frozen: Of the module's patterns, in their order.
-        times: 1 where both are believed alike.
+        times: 1 where both are believed alike; for a student of softened targets 1 / temperature, as its own logits
+            are fainter by that.
         backbone: That of both.
     """
     convex, spec = frozen.convex, module.head

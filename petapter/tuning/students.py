@@ -22,7 +22,7 @@ from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.tuning.distilling import Lesson, Teaching, student_run
 from petapter.tuning.frozen import FrozenHead
-from petapter.tuning.heads import HEAD_TIMES, with_frozen_head
+from petapter.tuning.heads import with_frozen_head
 from petapter.tuning.learnt import begun_at
 from petapter.tuning.members import asked_of
 from petapter_schemas.errors import InputError
@@ -132,7 +132,9 @@ class School:
         return modules
 
     def _with_head(self, module: TrainedModule, pupil: Pupil) -> TrainedModule:
-        return module if pupil.head is None else with_frozen_head(module, pupil.head, HEAD_TIMES, self._backbone)
+        """As loud as the student, by what it was taught and by no row's label."""
+        times = 1 / self._teaching.temperature
+        return module if pupil.head is None else with_frozen_head(module, pupil.head, times, self._backbone)
 
     def _run(self, pupil: Pupil, share: float) -> JointRun:
         lesson = Lesson(pupil.rows, pupil.vote, share)

@@ -83,6 +83,10 @@ def test_convex_head_is_added_to_what_a_student_says(bert: Backbone) -> None:
     assert without.module.head.parts == ("rows", "bias")
     assert with_it.module.head.parts == ("rows", "bias", "labels")
     assert (without.said - with_it.said).abs().max() > 0.01
+    faint = School((SENTIMENT_ROWS, TEXTS), replace(TEACHING, temperature=2.0), bert)
+    (half,) = faint.teach([replace(pupil, head=frozen)], 1)
+    once = with_it.module.head_tensors["labels.weight"]
+    torch.testing.assert_close(half.module.head_tensors["labels.weight"], once / 2, atol=0, rtol=0)
 
 
 def test_student_and_its_convex_head_do_not_depend_on_labels_they_may_not_see(bert: Backbone) -> None:
