@@ -118,18 +118,21 @@ class HeadShape:
         return self.words > 0 or (self.has_labels and self.reads != "mean-pool")
 
 
+SharedLayers = tuple[nn.Linear, nn.Module]
+"""The dense layer and norm of a masked-LM head, which heads that train neither have in common."""
+
+
 class PetHead(nn.Module):
     """Scores labels (formula at the top of this file); float32. It has no layers that its shape does not use."""
 
-    def __init__(self, verbalizer: Verbalizer, shape: HeadShape) -> None:
+    def __init__(self, verbalizer: Verbalizer, shape: HeadShape, shared: SharedLayers | None = None) -> None:
+        """A head of new weights, but for a dense layer and norm that it may share with others of its form."""
         super().__init__()
         row_of = {token: row for row, token in enumerate(verbalizer.row_token_ids)}
         self.shape = shape
         if shape.reads_masks:
-            width = shape.feature_size
-            self.dense = nn.Linear(shape.hidden_size, width)
+            self.dense, self.norm = shared or _new_layers(shape)
             self.activation = ACT2FN[shape.activation]
-            self.norm = nn.LayerNorm(width, eps=shape.norm_eps) if shape.norm == "layer-norm" else nn.Identity()
         self.has_rows = shape.words > 0
         if self.has_rows:
             self.rows = nn.Linear(shape.feature_size, len(row_of))
@@ -184,6 +187,12 @@ class PetHead(nn.Module):
         return self._word_maps[masks, device]
 
 
+def _new_layers(shape: HeadShape) -> SharedLayers:
+    width = shape.feature_size
+    norm = nn.LayerNorm(width, eps=shape.norm_eps) if shape.norm == "layer-norm" else nn.Identity()
+    return nn.Linear(shape.hidden_size, width), norm
+
+
 def new_head(backbone: Backbone, verbalizer: Verbalizer, choice: HeadChoice, seed: int) -> PetHead:
     """A head ready for training, on the backbone's device; only the parts of `choice.parts` require gradients.
 
@@ -235,9 +244,23 @@ def head_spec(head: PetHead, init: HeadInit, parts: tuple[HeadPart, ...]) -> Hea
 
 
 def restore_head(
-    backbone: Backbone, verbalizer: Verbalizer, spec: HeadSpec, patterns: int, tensors: Mapping[str, Tensor]
+    backbone: Backbone,
+    verbalizer: Verbalizer,
+    spec: HeadSpec,
+    patterns: int,
+    tensors: Mapping[str, Tensor],
+    shared: SharedLayers | None = None,
 ) -> PetHead:
     """Build a stored head again: stored parts from `tensors`, the others from the backbone's masked-LM head.
+
+    Args:
+        backbone: Where it is to run.
+        verbalizer: Of its labels.
+        spec: What its manifest says.
+        patterns: Of its task.
+        tensors: Its stored parts.
+        shared: Dense layer and norm of such a head that has both from the backbone, to be used instead of copies;
+            ignored by a head that does not.
 
     Raises:
         BackboneError: A part is not stored and the backbone has no masked-LM head to take it from, that head is of
@@ -260,9 +283,10 @@ def restore_head(
     begins_there = spec.init == "mlm" and shape.reads_masks
     if begins_there:
         _check_form(shape, mlm_shape(backbone))
-    head = PetHead(verbalizer, shape)
+    has_own = not begins_there or bool({"dense", "norm"} & set(spec.parts))
+    head = PetHead(verbalizer, shape, None if has_own else shared)
     if begins_there:
-        start_at_masked_lm(head, backbone, verbalizer)
+        _start(head, backbone, verbalizer, has_layers=shared is not None and not has_own)
     with torch.no_grad():
         for name, parameter in part_parameters(head, spec.parts).items():
             parameter.copy_(tensors[name])
@@ -285,13 +309,19 @@ def start_at_masked_lm(head: PetHead, backbone: Backbone, verbalizer: Verbalizer
     Raises:
         BackboneError: There is none that can be used.
     """
+    _start(head, backbone, verbalizer, has_layers=False)
+
+
+def _start(head: PetHead, backbone: Backbone, verbalizer: Verbalizer, *, has_layers: bool) -> None:
+    """As `start_at_masked_lm`, but for dense and norm if the head shares them with others that started there."""
     source = _usable_mlm_head(backbone)
     ids = torch.tensor(verbalizer.row_token_ids, device=source.decoder_weight.device)
     with torch.no_grad():
-        head.dense.weight.copy_(source.dense_weight)
-        head.dense.bias.copy_(source.dense_bias)
-        head.norm.weight.copy_(source.norm_weight)  # type: ignore[operator]
-        head.norm.bias.copy_(source.norm_bias)  # type: ignore[operator]
+        if not has_layers:
+            head.dense.weight.copy_(source.dense_weight)
+            head.dense.bias.copy_(source.dense_bias)
+            head.norm.weight.copy_(source.norm_weight)  # type: ignore[operator]
+            head.norm.bias.copy_(source.norm_bias)  # type: ignore[operator]
         if head.shape.words:
             head.rows.weight.copy_(source.decoder_weight[ids])
             head.rows.bias.copy_(source.decoder_bias[ids])

@@ -119,7 +119,13 @@ class Bank:
         Raises:
             TensorFileError: Names or shapes are not those of the bank's form.
         """
-        return (self.flat(tensors) * self.scales(spec)).to(like)
+        # laid out in place: rows stay for long, and between them the C library leaves holes where copies of them were
+        row = torch.zeros(self._width, dtype=like.dtype)
+        for key, part in self._given(tensors).items():
+            column = self._columns[key]
+            with torch.no_grad():
+                torch.mul(part.float(), _scale(spec, key), out=row[column.part].view(column.shape))
+        return row.to(like.device)
 
     def flat(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Tensors under peft's names one after the other as they are, float32 [P] on the CPU.
@@ -128,14 +134,8 @@ class Bank:
             TensorFileError: As `row_of`.
         """
         row = torch.zeros(self._width)
-        given = {key.removeprefix(PEFT_PREFIX): tensor for key, tensor in tensors.items()}
-        found = {key: tuple(tensor.shape) for key, tensor in given.items()}
-        expected = {key: column.shape for key, column in self._columns.items()}
-        if found != expected:
-            wrong = sorted(set(found.items()) ^ set(expected.items()))
-            raise TensorFileError(f"the adapter's tensors do not fit this backbone, for example {wrong[0][0]}")
-        for key, column in self._columns.items():
-            row[column.part] = given[key].float().flatten()
+        for key, tensor in self._given(tensors).items():
+            row[self._columns[key].part] = tensor.float().flatten()
         return row
 
     def scales(self, spec: AdapterSpec) -> Tensor:
@@ -168,6 +168,16 @@ class Bank:
             self._laid = (span.modules, rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows))
         tokens = slice(0, sys.maxsize) if whole else slice(span.start, span.stop)
         return Active(self, self._laid[1], tokens, groups)
+
+    def _given(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors by column, from peft's names."""
+        given = {key.removeprefix(PEFT_PREFIX): tensor for key, tensor in tensors.items()}
+        found = {key: tuple(tensor.shape) for key, tensor in given.items()}
+        expected = {key: column.shape for key, column in self._columns.items()}
+        if found != expected:
+            wrong = sorted(set(found.items()) ^ set(expected.items()))
+            raise TensorFileError(f"the adapter's tensors do not fit this backbone, for example {wrong[0][0]}")
+        return given
 
     def _column(self, key: str, shape: tuple[int, ...]) -> _Column:
         return self._under_each_other([(key, shape)])[0]

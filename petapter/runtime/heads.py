@@ -22,7 +22,7 @@ from petapter.task import EncodedText
 class Features:
     """How hidden states at masks become g: the modules of a head that do so, without the rest of it."""
 
-    dense: nn.Module
+    dense: nn.Linear
     activation: nn.Module
     norm: nn.Module
 

@@ -168,9 +168,10 @@ class Runner:
         self._own_features = None
 
     def _load_head(self, module: TrainedModule) -> LoadedHead:
+        common = None if self._own_features is None else (self._own_features.dense, self._own_features.norm)
         with torch.random.fork_rng([]):  # new layers draw numbers before they get their weights
             head = restore_head(
-                self._backbone, module.verbalizer, module.head, len(module.task.patterns), module.head_tensors
+                self._backbone, module.verbalizer, module.head, len(module.task.patterns), module.head_tensors, common
             )
         shared = None
         if module.head.init == "mlm" and head.shape.reads_masks and not {"dense", "norm"} & set(module.head.parts):

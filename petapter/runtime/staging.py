@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from petapter.runtime.heads import Features, LoadedHead, Scorer
 
 _Move = Callable[[Tensor], Tensor]
+_Layer = TypeVar("_Layer", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _read_by(stream: torch.cuda.Stream, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _moved(module: nn.Module, move: _Move) -> nn.Module:
+def _moved(module: _Layer, move: _Move) -> _Layer:
     """A copy of a module around weights that were moved; `deepcopy` takes them for copied already."""
     weights = {id(weight): nn.Parameter(move(weight), requires_grad=False) for weight in module.parameters()}
     return copy.deepcopy(module, weights)
