@@ -164,6 +164,7 @@ class Bank:
     def activate(self, span: Span, groups: Groups, *, whole: bool = False) -> "Active":
         """The bank as it acts in a pass: on a span of one or more modules, or, of a single one, on whatever is read."""
         if self._laid is None or self._laid[0] != span.modules:
+            self._laid = None  # what the last pass had goes before there is another
             rows = [self._rows[module] for module in span.modules]
             self._laid = (span.modules, rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows))
         tokens = slice(0, sys.maxsize) if whole else slice(span.start, span.stop)

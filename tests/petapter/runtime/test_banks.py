@@ -1,5 +1,7 @@
 """What the adapters of one form share in a pass."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -51,3 +53,26 @@ def test_maps_that_read_something_else_go_down_by_themselves(
     choice = AdapterChoice(rank=4, targets=("q_lin", "out_lin"))
     found = products(monkeypatch, backbone, trained(backbone, choice))
     assert {columns for _, columns in found} == {4, backbone.hidden_size}
+
+
+def test_rows_of_one_pass_go_before_those_of_the_next_are_laid(bert: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = trained(bert, AdapterChoice(rank=4))
+    whole = torch.stack
+    laid: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def watched(tensors: list[torch.Tensor]) -> torch.Tensor:
+        result = whole(tensors)
+        if tensors[0].shape == row.shape:
+            alive.append(sum(one() is not None for one in laid))
+            laid.append(weakref.ref(result))
+        return result
+
+    with Engine(bert) as engine:
+        for number in range(6):
+            engine.load(module, f"m{number}")
+        row = engine._runner._banks[0]._rows[0]
+        monkeypatch.setattr(torch, "stack", watched)
+        for first in (0, 2, 4):
+            engine.predict([(f"m{number}", text) for number in (first, first + 1) for text in TEXTS])
+    assert alive == [0, 0, 0]

@@ -154,3 +154,18 @@ def test_same_module_answers_alike_wherever_it_is_loaded(bert: Backbone) -> None
     for number in range(3, 60):
         for here, there in zip(found[4 * number : 4 * number + 4], found[4 * (number % 3) :], strict=False):
             assert here.probabilities == pytest.approx(there.probabilities, abs=1e-6)
+
+
+def test_first_and_thousandth_module_answer_alike(bert: Backbone) -> None:
+    base = train(SENTIMENT, SENTIMENT_ROWS, bert, StrongOptions(delta="never"))
+    asked, other = (with_adapter(base, bert, AdapterChoice(rank=2), seed) for seed in (0, 1))
+    texts = texts_for(SENTIMENT, 4, 3)
+    expected = alone(bert, asked, texts)
+    with Engine(bert) as engine:
+        for number in range(1000):
+            engine.load(asked if number in {0, 999} else other, f"m{number}")
+        for alias in ("m0", "m999"):
+            assert_equal(engine.predict([(alias, text) for text in texts]), expected)
+        everyone = engine.predict([(f"m{number}", text) for number in range(1000) for text in texts])
+    assert_equal(everyone[:4], expected)
+    assert_equal(everyone[-4:], expected)
