@@ -112,11 +112,15 @@ def load_backbone(
 ) -> "Backbone":
     """Load a backbone's files; `bfloat16` is for answers alone, and the device is the first GPU if there is one.
 
+    From then on torch uses no more threads than this process has processors (`fit_threads`).
+
     Raises:
         BackboneError: They hold no masked language model, or this machine has no such device.
     """
     from petapter.backbone import Backbone
+    from petapter.processors import fit_threads
 
+    fit_threads()
     return Backbone.load(
         resolved.directory,
         repo=resolved.repo,

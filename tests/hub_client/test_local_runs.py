@@ -1,0 +1,18 @@
+"""What commands do before they run a backbone here."""
+
+from pathlib import Path
+
+import pytest
+
+from petapter import processors
+from petapter.backbone import Backbone
+from petapter_hub_client.local_backbones import ResolvedBackbone
+from petapter_hub_client.local_runs import load_backbone
+
+
+def test_torch_has_its_threads_before_a_backbone_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(processors, "fit_threads", lambda: done.append("threads"))
+    monkeypatch.setattr(Backbone, "load", lambda *_, **__: done.append("backbone"))
+    load_backbone(ResolvedBackbone(tmp_path, "minilm", None))
+    assert done == ["threads", "backbone"]
