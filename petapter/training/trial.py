@@ -18,7 +18,7 @@ samples of four data sets), and what nothing was chosen by is measured honestly.
 
 A contrastive loss of the texts of a step beside it, of weight 0.3, added 0.8 points on eleven such samples, from -0.7
 to +3.3; no dropout 0.85 more on thirteen samples of five data sets, from -1.5 to +2.4. Taken against all rows, each as
-it was last read, and of weight 1.0 the contrast adds 0.5 more (petapter/training/delta.py), while a weight of 1.0 in
+it was last read, and of weight 1.0 the contrast adds 0.6 more (petapter/training/delta.py), while a weight of 1.0 in
 the step alone lost 0.5 (tests/benchmarks/results/few_shot/README.md has all that was tried).
 
 The two together ship where left-out rows say that they lose less than the convex head, or that they get more rows

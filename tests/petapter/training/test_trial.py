@@ -120,6 +120,7 @@ def test_delta_trains_without_dropout(bert: Backbone, monkeypatch: pytest.Monkey
         if isinstance(layer, torch.nn.Dropout):
             monkeypatch.setattr(layer, "p", 0.9)
     second = train(SENTIMENT, MANY_ROWS, bert, ALWAYS)
+    assert second.adapter.kind == "lora"
     assert all(torch.equal(second.adapter_tensors[name], tensor) for name, tensor in first.adapter_tensors.items())
     assert all(torch.equal(second.head_tensors[name], tensor) for name, tensor in first.head_tensors.items())
 
