@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, String, column, exists, func, literal, or_, select, tuple_, values
+from sqlalchemy import ColumnElement, Select, String, Tuple, column, exists, func, literal, or_, select, tuple_, values
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.db.module_tables import IndexedMetric, IndexedModule, IndexedTerm
@@ -112,7 +112,7 @@ class _Plan:
         """The first places behind one, and none behind another."""
         statement = self.statement.with_only_columns(self.value, self.id).order_by(*self._keys).limit(limit)
         if until is not None:
-            statement = statement.where(~self._behind(until))
+            statement = statement.where(self._not_behind(until))
         return [Position(value, row) for value, row in session.execute(self._begun(statement, after))]
 
     def place_at(self, session: Session, number: int, after: Position | None) -> Position | None:
@@ -129,9 +129,17 @@ class _Plan:
         return statement if after is None else statement.where(self._behind(after))
 
     def _behind(self, place: Position) -> ColumnElement[bool]:
-        here = tuple_(self.value, self.id)
         there = tuple_(literal(place.value), literal(place.id))
-        return here < there if self.is_descending else here > there
+        return self._here < there if self.is_descending else self._here > there
+
+    def _not_behind(self, place: Position) -> ColumnElement[bool]:
+        """Said without NOT, since then the index itself ends there."""
+        there = tuple_(literal(place.value), literal(place.id))
+        return self._here >= there if self.is_descending else self._here <= there
+
+    @property
+    def _here(self) -> Tuple:
+        return tuple_(self.value, self.id)
 
 
 def find_places(session: Session, query: ModuleQuery, viewer: Viewer) -> Sequence[Position]:
