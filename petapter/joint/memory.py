@@ -124,7 +124,7 @@ def _measured(slot: Slot, passes: Passes) -> tuple[int, int]:
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # a result that is handed back itself keeps its graph, and is never freed
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         losses = passes.losses((Asked(slot, drawn),))
