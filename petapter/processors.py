@@ -12,6 +12,8 @@ import torch
 
 _CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _CGROUP = Path("/sys/fs/cgroup")
+_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+"""Microseconds of processors, and of the period that they are for."""
 
 
 def usable_processors(cgroup: Path = _CGROUP) -> int:
@@ -22,8 +24,8 @@ def usable_processors(cgroup: Path = _CGROUP) -> int:
             (`cpu/cpu.cfs_quota_us`); part of a processor counts as a whole one if it is the first.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, period = _quota(cgroup)
-    return count if quota is None else max(1, min(count, math.floor(quota / period)))
+    quota = _quota(cgroup)
+    return count if quota is None else max(1, min(count, math.floor(quota)))
 
 
 def fit_threads() -> int:
@@ -33,19 +35,13 @@ def fit_threads() -> int:
     return torch.get_num_threads()
 
 
-def _quota(cgroup: Path) -> tuple[float | None, float]:
-    """Microseconds of processors in a period of so many; None without a limit."""
-    try:
-        given, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
+def _quota(cgroup: Path) -> float | None:
+    """Processors that a control group is given; None without a limit."""
+    for files in _QUOTAS:
         try:
-            given, period = (
-                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")
-            )
-        except OSError:
-            return None, 1.0
-    try:
-        quota, of = float(given), float(period)
-    except ValueError:  # "max"
-        return None, 1.0
-    return (quota, of) if quota > 0 and of > 0 else (None, 1.0)
+            given, period = " ".join((cgroup / file).read_text() for file in files).split()
+            quota = float(given) / float(period)
+        except (OSError, ValueError, ZeroDivisionError):  # not there, or "max"
+            continue
+        return quota if quota > 0 else None
+    return None

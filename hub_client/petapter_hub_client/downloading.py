@@ -17,6 +17,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # it exports 
 )
 
 from petapter_hub_client.hub import Hub, asking
+from petapter_schemas.digests import git_blob_sha1, sha256_bytes
 from petapter_schemas.errors import DigestMismatchError, RemoteUnreachableError
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class _Coming:
     Attributes:
         begin: Where in the file they begin.
         pieces: They.
-        digest: What the remote says of the whole file: its sha256, or the sha1 that git knows it by; None where it says
-            neither.
+        digest: What the remote calls the whole file by, if that may be a digest of it (`_digests`).
     """
 
     begin: int
@@ -87,9 +87,7 @@ def read_small(hub: Hub, file: RemoteFile, max_bytes: int) -> bytes:
 
 def _digests(data: bytes) -> set[str]:
     """By all of which a file of these bytes may be known: git's, and the sha1 of mirrors."""
-    of_git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    alone = hashlib.sha1(data, usedforsecurity=False).hexdigest()
-    return {of_git, alone, hashlib.sha256(data).hexdigest()}
+    return {git_blob_sha1(data), hashlib.sha1(data, usedforsecurity=False).hexdigest(), sha256_bytes(data)}
 
 
 def complete(hub: Hub, file: RemoteFile, target: Path, size: int, on_bytes: OnBytes) -> None:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha1
 from typing import Literal
 
 from huggingface_hub import constants, get_session
@@ -17,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from petapter_hub_client.hub import Hub, asking
 from petapter_hub_client.large_files import LocalFile, send_large
+from petapter_schemas.digests import git_blob_sha1
 from petapter_schemas.errors import RemoteError
 
 OnFileBytes = Callable[[str, int], None]
@@ -107,11 +107,7 @@ def _sample(file: LocalFile) -> str:
 def _is_there(file: LocalFile, mode: _Mode) -> bool:
     if mode.oid is None:
         return False
-    return mode.oid == (file.sha256 if mode.mode != _INLINE else _git_digest(file))
-
-
-def _git_digest(file: LocalFile) -> str:
-    return sha1(b"blob %d\0" % file.size + file.source.read_bytes(), usedforsecurity=False).hexdigest()
+    return mode.oid == (file.sha256 if mode.mode != _INLINE else git_blob_sha1(file.source.read_bytes()))
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,10 @@ class ConvexHead:
     words_share: float
     scales: tuple[tuple[Tensor, float], ...]
 
+    def raw(self, prior: Tensor, trust: float) -> tuple[Tensor, Tensor]:
+        """Weights [L, F] and biases [P, L] for raw features, and words from which no prior [P, L] was taken."""
+        return torch.cat(self.maps, dim=1), self.offset - trust * prior
+
 
 def fit_convex_head(evidence: Evidence, penalties: Sequence[float] = PENALTIES) -> ConvexHead:
     """Fit every candidate, weigh them by their left-out losses and return the average.

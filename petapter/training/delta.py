@@ -68,11 +68,12 @@ class LabelMap(nn.Module):
         self.trust = convex.trust if has_words else 0.0
         centre = torch.cat([centre for centre, _ in convex.scales]).float()
         size = torch.cat([torch.full((len(centre),), size) for centre, size in convex.scales])
-        raw = torch.cat(convex.maps, dim=1).float()  # [L, F]
+        weight, bias = convex.raw(prior, self.trust)
+        raw = weight.float()  # [L, F]
         self.register_buffer("centre", centre)
         self.register_buffer("size", size)
         self.weight = nn.Parameter(raw * size)
-        self.bias = nn.Parameter((convex.offset - self.trust * prior).float() + raw @ centre)  # [P, L]
+        self.bias = nn.Parameter(bias.float() + raw @ centre)  # [P, L]
 
     def forward(self, features: Tensor, words: Tensor | None, pattern: int) -> Tensor:
         """Scores [B, L] of raw features [B, F] and label-word scores [B, L], which need not be there without trust."""

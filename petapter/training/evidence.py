@@ -98,9 +98,10 @@ def write_convex_head(head: PetHead, convex: ConvexHead, prior: Tensor) -> None:
     """Put a convex head into a module's head: for raw features and words from which no prior [P, L] was taken."""
     trust = convex.trust if head.has_rows else 0.0
     head.shape = replace(head.shape, words=trust)
+    weight, bias = convex.raw(prior, trust)
     with torch.no_grad():
-        head.label_weight.copy_(torch.cat(convex.maps, dim=1))
-        head.label_bias.copy_(convex.offset - trust * prior)
+        head.label_weight.copy_(weight)
+        head.label_bias.copy_(bias)
 
 
 def label_head(backbone: Backbone, verbalizer: Verbalizer, task: TaskSpec) -> PetHead:

@@ -7,8 +7,6 @@ is little. It is linear, so a module's label map can say it itself, as the delta
 
 from dataclasses import replace
 
-import torch
-
 from petapter.backbone import Backbone
 from petapter.trained import TrainedModule
 from petapter.training.evidence import pool_layers
@@ -28,10 +26,11 @@ def with_frozen_head(module: TrainedModule, frozen: FrozenHead, times: float, ba
         backbone: That of both.
     """
     convex, spec = frozen.convex, module.head
+    weight, bias = convex.raw(frozen.prior, convex.trust)
     tensors = {
         **module.head_tensors,
-        "labels.weight": (times * torch.cat(convex.maps, dim=1)).float(),
-        "labels.bias": (times * (convex.offset - convex.trust * frozen.prior)).float(),
+        "labels.weight": (times * weight).float(),
+        "labels.bias": (times * bias).float(),
     }
     head = spec.model_copy(
         update={

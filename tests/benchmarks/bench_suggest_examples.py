@@ -21,7 +21,6 @@ from statistics import mean, stdev
 import numpy as np
 import torch
 import yaml
-from scipy.stats import t
 
 from petapter import Backbone, Engine, Example, StrongOptions, train
 from petapter.benchmark.samples import draw_test_rows
@@ -40,6 +39,7 @@ from petapter.training.evidence import (
 )
 from petapter_hub_client import resolve_backbone
 from petapter_schemas.task import TaskSpec
+from tests.benchmarks.intervals import interval
 
 TASKS = Path(__file__).parent / "suggest_examples_tasks.yaml"
 COUNT = 10
@@ -140,11 +140,6 @@ def measure(known: Read, test: Read, backbone: Backbone, seed: int) -> Mapping[s
         ]
         for name, of_method in draws.items()
     }
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half of its 95 % t interval."""
-    return mean(values), float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
 
 
 def report(name: str, cells: Sequence[Mapping[str, Sequence[Draw]]], labels: int) -> None:

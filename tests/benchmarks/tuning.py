@@ -38,13 +38,12 @@ from petapter.selection import pattern_pool
 from petapter.task import read_examples, rows_digest
 from petapter.tuning import TuneOptions, Watcher, Work, tune
 from petapter_hub_client import resolve_backbone
+from tests.benchmarks.intervals import interval
 
 GRID = Path(__file__).parent / "grids" / "tuning.yaml"
 TRIALS = "trials.jsonl"
 HELD_OUT = 240
 """Rows that the truth is measured on, as many of each label as there are, and at most."""
-T_975 = {29: 2.045}
-"""Of Student's t with so many degrees of freedom; other numbers of trials take 1.96 and say so."""
 
 
 @dataclass(frozen=True)
@@ -229,12 +228,11 @@ def report(args: argparse.Namespace) -> None:
         holds = sum(hit for each, hit in zip(found, held, strict=True) if each["dataset"] == name)
         print(f"| {_row(name, own, holds)} |")
     print(f"| {_row('all', found, sum(held))} |")
-    behind = np.array([-each["finalists"]["distilled"]["behind_vote"] for each in found]) * 100
-    half = T_975.get(len(behind) - 1, 1.96) * behind.std(ddof=1) / len(behind) ** 0.5
+    ahead, half = interval([-100 * each["finalists"]["distilled"]["behind_vote"] for each in found])
     print(f"\nThe interval holds the truth in {sum(held)} of {len(held)} trials ", end="")
     print(f"({low_high.low:.2f} to {low_high.high:.2f}).")
-    print(f"The student is {behind.mean():+.2f} points by the vote ({behind.mean() - half:+.2f} to ", end="")
-    print(f"{behind.mean() + half:+.2f}, t interval over trials).")
+    print(f"The student is {ahead:+.2f} points by the vote ({ahead - half:+.2f} to ", end="")
+    print(f"{ahead + half:+.2f}, t interval over trials).")
 
 
 def _row(name: str, own: Sequence[dict[str, Any]], holds: int) -> str:

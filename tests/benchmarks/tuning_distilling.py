@@ -37,6 +37,7 @@ from petapter.tuning.frozen import FrozenHead, FrozenPool
 from petapter.tuning.heads import with_frozen_head
 from petapter.tuning.members import says
 from petapter_schemas.task import TaskSpec
+from tests.benchmarks.intervals import interval
 from tests.benchmarks.tuning import GRID, held_out_rows, minilm, pool_of
 
 SAMPLES = 10
@@ -45,8 +46,6 @@ TIMES = (0, 0.25, 0.5, 1, 2)
 """How often the convex head is added."""
 TEXTS, MADE = 150, 2
 """Texts of the file without labels; texts made of each row."""
-T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 11: 2.201, 17: 2.110, 23: 2.069, 29: 2.045}
-"""Of Student's t with so many degrees of freedom; other numbers of samples take 1.96."""
 
 
 @dataclass(frozen=True)
@@ -261,10 +260,9 @@ def report(args: argparse.Namespace) -> None:
         own = {stem: each for stem, each in found.items() if name in each}
         by_set = [[e[name].mean() for s, e in own.items() if s.rpartition("-")[0] == one] for one in sets]
         cells = [f"{100 * np.mean(each):.1f}" if each else "" for each in by_set]
-        apart = 100 * np.array([each[name].mean() - each["vote"].mean() for each in own.values()])
-        half = T_975.get(len(apart) - 1, 1.96) * apart.std(ddof=1) / len(apart) ** 0.5 if len(apart) > 1 else np.nan
+        apart, half = interval([100 * float(each[name].mean() - each["vote"].mean()) for each in own.values()])
         mean = 100 * np.mean([each[name].mean() for each in own.values()])
-        print(f"| {name} | {' | '.join(cells)} | {mean:.1f} | {apart.mean():+.1f} ± {half:.1f} | {len(own)} |")
+        print(f"| {name} | {' | '.join(cells)} | {mean:.1f} | {apart:+.1f} ± {half:.1f} | {len(own)} |")
 
 
 def main() -> None:
