@@ -9,9 +9,11 @@ from petapter_hub_client.hub import asking
 from petapter_hub_client.large_files import LocalFile
 from petapter_hub_client.push_plans import (
     PreparedPush,
+    Published,
     PushOptions,
     PushPlan,
     ask_published,
+    commit_left,
     manifest_at,
     prepared_push,
 )
@@ -112,7 +114,29 @@ def _send(prepared: PreparedPush, options: PushOptions, on_progress: OnProgress)
         adds=_local_files(prepared),
         deletes=plan.deleted,
     )
-    return commit_files(hub, repo_id, commit, on_bytes)
+    try:
+        return commit_files(hub, repo_id, commit, on_bytes)
+    except VersionConflictError:
+        made = _made_meanwhile(prepared)
+        if made is None:
+            raise
+        return made
+
+
+def _made_meanwhile(prepared: PreparedPush) -> str | None:
+    """The commit of these very bytes that somebody made since the plan: a push of the same module at the same time, or
+    the last request of an interrupted one, which arrived late.
+    """
+    hub, target, module = prepared.hub, prepared.target, prepared.module
+    published = ask_published(hub, target)
+    return _tagged(prepared, published) or commit_left(hub, target, module, published)
+
+
+def _tagged(prepared: PreparedPush, published: Published) -> str | None:
+    """The commit that has the version's tag, if these very bytes are in it."""
+    there = published.tags.get(version_tag(prepared.plan.version))
+    same = there is not None and manifest_at(prepared.hub, prepared.target, there) == prepared.module.data
+    return there if same else None
 
 
 def _local_files(prepared: PreparedPush) -> tuple[LocalFile, ...]:
@@ -133,8 +157,8 @@ def _tag(prepared: PreparedPush, commit: str) -> str:
         with asking(hub.remote, target.repo_id):
             hub.api.create_tag(target.repo_id, tag=tag, revision=commit)
     except VersionConflictError:
-        there = ask_published(hub, target).tags.get(tag)
-        if there is None or manifest_at(hub, target, there) != prepared.module.data:
+        there = _tagged(prepared, ask_published(hub, target))
+        if there is None:
             raise
         return there
     return commit

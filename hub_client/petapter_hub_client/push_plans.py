@@ -159,7 +159,7 @@ def prepared_push(directory: Path, reference: str, options: PushOptions) -> Iter
         if module.manifest.version != str(version):
             tag = version_tag(str(version))
             module = with_version(module, str(version), f"{target.repo_id}@{tag}", Path(scratch))
-        unfinished = _unfinished(hub, target, module, published)
+        unfinished = commit_left(hub, target, module, published)
         found = hints(directory, module.manifest, target.repo_id)
         plan = _plan(hub, target, module, published, found) if unfinished is None else _plan_of_tag(hub, target, module)
         yield PreparedPush(hub, target, module, published, plan, unfinished)
@@ -188,6 +188,23 @@ def manifest_at(hub: Hub, target: Reference, revision: str) -> bytes | None:
             return Path(path).read_bytes()
     except RemoteNotFoundError:
         return None
+
+
+def commit_left(hub: Hub, target: Reference, module: StagedModule, published: Published) -> str | None:
+    """The commit that an earlier push of this module made and did not tag, whatever was committed after it.
+
+    Raises:
+        RemoteError: The remote said no, or nothing.
+    """
+    if published.head is None:
+        return None
+    tagged = set(published.tags.values())
+    headers = hub.headers
+    address = f"{hub.remote.url}/api/models/{target.repo_id}/commits/{constants.DEFAULT_REVISION}"
+    with asking(hub.remote, target.repo_id):
+        newest = [str(commit["id"]) for commit in islice(paginate(address, {}, headers), _LOOKED_BACK)]
+    untagged = (commit for commit in newest if commit not in tagged)
+    return next((commit for commit in untagged if manifest_at(hub, target, commit) == module.data), None)
 
 
 def _target(reference: str) -> Reference:
@@ -269,19 +286,6 @@ def _refuse_older(target: Reference, version: Version, published: Published) -> 
 def _remedy(published: Published) -> str:
     newest = _newest(published)
     return "--version 0.1.0" if newest is None else f"--version {newest.next_version('patch')}, or --bump"
-
-
-def _unfinished(hub: Hub, target: Reference, module: StagedModule, published: Published) -> str | None:
-    """The commit that an earlier push of this module made and did not tag, whatever was committed after it."""
-    if published.head is None:
-        return None
-    tagged = set(published.tags.values())
-    headers = hub.headers
-    address = f"{hub.remote.url}/api/models/{target.repo_id}/commits/{constants.DEFAULT_REVISION}"
-    with asking(hub.remote, target.repo_id):
-        newest = [str(commit["id"]) for commit in islice(paginate(address, {}, headers), _LOOKED_BACK)]
-    untagged = (commit for commit in newest if commit not in tagged)
-    return next((commit for commit in untagged if manifest_at(hub, target, commit) == module.data), None)
 
 
 def _plan_of_nothing(hub: Hub, target: Reference, held: _Held) -> PushPlan:

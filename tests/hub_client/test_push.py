@@ -194,6 +194,22 @@ def test_commit_made_meanwhile_is_a_conflict(
     assert [tag.name for tag in api.list_repo_refs(repo_id).tags] == ["v1.0.0"]
 
 
+def test_commit_that_an_interrupted_push_made_late_is_taken(
+    lab: Petapter, api: HfApi, tiny_module: TinyModule, tmp_path: Path, repo_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tiny_module(tmp_path / "m")
+    commit_files, late = publishing.commit_files, []
+
+    def after_the_late_one(*arguments: Any) -> Any:
+        late.append(commit_files(*arguments))
+        return commit_files(*arguments)
+
+    monkeypatch.setattr(publishing, "commit_files", after_the_late_one)
+    pushed: Any = lab("push", directory, repo_id, "--json").json
+    assert [pushed["commit"]] == late
+    assert {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags} == {"v1.0.0": late[0]}
+
+
 def test_tampered_directory_is_not_sent(
     lab: Petapter, api: HfApi, tiny_module: TinyModule, tmp_path: Path, repo_id: str
 ) -> None:

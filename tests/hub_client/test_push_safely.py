@@ -251,15 +251,17 @@ def test_commit_of_an_interrupted_push_gets_its_tag_though_others_pushed_after_i
 
 
 @pytest.mark.usefixtures("first")
+@pytest.mark.parametrize("held", ["/commit/", "/tag/"])
 def test_of_two_people_who_push_the_same_at_once_both_have_pushed_it(
-    lab: Petapter, registry: Registry, api: HfApi, tiny_module: TinyModule, tmp_path: Path, repo_id: str
+    lab: Petapter, registry: Registry, tiny_module: TinyModule, tmp_path: Path, repo_id: str, held: str
 ) -> None:
     directory = tiny_module(tmp_path / "ours", version="1.1.0", labels=("m", "n"))
     with proxied(registry.url) as proxy:
-        proxy.hold_request = ("POST", "/tag/")
+        proxy.hold_request = ("POST", held)
         process = _pushing(lab, registry, proxy, directory, repo_id)
         pushed: Any = lab("push", directory, repo_id, "--json").json
         proxy.let_go.set()
         assert _finished(process) == (0, f"far:{repo_id}@v1.1.0\n", "")
+    api = HfApi(endpoint=registry.url, token=registry.token)
     assert {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}["v1.1.0"] == pushed["commit"]
     assert api.model_info(repo_id).sha == pushed["commit"]
