@@ -280,26 +280,29 @@ def _solve(problem: _Problem, weights: Tensor, start: Tensor | None, steps: int)
     """Coefficients [K, C, R, L] for every row weighting [K, N] and every problem.
 
     Accelerated gradient steps under the diagonal bound of the Hessian that the eigenbasis gives, all problems at once.
+    The problems lie innermost: few labels there would make a softmax of many short rows, which takes six times as long.
     """
-    axes, targets = problem.axes.float(), problem.targets.float()[:, None, None, :]  # [N, 1, 1, L]
-    starts = problem.starts.float().transpose(0, 1).unsqueeze(1)  # [N, 1, C, L]
-    weights = weights.float().T[:, :, None, None]  # [N, K, 1, 1]
-    rows, labels, rank = len(axes), targets.shape[-1], axes.shape[1]
-    shape = (weights.shape[1], len(problem.penalties), labels)
+    folds, problems, labels = len(weights), len(problem.penalties), problem.targets.shape[1]
+    axes, targets = problem.axes.float(), problem.targets.float().unsqueeze(2)  # [N, L, 1]
+    rows, rank = axes.shape
+    starts = problem.starts.float().permute(1, 2, 0).repeat(1, 1, folds)  # [N, L, K C]
+    weights = weights.float().T.repeat_interleave(problems, dim=1).unsqueeze(1)  # [N, 1, K C]
+    penalties = problem.penalties.float().repeat(folds)  # [K C]
     bound = _CURVATURE[problem.link] * weights.max() * axes.square().sum(dim=0)  # [R]
-    penalties = problem.penalties.float()[None, None, :, None]
-    stride = 1 / (bound[:, None, None, None] + penalties)  # [R, 1, C, 1]
-    now = torch.zeros(rank, *shape) if start is None else start.float().permute(2, 0, 1, 3).contiguous()  # [R, K, C, L]
+    stride = 1 / (bound[:, None, None] + penalties)  # [R, 1, K C]
+    now = torch.zeros(rank, labels, folds * problems)
+    if start is not None:
+        now = start.float().permute(2, 3, 0, 1).reshape(now.shape).contiguous()
     ahead, momentum = now.clone(), 1.0
     for _ in range(steps):  # one product for all problems: many small ones take several times as long
-        logits = (axes @ ahead.view(rank, -1)).view(rows, *shape) + starts  # [N, K, C, L]
-        expected = torch.softmax(logits, dim=-1) if problem.link == "softmax" else torch.sigmoid(logits)
+        logits = (axes @ ahead.view(rank, -1)).view(rows, labels, -1) + starts  # [N, L, K C]
+        expected = torch.softmax(logits, dim=1) if problem.link == "softmax" else torch.sigmoid(logits)
         residual = (targets - expected) * weights
-        new = ahead + stride * ((axes.T @ residual.view(rows, -1)).view(rank, *shape) - penalties * ahead)
+        new = ahead + stride * ((axes.T @ residual.view(rows, -1)).view(now.shape) - penalties * ahead)
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         ahead = new + (momentum - 1) / following * (new - now)
         now, momentum = new, following
-    return now.permute(1, 2, 0, 3).double()
+    return now.view(rank, labels, folds, problems).permute(2, 3, 0, 1).double()
 
 
 def _average(
