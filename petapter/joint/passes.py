@@ -37,20 +37,36 @@ class Asked:
     drawn: Drawn
 
 
+class LowerStates:
+    """Hidden states of texts below the lowest adapted layer; calls that share them make those of each text once.
+
+    They are of one backbone, and stay as long as this does.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self._of_cut: dict[int, dict[tuple[int, ...], Tensor]] = {}
+
+    def below(self, cut: int) -> dict[tuple[int, ...], Tensor]:
+        """By token ids what enters layer `cut`, each [S, H]; who finds a text missing adds it."""
+        return self._of_cut.setdefault(cut, {})
+
+
 class Passes:
     """Runs modules that train through the model of a backbone, which is its own until `close`."""
 
-    def __init__(self, backbone: Backbone, cut: int) -> None:
+    def __init__(self, backbone: Backbone, cut: int, lower: LowerStates | None = None) -> None:
         """Take the model over.
 
         Args:
             backbone: Whose model it is; the caller has claimed it.
             cut: The lowest layer that any of the modules adapts; those below run once per text, without dropout.
+            lower: What they said of texts before; None knows of none.
         """
         self._backbone = backbone
         self._cut = cut
         self._trunk = Trunk(backbone, cut)
-        self._states: dict[tuple[int, ...], Tensor] = {}
+        self._states = (lower or LowerStates()).below(cut)
         layers = [backbone.model.base_model] if not cut else self._trunk.upper
         self._dropout = DropoutLayers(layers)
         self._places = Places(backbone.model)
@@ -122,7 +138,7 @@ class Passes:
         self._places.close()
         self._layers.close()
         self._dropout.close()
-        self._states.clear()
+        self._states = {}
 
     def _lay_out(self, asked: tuple[Asked, ...]) -> tuple[Prepared, Tensor]:
         """A pass, and the rows of its last hidden states at all masks, [sum of n M]."""

@@ -22,7 +22,7 @@ from petapter.backbone import Backbone
 from petapter.golden import probe_texts, record_golden
 from petapter.joint.memory import JointPlan, plan_memory
 from petapter.joint.optimizer import update
-from petapter.joint.passes import Asked, Passes
+from petapter.joint.passes import Asked, LowerStates, Passes
 from petapter.joint.runs import Begun, JointRun, Slot, begin
 from petapter.runtime.banks import Form, form_of
 from petapter.runtime.engine import Engine
@@ -55,12 +55,13 @@ class _Group:
     numbers: tuple[int, ...]
 
 
-def train_jointly(
+def train_jointly(  # noqa: PLR0913 (a door of the library)
     runs: Sequence[JointRun],
     backbone: Backbone,
     *,
     memory_bytes: int | None = None,
     most_slots: int | None = None,
+    lower: LowerStates | None = None,
     on_plan: Callable[[JointPlan], None] | None = None,
     on_step: OnSteps | None = None,
 ) -> list[TrainedModule | InputError]:
@@ -71,6 +72,7 @@ def train_jointly(
         backbone: The frozen masked language model, in float32.
         memory_bytes: What all of it may take beside the backbone; None leaves it to the machine (`plan_memory`).
         most_slots: Modules that train at the same time at most; None for as many as the plan has room for.
+        lower: States of texts that earlier calls made below the lowest adapted layer; those of new texts are added.
         on_plan: Called with how the memory is shared, before each set of modules whose adapters begin in one layer.
         on_step: Called after each joint step.
 
@@ -87,7 +89,7 @@ def train_jointly(
     told = _Told(on_plan, on_step, total)
     found: dict[int, TrainedModule | InputError] = {}
     for group in _groups(begun, backbone):
-        found |= _Together(runs, begun, backbone, group, told).train(memory_bytes, most_slots)
+        found |= _Together(runs, begun, backbone, group, told, lower).train(memory_bytes, most_slots)
     modules = {number: module for number, module in found.items() if isinstance(module, TrainedModule)}
     checked: dict[int, TrainedModule | InputError] = {**found, **_with_golden(modules, backbone)}
     return [checked[number] for number in range(len(runs))]
@@ -144,12 +146,18 @@ class _Together:
     """The runs of a group while they train."""
 
     def __init__(
-        self, runs: Sequence[JointRun], begun: Sequence[Begun], backbone: Backbone, group: _Group, told: _Told
+        self,
+        runs: Sequence[JointRun],
+        begun: Sequence[Begun],
+        backbone: Backbone,
+        group: _Group,
+        told: _Told,
+        lower: LowerStates | None,
     ) -> None:
         self._runs, self._begun, self._backbone, self._told = runs, begun, backbone, told
         self._claim = Claim(backbone.model, self)
         self._queue = list(reversed(group.numbers))
-        self._passes = Passes(backbone, group.cut)
+        self._passes = Passes(backbone, group.cut, lower)
         self._found: dict[int, TrainedModule | InputError] = {}
 
     def train(self, memory_bytes: int | None, most_slots: int | None) -> dict[int, TrainedModule | InputError]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from petapter.backbone import Backbone
-from petapter.joint import JointRun, run_without, train_jointly
+from petapter.joint import JointRun, LowerStates, run_without, train_jointly
 from petapter.joint.memory import JointPlan
 from petapter.joint.trainer import OnSteps
 from petapter.runtime import Engine
@@ -117,15 +117,21 @@ class MemberRuns:
             BackboneError: An engine has the backbone.
             InputError: Not even one member fits the memory.
         """
-        done = 0
+        done, lower = 0, LowerStates()
         for part in parts_of(members, self._at_once or max(1, len(members))):
-            yield self._trained(part, None if on_members is None else _told(on_members, done, len(members), len(part)))
+            tell = None if on_members is None else _told(on_members, done, len(members), len(part))
+            yield self._trained(part, lower, tell)
             done += len(part)
 
-    def _trained(self, part: Sequence[Member], on_step: OnSteps | None) -> Said:
+    def _trained(self, part: Sequence[Member], lower: LowerStates, on_step: OnSteps | None) -> Said:
         runs = [self._run(member) for member in part]
         found = train_jointly(
-            runs, self._backbone, memory_bytes=self._memory_bytes, on_plan=self._on_plan, on_step=on_step
+            runs,
+            self._backbone,
+            memory_bytes=self._memory_bytes,
+            lower=lower,
+            on_plan=self._on_plan,
+            on_step=on_step,
         )
         modules = {
             member: module for member, module in zip(part, found, strict=True) if isinstance(module, TrainedModule)

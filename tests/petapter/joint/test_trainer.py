@@ -10,9 +10,10 @@ import torch
 from petapter import Backbone, Engine, Example, TrainedModule, TrainingOptions, train
 from petapter.adapters import AdapterChoice
 from petapter.head import HeadChoice
-from petapter.joint import JointRun, rows_without, train_jointly
+from petapter.joint import JointRun, LowerStates, rows_without, train_jointly
 from petapter.joint.memory import JointPlan
 from petapter.training.trainer import EncodedRows, checked_rows, follow, plain_recipe
+from petapter.training.trunk import Trunk
 from petapter_schemas.errors import BackboneError, InputError
 from petapter_schemas.task import TaskSpec
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS, TOPIC, TOPIC_ROWS, BackboneOf, StillOf
@@ -210,6 +211,26 @@ def test_little_memory_splits_the_stack_and_changes_nothing(bert: Backbone, alon
         assert_same(module, expected)
     assert steps[-1] == (27, 27)
     assert len(steps) > 10
+
+
+def test_texts_that_an_earlier_call_read_are_not_read_below_the_cut_again(
+    bert: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    cache = Trunk.cache
+    monkeypatch.setattr(Trunk, "cache", lambda self, texts: (read.append(len(texts)), cache(self, texts))[1])
+    above = replace(QUICK, adapter=KINDS["lora-top"])
+    run, other = (run_of(bert, SENTIMENT, SENTIMENT_ROWS, replace(above, seed=seed)) for seed in (0, 1))
+    expected = [trained([each], bert)[0] for each in (run, other)]
+    lower = LowerStates()
+    read.clear()
+    for each, alone in zip((run, other), expected, strict=True):
+        (found,) = train_jointly([each], bert, lower=lower)
+        assert isinstance(found, TrainedModule)
+        assert_same(found, alone)
+    assert read == [len(SENTIMENT_ROWS), 0]
+    everywhere = run_of(bert, SENTIMENT, SENTIMENT_ROWS)
+    assert_same(train_jointly([everywhere], bert, lower=lower)[0], trained([everywhere], bert)[0])
 
 
 def test_what_a_token_takes_does_not_count_weights(bert: Backbone) -> None:
