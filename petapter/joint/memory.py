@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ class JointPlan:
         slots: Modules that train at the same time.
         modules: Of all, waiting ones too.
         tokens: Of a pass, at most; a step of all slots takes as many passes as it needs.
+        largest: Of the largest pass, as rows will be drawn: all of a step's where they are fewer than `tokens`.
         token_bytes: What a pass takes for each token.
         slot_bytes: What a module takes while it trains.
         cached_bytes: States of texts below the cut.
@@ -44,6 +46,7 @@ class JointPlan:
     slots: int
     modules: int
     tokens: int
+    largest: int
     token_bytes: int
     slot_bytes: int
     cached_bytes: int
@@ -52,13 +55,13 @@ class JointPlan:
     @property
     def peak_bytes(self) -> int:
         """Beside the backbone."""
-        return self.tokens * self.token_bytes + self.slots * self.slot_bytes + self.cached_bytes + self.begun_bytes
+        return self.largest * self.token_bytes + self.slots * self.slot_bytes + self.cached_bytes + self.begun_bytes
 
     def __str__(self) -> str:
         mib = 1 << 20
         return (
             f"{self.modules} modules, {self.slots} at a time: {self.peak_bytes // mib} MiB beside the backbone "
-            f"({self.tokens} tokens a pass {self.tokens * self.token_bytes // mib}, weights "
+            f"({self.largest} tokens a pass {self.largest * self.token_bytes // mib}, weights "
             f"{self.slots * self.slot_bytes // mib}, cached states {self.cached_bytes // mib})"
         )
 
@@ -96,7 +99,19 @@ def plan_memory(
     slots = min(len(runs), _MOST_SLOTS, 1 + (left - least) // slot_bytes)
     while (tokens := min(most_tokens, slots * longest, (left - slots * slot_bytes) // token_bytes)) < longest:
         slots -= 1
-    return JointPlan(slots, len(runs), tokens, token_bytes, slot_bytes, passes.cached_bytes, begun)
+    largest = min(tokens, _largest_step(runs, slots if passes.takes_many else 1))
+    return JointPlan(slots, len(runs), tokens, largest, token_bytes, slot_bytes, passes.cached_bytes, begun)
+
+
+def _largest_step(runs: Sequence[JointRun], slots: int) -> int:
+    """Tokens of the largest step of so many modules side by side, each row in its longest pattern and window.
+
+    Sets of modules are taken to begin together, and in the order in which they are given: where some take more steps
+    than others, other steps meet.
+    """
+    drawn = [run.drawn_tokens() for run in runs]
+    sets = [drawn[start : start + slots] for start in range(0, len(drawn), slots)]
+    return max(sum(step) for each in sets for step in zip_longest(*each, fillvalue=0))
 
 
 def may_take(backbone: Backbone) -> int:

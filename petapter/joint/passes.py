@@ -82,6 +82,11 @@ class Passes:
         return self._backbone.model
 
     @property
+    def takes_many(self) -> bool:
+        """Whether modules share a pass; where texts cannot stand in one row, each has its own."""
+        return self._packable
+
+    @property
     def cached_bytes(self) -> int:
         """Of the states of texts below the cut."""
         return sum(states.nbytes for states in self._states.values())

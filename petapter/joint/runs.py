@@ -37,6 +37,18 @@ class JointRun:
     recipe: Recipe
     rows: EncodedRows
 
+    def drawn_rows(self) -> Iterator[list[int]]:
+        """The rows of each step."""
+        options = self.recipe.options
+        lengths = [len(windows[0].input_ids) for windows in self.rows.encoded[0].by_text()]
+        return batches(lengths, options.batch_size, options.steps or 0, options.seed, options.order)
+
+    def drawn_tokens(self) -> list[int]:
+        """Tokens of each step at most: of each of its rows those of its longest pattern and window."""
+        by_pattern = [windows.by_text() for windows in self.rows.encoded]
+        longest = [max(len(each.input_ids) for texts in row for each in texts) for row in zip(*by_pattern, strict=True)]
+        return [sum(longest[row] for row in chosen) for chosen in self.drawn_rows()]
+
 
 def rows_without(rows: EncodedRows, left_out: Sequence[int]) -> EncodedRows:
     """The rows but for some, by number; nothing is encoded again."""
@@ -152,10 +164,7 @@ class Slot:
             run.rows.soft,
         )
         self._choose = torch.Generator().manual_seed(options.seed)
-        lengths = [len(windows[0].input_ids) for windows in self._texts[0]]
-        self._batches: Iterator[list[int]] = batches(
-            lengths, options.batch_size, self.steps, options.seed, options.order
-        )
+        self._batches = run.drawn_rows()
         rated = [(self.row, options.adapter_lr), *((each, options.head_lr) for each in self.head.parameters())]
         trained = [(each, rate or 0.0) for each, rate in rated if each is not None and each.requires_grad]
         self.weights = Weights([each for each, _ in trained], [rate for _, rate in trained], options.clip_norm)
