@@ -115,9 +115,10 @@ def attend(  # noqa: PLR0913
         said: Tensor = asked.varlen(*by_token, *lengths, scale=scaling, window_size=(reach, reach))
         return said.unsqueeze(0)
     drawn = None if dropped is None else dropped.draw(query.shape[1], query)
+    some_of, all_of = _buckets(asking), _buckets(asked)
+    taken = zip(_taken(query, some_of), _taken(key, all_of), _taken(value, all_of), strict=True)
     parts: list[tuple[Tensor, Tensor]] = []
-    for some, all_ in _pairs(asking, asked):
-        states = (_taken(query, some), _taken(key, all_), _taken(value, all_))
+    for some, all_, states in zip(some_of, all_of, taken, strict=True):
         seen = _seen(all_, sliding_window, query.device)
         if drawn is None:
             said = nn.functional.scaled_dot_product_attention(*states, attn_mask=seen, scale=scaling)
@@ -164,16 +165,21 @@ def _side_by_side(drawn: Sequence[Tensor]) -> Tensor:
     return result
 
 
-def _pairs(asking: Texts, asked: Texts) -> list[tuple[Bucket, Bucket]]:
-    if isinstance(asking, Segments) or isinstance(asked, Segments):
+def _buckets(texts: Texts) -> tuple[Bucket, ...]:
+    if isinstance(texts, Segments):
         raise TypeError("queries in buckets look at keys in buckets")
-    return list(zip(asking, asked, strict=True))
+    return texts
 
 
-def _taken(states: Tensor, bucket: Bucket) -> Tensor:
-    """States [1, heads, T, D] of the texts of a bucket, [B, heads, S, D]."""
-    taken: Tensor = states[0].transpose(0, 1).index_select(0, bucket.tokens).unflatten(0, bucket.shape)
-    return taken.transpose(1, 2)
+def _taken(states: Tensor, buckets: Sequence[Bucket]) -> list[Tensor]:
+    """States [1, heads, T, D] of the texts of each bucket, [B, heads, S, D]."""
+    tokens = states[0].transpose(0, 1)
+    if states.requires_grad:  # the gradient of one choice of tokens, instead of one of all tokens for each bucket
+        numbers = torch.cat([bucket.tokens for bucket in buckets])
+        chosen = tokens.index_select(0, numbers).split([len(bucket.tokens) for bucket in buckets])
+    else:
+        chosen = tuple(tokens.index_select(0, bucket.tokens) for bucket in buckets)
+    return [own.unflatten(0, bucket.shape).transpose(1, 2) for own, bucket in zip(chosen, buckets, strict=True)]
 
 
 def _seen(bucket: Bucket, sliding_window: int | None, device: torch.device) -> Tensor | None:
