@@ -1,11 +1,12 @@
 """Many modules trained together against peft training one after another, side by side in one run.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.joint [--rounds 5] [--modules 8] [--steps 12] [--only speed ...]
+    python -m tests.benchmarks.joint --only speed --device cuda --shape 24x1024 --modules 32 --batch 8
 
 A random model of 6 layers of width 384; lengths of texts as a lognormal draws them, of 45 tokens in the mean and 128
-at most. Every figure is the least of the rounds, in processor seconds, and the rounds of all variants are interleaved,
-since a shared machine changes its pace. Only steps are timed: rows are encoded, adapters begun and modules recorded
-outside.
+at most. Every figure is the least of the rounds, in processor seconds, on a GPU by the clock once it has done all that
+it was given, and the rounds of all variants are interleaved, since a shared machine changes its pace. Only steps are
+timed: rows are encoded, adapters begun and modules recorded outside.
 
     speed   module-steps per second: modules of all layers, and of the upper half with the lower half cached
     memory  the planned peak against the measured one, in a process of its own for each; and again with
@@ -36,6 +37,7 @@ from petapter.joint import JointRun, train_jointly
 from petapter.training.trainer import EncodedRows, checked_rows, plain_recipe
 from petapter_schemas.task import TaskSpec
 from tests.benchmarks.runtime import backbone_of
+from tests.benchmarks.runtime_cuda import placed
 
 TASK = TaskSpec.model_validate({"labels": {"pos": "great", "neg": "bad"}, "patterns": ["{text} It was {mask}."]})
 WORDS = ("the", "match", "was", "very", "good", "bad", "fine", "game", "not", "a", "price", "bank", "market", "ball")
@@ -54,18 +56,25 @@ def examples() -> list[Example]:
 
 
 class Stopwatch:
-    """Processor seconds of the steps of a run but for its first, which warms up."""
+    """Seconds of the steps of a run but for its first, which warms up."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._first = self._last = 0.0
         self._steps = (0, 0)
 
     def __call__(self, done: int, _total: int, _loss: float) -> None:
         """A step is done."""
-        now = time.process_time()
+        now = self._now()
         if not self._first:
             self._first, self._steps = now, (done, done)
         self._last, self._steps = now, (self._steps[0], done)
+
+    def _now(self) -> float:
+        if self._device.type != "cuda":
+            return time.process_time()
+        torch.cuda.synchronize(self._device)
+        return time.perf_counter()
 
     @property
     def per_step(self) -> float:
@@ -84,7 +93,7 @@ def one_after_another(backbone: Backbone, options: Sequence[TrainingOptions]) ->
     """Module-steps per second of peft."""
     seconds = 0.0
     for each in options:
-        watch = Stopwatch()
+        watch = Stopwatch(backbone.device)
         train(TASK, examples(), backbone, each, on_step=watch)
         seconds += watch.per_step
     return len(options) / seconds
@@ -98,7 +107,7 @@ def runs_of(backbone: Backbone, options: Sequence[TrainingOptions]) -> list[Join
 
 def together(backbone: Backbone, options: Sequence[TrainingOptions]) -> float:
     """Module-steps per second of the joint trainer."""
-    watch = Stopwatch()
+    watch = Stopwatch(backbone.device)
     train_jointly(runs_of(backbone, options), backbone, on_step=watch)
     return 1 / watch.per_step
 
@@ -113,8 +122,9 @@ class Variant:
 
 def speed(args: argparse.Namespace) -> None:
     """Print the table of speeds."""
-    backbone = backbone_of(6, 384)
-    every, upper = options_of(args, None), options_of(args, (3, 4, 5))
+    layers, hidden = map(int, args.shape.split("x"))
+    backbone = placed(backbone_of(layers, hidden), torch.device(args.device), torch.float32)
+    every, upper = options_of(args, None), options_of(args, tuple(range(layers // 2, layers)))
     variants = [
         Variant("peft one after another, all layers", lambda: one_after_another(backbone, every)),
         Variant("together, all layers", lambda: together(backbone, every)),
@@ -126,7 +136,8 @@ def speed(args: argparse.Namespace) -> None:
         for variant in variants:
             best[variant.name] = max(best[variant.name], variant.measure())
     print(
-        f"\n{args.modules} modules, {args.batch} rows a step each, {args.steps} steps, least of {args.rounds} rounds\n"
+        f"\n{args.shape}, {args.modules} modules, {args.batch} rows a step each, {args.steps} steps, least of "
+        f"{args.rounds} rounds\n"
     )
     print("| variant | module-steps per second | by peft on the same modules |\n| --- | ---: | ---: |")
     for number, variant in enumerate(variants):
@@ -242,6 +253,8 @@ def main() -> None:
     parser.add_argument("--modules", type=int, default=8)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--shape", default="6x384", help="Of speed: layers x width.")
+    parser.add_argument("--device", default="cpu", help="Of speed: a torch device.")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=[*PARTS])
     args = parser.parse_args()
     threads = torch.get_num_threads()
