@@ -2,18 +2,19 @@
 
 import os
 import platform
+import shutil
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 
-from tests.postgres_cluster import Cluster, cluster_directory, find_programs, init
+from tests.postgres_cluster import Cluster, cluster_directory, find_programs, init, server_user
 from tests.postgres_cluster import start as start_cluster
 from tests.registry_process import Server, new_token, serving
 from tests.registry_server.conftest import commit_body
@@ -49,18 +50,25 @@ def registry(kind: str) -> Iterator[Place]:
 
 
 @contextmanager
-def durable_cluster() -> Iterator[Cluster]:
-    """A PostgreSQL server as it is used, with `fsync`."""
+def durable_cluster(kept: Path | None = None) -> Iterator[Cluster]:
+    """A PostgreSQL server as it is used, with `fsync`; its files stay where `kept` says, and are used again there."""
     programs = find_programs()
     if programs is None:
         sys.exit("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
-    with cluster_directory() as directory:
-        init(programs, directory / "data")
+    with ExitStack() as stack:
+        directory = stack.enter_context(cluster_directory()) if kept is None else _made_for_the_server(kept)
+        if not (directory / "data").exists():
+            init(programs, directory / "data")
         cluster = start_cluster(programs, directory)
-        try:
-            yield cluster
-        finally:
-            cluster.stop()
+        stack.callback(cluster.stop)
+        yield cluster
+
+
+def _made_for_the_server(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    if (user := server_user()) is not None:
+        shutil.chown(directory, user)
+    return directory.resolve()
 
 
 def make_modules(place: Place, count: int) -> list[str]:
@@ -84,6 +92,19 @@ def processor_ms(pid: int) -> float:
     """Milliseconds that the threads of a process have run (Linux)."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
+
+
+def children_ms(pid: int) -> float:
+    """Milliseconds that the processes have run that a process has started; of those that ended in steps of 10 (Linux).
+
+    So much of the processor PostgreSQL takes, each of whose connections is a process.
+    """
+    ended = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]))
+    living = 0.0
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ends while it is looked at
+            living += processor_ms(int(child))
+    return living + ended * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mib(pid: int) -> float:

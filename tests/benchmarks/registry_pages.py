@@ -127,9 +127,11 @@ def logged_ms(server: Server, request_id: str) -> float:
 
 def report(modules: int, rounds: int) -> Iterator[str]:
     """The figures of one size, as Markdown."""
-    with filled("sqlite", modules) as (server, seconds, size):
+    with filled("sqlite", modules) as registry:
+        server = registry.server
         publish_full(server)
-        yield f"\n## {modules:,} modules on SQLite\n\nFilled in {seconds:.0f} s; the database has {size:.0f} MiB. "
+        yield f"\n## {modules:,} modules on SQLite\n\nFilled in {registry.seconds:.0f} s; "
+        yield f"the database has {registry.size_mib:.0f} MiB. "
         yield f"Aim: a p95 of {AIM_MS} ms on the server.\n" if modules == 100_000 else ""
         yield "| page | server p50 ms | p95 ms | processor p50 ms | p95 ms | client p50 ms | sent KiB |"
         yield "|---|---|---|---|---|---|---|"

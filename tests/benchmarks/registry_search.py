@@ -1,20 +1,22 @@
 """What a search costs over HTTP: p50 and p95 of every kind of query on synthetic registries of some sizes.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/registry_search.py [--modules 1000 100000 1000000]
-        [--databases sqlite postgres] [--rounds 60] [--explain]
+        [--databases sqlite postgres] [--rounds 60] [--keep DIR] [--explain]
 
 Each registry is filled through its tables (module files would take days): the label sets, languages, backbones and
 figures below, drawn with a fixed seed, terms as the registry derives them. A `petapter-registry serve` process on
 loopback answers one client that keeps its connection. `rounds` draws of each kind are asked after 5 for warmth; every
 draw has other values, so nothing is answered from a cache of answers. A bare `GET /health` is asked in the same rounds:
 what HTTP alone costs. On a machine that does other things too, read the processor time of the server instead: what its
-threads ran for each request (Linux only). `--explain` adds SQLite's plan of each kind.
+threads, and PostgreSQL's processes, ran for each request (Linux only). `--keep DIR` leaves each filled registry in a
+folder of DIR and takes it from there the next time, as filling a million takes minutes. `--explain` adds the plan of
+each kind, which PostgreSQL tells by doing it.
 """
 
 import argparse
 import itertools
+import os
 import random
-import sqlite3
 import statistics
 import sys
 import tempfile
@@ -37,7 +39,7 @@ from petapter_registry_server.settings import Settings
 from petapter_schemas.metric_bound import MetricBound
 from petapter_schemas.module_facts import BackboneFacts, MetricFacts, ModuleFacts
 from tests.benchmarks.registry_filling import IntoPostgres, IntoSqlite, fill
-from tests.benchmarks.registry_fixture import DATABASES, durable_cluster, processor_ms
+from tests.benchmarks.registry_fixture import DATABASES, children_ms, durable_cluster, processor_ms
 from tests.registry_process import Server, serving
 
 LABEL_SETS = [
@@ -133,18 +135,55 @@ def facts_of(draw: random.Random) -> ModuleFacts:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A server over a filled registry.
+
+    Attributes:
+        server: It runs.
+        database: The address of its PostgreSQL database.
+        postgres: The process that starts those of PostgreSQL.
+        seconds: What filling took, now or before.
+        size_mib: Of the database.
+    """
+
+    server: Server
+    database: str | None
+    postgres: int | None
+    seconds: float
+    size_mib: float
+
+    def ran_ms(self) -> tuple[float, float]:
+        """What the server's threads and PostgreSQL's processes have run."""
+        return processor_ms(self.server.process.pid), children_ms(self.postgres) if self.postgres else 0.0
+
+
 @contextmanager
-def filled(kind: str, modules: int) -> Iterator[tuple[Server, float, float]]:
-    """A server over so many modules; the seconds that filling took, and the MiB of the database."""
+def filled(kind: str, modules: int, keep: Path | None = None) -> Iterator[Filled]:
+    """A server over so many modules, taken from a folder of `keep` if one is there, and left there."""
     with ExitStack() as stack:
-        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="petapter-search-"))) / "data"
-        url = stack.enter_context(durable_cluster()).create("search") if kind == "postgres" else None
-        app = create_app(Settings(data=data, database=url))
-        app.state.services.accounts.create_first_admin()
-        app.state.database.close()
-        into = IntoSqlite(data / "registry.sqlite") if url is None else IntoPostgres(url)
-        seconds = fill(into, modules, facts_of)
-        yield stack.enter_context(serving(data, database=url)), seconds, _size_mib(data, url)
+        if keep is None:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="petapter-search-")))
+        else:
+            place = keep / f"{kind}-{modules}"
+        cluster = stack.enter_context(durable_cluster(keep and place / "postgres")) if kind == "postgres" else None
+        url, data, note = cluster and cluster.url("search"), place / "data", place / "seconds"
+        if not note.exists():
+            if data.exists():
+                sys.exit(f"{place} holds a registry whose filling did not end: remove it")
+            if cluster:
+                cluster.create("search")
+            note.write_text(f"{_fill(data, url, modules):.0f}")
+        server = stack.enter_context(serving(data, database=url))
+        postgres = cluster.process.pid if cluster else None
+        yield Filled(server, url, postgres, float(note.read_text()), _size_mib(data, url))
+
+
+def _fill(data: Path, url: str | None, modules: int) -> float:
+    app = create_app(Settings(data=data, database=url))
+    app.state.services.accounts.create_first_admin()
+    app.state.database.close()
+    return fill(IntoSqlite(data / "registry.sqlite") if url is None else IntoPostgres(url), modules, facts_of)
 
 
 def _size_mib(data: Path, url: str | None) -> float:
@@ -155,23 +194,23 @@ def _size_mib(data: Path, url: str | None) -> float:
     return found[0] / 2**20 if found else 0.0
 
 
-def measure(server: Server, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Milliseconds of every kind, in turns: on the clock, and of the server's processor."""
-    spent: dict[str, list[tuple[float, float]]] = {}
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+def measure(registry: Filled, rounds: int) -> dict[str, list[tuple[float, float, float]]]:
+    """Milliseconds of every kind, in turns: on the clock, of the server's processor, and of PostgreSQL's."""
+    spent: dict[str, list[tuple[float, float, float]]] = {}
+    with httpx.Client(base_url=registry.server.url, timeout=60) as client:
         for round_number in range(WARM + rounds):
             draw = random.Random(round_number)  # noqa: S311 (a benchmark)
             for kind in (Kind("GET /health", lambda _: []), *KINDS):
                 path = "/health" if kind.name == "GET /health" else "/api/petapter/v1/modules"
                 query = kind.draw(draw)
-                ran, began = processor_ms(server.process.pid), time.perf_counter()
+                before, began = registry.ran_ms(), time.perf_counter()
                 answer = client.get(path, params=query)
                 took = (time.perf_counter() - began) * 1000
-                ran = processor_ms(server.process.pid) - ran
+                ran = [now - then for now, then in zip(registry.ran_ms(), before, strict=True)]
                 if answer.status_code != httpx.codes.OK:
                     raise RuntimeError(f"{kind.name}: {answer.text}")
                 if round_number >= WARM:
-                    spent.setdefault(kind.name, []).append((took, ran))
+                    spent.setdefault(kind.name, []).append((took, *ran))
     return spent
 
 
@@ -180,25 +219,25 @@ def middle_and_high(times: tuple[float, ...]) -> tuple[float, float]:
     return statistics.median(times), statistics.quantiles(times, n=20)[-1]
 
 
-def explain(data: Path) -> None:
+def explain(data: Path, database: str | None) -> None:
     """Print the plan of every statement of one query of each kind."""
-    app = create_app(Settings(data=data))
+    app = create_app(Settings(data=data, database=database))
     services = app.state.services
-    plain = sqlite3.connect(data / "registry.sqlite")
     seen: list[tuple[str, Any]] = []
     engine = services.module_search._database._engine
     event.listen(engine, "before_cursor_execute", lambda *a: seen.append((a[2], a[3])))
+    command = "EXPLAIN (ANALYZE, BUFFERS)" if database else "EXPLAIN QUERY PLAN"
     for kind in KINDS:
         query = kind.draw(random.Random(3))  # noqa: S311 (a benchmark)
         seen.clear()
-        services.module_search.search(services.access.authenticate(None), question_of(query))
+        services.module_search.search(services.access.authenticate(None, None), question_of(query))
         print(f"\n{kind.name}: {query}")
-        for statement, values in seen:
-            if statement.startswith("SELECT module_index"):
-                for row in plain.execute(f"EXPLAIN QUERY PLAN {statement}", values):
-                    print("   ", row[3])
-    plain.close()
-    services.module_search._database.close()
+        with engine.connect() as connection:
+            for statement, values in [each for each in seen if each[0].startswith(("SELECT", "WITH"))]:
+                print(f"\n  {' '.join(statement.split())[:2000]}")
+                for row in connection.exec_driver_sql(f"{command} {statement}", values):
+                    print("   ", row[-1])
+    app.state.database.close()
 
 
 def question_of(query: list[tuple[str, str]]) -> ModuleQuestion:
@@ -217,18 +256,24 @@ def question_of(query: list[tuple[str, str]]) -> ModuleQuestion:
     )  # fmt: skip
 
 
-def report(kind: str, modules: int, rounds: int, *, explained: bool = False) -> Iterator[str]:
+def report(kind: str, modules: int, options: argparse.Namespace) -> Iterator[str]:
     """The figures of one size on one database, as Markdown."""
-    with filled(kind, modules) as (server, seconds, size):
-        yield f"\n## {modules:,} modules on {kind}\n\nFilled in {seconds:.0f} s; the database has {size:.0f} MiB. "
+    with filled(kind, modules, options.keep) as registry:
+        load = f"load average {os.getloadavg()[0]:.1f}"
+        yield f"\n## {modules:,} modules on {kind}, {load} at the start\n\nFilled in {registry.seconds:.0f} s; "
+        yield f"the database has {registry.size_mib:.0f} MiB. "
         yield f"Aim: p95 of {GOALS_MS[modules]} ms.\n" if modules in GOALS_MS else ""
-        yield "| query | p50 ms | p95 ms | server's processor p50 ms | p95 ms |\n|---|---|---|---|---|"
-        for name, pairs in measure(server, rounds).items():
-            cells = [f"{figure:.1f}" for times in zip(*pairs, strict=True) for figure in middle_and_high(times)]
+        shown = 3 if registry.postgres else 2
+        of_postgres = " PostgreSQL's p50 ms | p95 ms |" if registry.postgres else ""
+        yield f"| query | p50 ms | p95 ms | server's processor p50 ms | p95 ms |{of_postgres}"
+        yield "|---" * (2 * shown + 1) + "|"
+        for name, spent in measure(registry, options.rounds).items():
+            columns = [*zip(*spent, strict=True)][:shown]
+            cells = [f"{figure:.1f}" for times in columns for figure in middle_and_high(times)]
             yield f"| {name} | {' | '.join(cells)} |"
-        if explained and kind == "sqlite":
-            server.kill()
-            explain(server.data)
+        if options.explain:
+            registry.server.kill()
+            explain(registry.server.data, registry.database)
 
 
 def main() -> None:
@@ -237,11 +282,12 @@ def main() -> None:
     parser.add_argument("--modules", type=int, nargs="+", default=[1_000, 100_000])
     parser.add_argument("--databases", nargs="+", default=[*DATABASES], choices=[*DATABASES])
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--keep", type=Path, help="a folder for filled registries, on a disk with room")
     parser.add_argument("--explain", action="store_true")
     options = parser.parse_args()
     for modules in options.modules:
         for kind in options.databases:
-            for line in report(kind, modules, options.rounds, explained=options.explain):
+            for line in report(kind, modules, options):
                 print(line, flush=True)
 
 

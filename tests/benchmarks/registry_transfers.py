@@ -79,7 +79,7 @@ def large_seconds(place: Place, mib: int, rounds: int) -> dict[str, list[float]]
                 digest = hashlib.sha256(file.read_bytes()).hexdigest()
                 seconds["push, baseline"].append(timed(lambda: _put(baseline, "/", file)))
                 seconds["push, synced"].append(timed(lambda: _put(baseline, "/synced", file)))
-                seconds["push"].append(timed(lambda digest=digest: _push_large(client, repo_id, file, digest)))
+                seconds["push"].append(timed(lambda digest=digest: push_large(client, repo_id, file, digest)))
                 seconds["pull, baseline"].append(timed(lambda digest=digest: _pull(baseline, "/", digest)))
                 path = f"/{repo_id}/resolve/main/{file.name}"
                 seconds["pull"].append(timed(lambda path=path, digest=digest: _pull(client, path, digest)))
@@ -113,7 +113,7 @@ def _commit(client: httpx.Client, files: dict[str, bytes]) -> None:
     client.post(f"{at}/commit/main", content=commit_body(files)).raise_for_status()
 
 
-def _push_large(client: httpx.Client, repo_id: str, file: Path, digest: str) -> None:
+def push_large(client: httpx.Client, repo_id: str, file: Path, digest: str) -> None:
     named = {"oid": digest, "size": file.stat().st_size}
     body = {"operation": "upload", "transfers": ["basic"], "objects": [named], "hash_algo": "sha256"}
     batch = client.post(f"/{repo_id}.git/info/lfs/objects/batch", json=body).raise_for_status().json()
