@@ -1,5 +1,7 @@
 """The body of a commit, newline-delimited JSON: each file goes to scratch, is hashed there, and checked by its kind."""
 
+import re
+import secrets
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
@@ -21,7 +23,10 @@ _LINE_OVERHEAD_BYTES = 16 * 1024  # path, keys and quotes around a file's conten
 MAX_TITLE = 500
 _MAX_MESSAGE = 20_000
 _BASE64: TypeAdapter[bytes] = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))
-"""A sixth of the time of Python's own: 3 ms for 3 MiB."""
+"""A quarter of the time of Python's own: 2 ms for 3 MiB."""
+_LONG_BYTES = 64 * 1024
+_CONTENT_BEGINS = re.compile(rb'"content"[ ]?:[ ]?"')
+_LOOKED_AT_BYTES = 4096
 _NO_ZERO_BYTE = r"^[^\x00]*$"  # PostgreSQL stores none in a text
 
 Value = TypeVar("Value", bound=BaseModel)
@@ -141,12 +146,34 @@ def _lines(body: Path, limits: Limits) -> Iterator[tuple[str, Any]]:
                 raise TooLargeError(f"line {number} of the commit holds a file above {limits.inline_bytes} bytes")
             line, begin = lines[begin:end], end
             if not line.isspace():
-                yield _split(line, number, longest)
+                yield _split_around_content(line, number) or _split(line, number)
 
 
-def _split(line: bytes, number: int, longest: int) -> tuple[str, Any]:
+def _split_around_content(line: bytes, number: int) -> tuple[str, Any] | None:
+    """Key and value of a line with a long content, without parsing that as JSON: 1 ms instead of 7 for 4 MB.
+
+    A random mark stands in its place meanwhile. Where the parser finds the mark as the content, the string begins and
+    ends with the quotes around it; and between those there are no quotes or escapes, and only ASCII.
+
+    Returns:
+        None where there is no such content.
+    """
+    found = _CONTENT_BEGINS.search(line, 0, _LOOKED_AT_BYTES)
+    begin = found.end() if found else 0
+    end = line.find(b'"', begin)
+    content = line[begin:end]
+    if found is None or end - begin < _LONG_BYTES or b"\\" in content or not content.isascii():
+        return None
+    mark = secrets.token_hex(16)
+    key, value = _split(b"".join([line[:begin], mark.encode(), line[end:]]), number)
+    if not isinstance(value, dict) or value.get("content") != mark:
+        return None
+    return key, value | {"content": content.decode("ascii")}
+
+
+def _split(line: bytes, number: int) -> tuple[str, Any]:
     try:
-        document = strict_json.loads(line, source=f"line {number} of the commit", max_bytes=longest)
+        document = strict_json.loads(line, source=f"line {number} of the commit", max_bytes=len(line))
     except ManifestError as error:
         raise InvalidRequestError(str(error)) from error
     if not isinstance(document, dict) or not isinstance(document.get("key"), str):
