@@ -85,7 +85,35 @@ def test_scratch_file_stays_where_it_is(kept: Kept) -> None:
         kept.put(DATA, scratch)
         kept.put(DATA, scratch)
         assert [file.read_bytes() for file in scratch.iterdir()] == [DATA]
+    assert not any(scratch.iterdir())
+
+
+def test_scratch_is_for_one_at_a_time_and_then_for_the_next(kept: Kept) -> None:
+    with kept.store.scratch() as one, kept.store.scratch() as other:
+        assert one != other
+        (one / "file").touch()
+    with kept.store.scratch() as next_one, kept.store.scratch() as next_other:
+        assert {next_one, next_other} == {one, other}
+        assert not any(one.iterdir())
+
+
+def test_scratch_that_a_directory_was_made_in_goes_with_it(kept: Kept) -> None:
+    with kept.store.scratch() as scratch:
+        (scratch / "within").mkdir()
+        (scratch / "within" / "file").touch()
     assert not scratch.exists()
+    with kept.store.scratch() as another:
+        assert not any(another.iterdir())
+
+
+def test_scratch_that_somebody_removed_or_wrote_into_is_given_to_nobody(kept: Kept) -> None:
+    with kept.store.scratch() as one, kept.store.scratch() as other:
+        pass
+    one.rmdir()
+    (other / "file").touch()
+    with kept.store.scratch() as next_one, kept.store.scratch() as next_other:
+        assert not {next_one, next_other} & {one, other}
+        assert not any([*next_one.iterdir(), *next_other.iterdir()])
 
 
 def test_local_file_has_the_bytes(kept: Kept, tmp_path: Path) -> None:

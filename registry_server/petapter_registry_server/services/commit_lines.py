@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
@@ -188,12 +188,10 @@ def _parse(model: type[Value], value: object, number: int) -> Value:
         raise InvalidRequestError(f"line {number} of the commit: {first_problem(error)}") from error
 
 
-def _receive(line: _File, directory: Path, limits: Limits) -> tuple[Path, TreeFile]:
+def _receive(line: _File, location: Path, limits: Limits) -> tuple[Path, TreeFile]:
     check_file_name(line.path)
     data = _decoded(line)
     limits.check_inline(line.path, len(data))
-    directory.mkdir()
-    location = directory / PurePosixPath(line.path).name  # checks name the file in their messages
     location.write_bytes(data)
     check_file_bytes(line.path, location)
     return location, TreeFile(line.path, len(data), sha256_bytes(data), git_blob_sha1(data))

@@ -40,7 +40,7 @@ def check_file_bytes(path: str, location: Path) -> None:
     """
     kind = suffix(path)
     if kind == ".safetensors":
-        read_tensor_header(location)
+        read_tensor_header(location, name=PurePosixPath(path).name)
     elif kind == ".png":
         check_content(path, location, location.stat().st_size)
     else:

@@ -237,14 +237,15 @@ class Publishing:
             repository = self._access.writable(session, caller, at.repo_id)
             sizes = {file.sha256: uploads.has_content(session, repository.id, file.sha256) for file in received.named}
         files = [named_file(file, sizes[file.sha256]) for file in received.named]
-        apart = {file.path: self._examined_apart(file, scratch) for file in files}
+        apart = {
+            file.path: self._examined_apart(file, scratch, scratch / f"apart-{number}")
+            for number, file in enumerate(files)
+        }
         changes = replace(received.changes, written=(*received.changes.written, *files))
         return replace(received, changes=changes, locations=received.locations | apart)
 
-    def _examined_apart(self, file: TreeFile, scratch: Path) -> Path:
-        """A file that was sent apart, under its own name, which the checks tell in their messages."""
-        location = scratch / "apart" / file.path
-        location.parent.mkdir(parents=True, exist_ok=True)
+    def _examined_apart(self, file: TreeFile, scratch: Path, location: Path) -> Path:
+        """A file that was sent apart, under a name in scratch that nobody takes away."""
         link_or_copy(self._local_file(file, scratch), location)
         check_file_bytes(file.path, location)
         return location
