@@ -4,14 +4,27 @@ A database does not know how rare a condition is, so every condition is counted 
 leads: in the order of its own index where that is the order asked for, else by collecting its modules and sorting them.
 Where even the rarest one is common, the index of the order leads, and mostly soon finds enough. Conditions that are
 common, but rarely met together, show by the few that it finds at first; then the rarest one is collected after all, if
-that is the shorter way. Measured in tests/benchmarks/results/registry_search.md.
+that is the shorter way. PostgreSQL gathers the modules that meet all rare conditions, and sorts them before it looks
+anything up. Measured in tests/benchmarks/results/registry_search.md.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, String, Tuple, column, exists, func, literal, or_, select, tuple_, values
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    SelectBase,
+    Tuple,
+    func,
+    intersect,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.db.module_tables import IndexedMetric, IndexedModule, IndexedTerm
@@ -29,6 +42,12 @@ FAR = 200_000
 """Up to so many modules are collected instead."""
 
 _END = "\U0010ffff"
+_BY_INDEXES = select(*(func.set_config(name, value, literal_column("true")) for name, value in {
+    "plan_cache_mode": "force_custom_plan",  # a plan for any word is one for none
+    "random_page_cost": "1.1",  # 4 is for disks that turn: it reads whole tables for some thousand modules
+    "max_parallel_workers_per_gather": "0",
+}.items()))  # fmt: skip
+"""How PostgreSQL is to plan for the rest of a transaction."""
 _COLUMNS = {"updated": IndexedModule.updated_ms, "name": IndexedModule.name, "size": IndexedModule.size_bytes}
 
 
@@ -144,13 +163,14 @@ class _Plan:
 
 def find_places(session: Session, query: ModuleQuery, viewer: Viewer) -> Sequence[Position]:
     """Where the modules that somebody may see stand in the order of the query, as many as its limit says."""
+    if _is_postgresql(session):
+        session.execute(_BY_INDEXES)
     figures = query.figures[1:] if query.order == "metric" else query.figures
     conditions: list[Condition] = [*query.terms, *figures]
     counted = sorted(((_count(session, one, COLLECTED), one) for one in conditions), key=lambda pair: pair[0])
     search = _Searched(session, query, [one for _, one in counted], viewer)
-    if counted and counted[0][0] < COLLECTED:
-        return search.led_by(counted[0][1]).places(session, query.limit, query.after, None)
-    return search.along_order()
+    rare = [one for count, one in counted if count < COLLECTED]
+    return search.led_by(rare).places(session, query.limit, query.after, None) if rare else search.along_order()
 
 
 @dataclass(frozen=True)
@@ -173,15 +193,20 @@ class _Searched:
         if until is None or len(found) == query.limit:
             return found
         to_come = LOOKED_AT * query.limit // (len(found) + 1)
-        shorter = self._rarest(others, min(FAR, to_come))
-        if shorter is not None:
+        shorter = self._rare(others, to_come)
+        if shorter:
             return self.led_by(shorter).places(session, query.limit, query.after, None)
         return [*found, *plan.places(session, query.limit - len(found), until, None)]
 
-    def led_by(self, condition: Condition) -> _Plan:
-        """By the modules of one condition."""
-        is_ordered = self.query.order == "updated" and isinstance(condition, Term) and not condition.is_prefix
-        return self._plan(condition, None) if is_ordered else self._plan(None, condition)
+    def led_by(self, rare: Sequence[Condition]) -> _Plan:
+        """By the modules of the first of some rare conditions; on PostgreSQL by those that meet all of them."""
+        first = rare[0]
+        is_ordered = self.query.order == "updated" and isinstance(first, Term) and not first.is_prefix
+        if is_ordered and len(rare) == 1:
+            return self._plan(first, None)
+        if _is_postgresql(self.session):
+            return self._living(_gathered(self.query, rare), rare)
+        return self._plan(first, None) if is_ordered else self._plan(None, first)
 
     def _ordered(self) -> Condition | None:
         """The rarest condition whose index has the order asked for."""
@@ -189,16 +214,34 @@ class _Searched:
             return None
         return next((one for one in self.conditions if isinstance(one, Term) and not one.is_prefix), None)
 
-    def _rarest(self, conditions: Sequence[Condition], most: int) -> Condition | None:
-        """The condition that the fewest modules meet; None where each is met by so many."""
-        count, number = min((_count(self.session, one, most), number) for number, one in enumerate(conditions))
-        return conditions[number] if count < most else None
+    def _rare(self, others: Sequence[Condition], to_come: int) -> list[Condition]:
+        """The conditions by which a search would see less than by so many modules to come, the rarest first.
+
+        By its index of terms alone PostgreSQL gathers eight modules and more in the time that it looks one up.
+        """
+        gathers = _is_postgresql(self.session) and self.query.order == "updated"
+        counted = []
+        for number, one in enumerate(self.conditions if gathers else others):
+            most = min(FAR, 8 * to_come if gathers and isinstance(one, Term) else to_come)
+            if (count := _count(self.session, one, most)) < most:
+                counted.append((count, number, one))
+        return [one for _, _, one in sorted(counted, key=lambda each: each[:2])]
 
     def _plan(self, ordered: Condition | None, collected: Condition | None) -> _Plan:
-        plan = _along_term(ordered) if isinstance(ordered, Term) else _along_order(self.query, collected)
+        if isinstance(ordered, Term):
+            return self._living(_along_term(ordered), [ordered])
+        ids = None if collected is None else _modules_with(collected)
+        return self._living(_along_order(self.query, ids), [] if collected is None else [collected])
+
+    def _living(self, plan: _Plan, met: Sequence[Condition]) -> _Plan:
+        """The plan with what is left to be looked up."""
         living = (Repository.deleted_ms.is_(None), visible(self.viewer))
-        others = [_has(one) for one in self.conditions if one is not ordered and one is not collected]
+        others = [_has(one) for one in self.conditions if not any(one is each for each in met)]
         return replace(plan, statement=plan.statement.where(*others, *living))
+
+
+def _is_postgresql(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
 
 
 def read_found(session: Session, places: Sequence[Position]) -> Sequence[Found]:
@@ -210,46 +253,6 @@ def read_found(session: Session, places: Sequence[Position]) -> Sequence[Found]:
     )
     by_id = {module.repository_id: (module, repository) for module, repository in rows}
     return [Found(*by_id[place.id], place.value) for place in places]
-
-
-def count_terms(session: Session, ids: Sequence[int], prefixes: Sequence[str]) -> list[tuple[str, int]]:
-    """How many of some modules have each term that begins with a prefix; a term may come more than once."""
-    rows = [(prefix, prefix + _END) for prefix in prefixes]
-    ranges = values(column("begins", String), column("ends", String)).data(rows).cte("ranges")  # a third of OR's time
-    within = (IndexedTerm.term >= ranges.c.begins) & (IndexedTerm.term < ranges.c.ends)
-    counts: list[tuple[str, int]] = []
-    for part in _parts(ids):
-        statement = select(IndexedTerm.term, func.count()).join(ranges, within)
-        statement = statement.where(IndexedTerm.repository_id.in_(part))
-        counts += [(term, count) for term, count in session.execute(statement.group_by(IndexedTerm.term))]
-    return counts
-
-
-def count_metrics(session: Session, ids: Sequence[int]) -> list[tuple[str, int]]:
-    """How many of some modules have a figure of each metric; a metric may come more than once."""
-    counts: list[tuple[str, int]] = []
-    modules = func.count(IndexedMetric.repository_id.distinct())
-    for part in _parts(ids):
-        statement = select(IndexedMetric.metric, modules).where(IndexedMetric.repository_id.in_(part))
-        counts += [(metric, count) for metric, count in session.execute(statement.group_by(IndexedMetric.metric))]
-    return counts
-
-
-def count_statuses(session: Session, ids: Sequence[int]) -> list[tuple[str, int]]:
-    """How many of some modules have a figure of each status; a status may come more than once."""
-    counts: list[tuple[str, int]] = []
-    modules = func.count(IndexedMetric.repository_id.distinct())
-    for part in _parts(ids):
-        statement = select(IndexedMetric.status, modules).where(IndexedMetric.repository_id.in_(part))
-        counts += [(status, count) for status, count in session.execute(statement.group_by(IndexedMetric.status))]
-    return counts
-
-
-_AT_ONCE = 5000
-
-
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[begin : begin + _AT_ONCE] for begin in range(0, len(ids), _AT_ONCE))
 
 
 def _count(session: Session, condition: Condition, most: int) -> int:
@@ -270,21 +273,49 @@ def _along_term(term: Term) -> _Plan:
     return _Plan(statement, value, row, is_descending=True, index=select(value, row).where(term.clause))
 
 
-def _along_order(query: ModuleQuery, rare: Condition | None) -> _Plan:
+def _gathered(query: ModuleQuery, conditions: Sequence[Condition]) -> _Plan:
+    """The modules that meet all of some conditions by the indexes of these alone, sorted before anything is looked up.
+
+    Without OFFSET everything would be looked up first and sorted in the end.
+    """
+    is_descending = query.order == "updated"
+    terms = [one for one in conditions if isinstance(one, Term)]
+    if is_descending and len(terms) == len(conditions):  # the index of terms holds the time
+        places = [select(IndexedTerm.updated_ms, IndexedTerm.repository_id).where(one.clause) for one in terms]
+        keys = intersect(*places).subquery() if len(places) > 1 else places[0].distinct().subquery()
+    else:
+        found = [_modules_with(one) for one in conditions]
+        plan = _along_order(query, intersect(*found) if len(found) > 1 else found[0])
+        keys, is_descending = plan.index.subquery(), plan.is_descending
+    value, row = keys.c
+    in_order = (value.desc(), row.desc()) if is_descending else (value, row)
+    led = select(value.label("value"), row.label("id")).order_by(*in_order).offset(literal_column("0")).subquery()
+    statement = (
+        select(IndexedModule, Repository, led.c.value)
+        .select_from(led)
+        .join(IndexedModule, IndexedModule.repository_id == led.c.id)
+        .join(Repository, Repository.id == led.c.id)
+    )
+    return _Plan(statement, led.c.value, led.c.id, is_descending, index=select(led.c.value, led.c.id))
+
+
+def _along_order(query: ModuleQuery, ids: SelectBase | None) -> _Plan:
     if query.order == "metric":
-        return _along_metric(query.figures[0], rare)
+        return _along_metric(query.figures[0], ids)
     column = _COLUMNS[query.order]
     value: ColumnElement[Any] = column.expression
     is_descending = query.order == "updated"
     statement = select(IndexedModule, Repository, value).join(Repository, Repository.id == IndexedModule.repository_id)
-    if rare is not None:
-        value = _without_index(value)
-        statement = statement.where(IndexedModule.repository_id.in_(_modules_with(rare)))
     row = IndexedModule.repository_id.expression
-    return _Plan(statement, value, row, is_descending, index=select(value, row))
+    index = select(value, row)
+    if ids is not None:
+        value = _without_index(value)
+        statement = statement.where(IndexedModule.repository_id.in_(ids))
+        index = select(value, row).where(row.in_(ids))
+    return _Plan(statement, value, row, is_descending, index)
 
 
-def _along_metric(figure: Figure, rare: Condition | None) -> _Plan:
+def _along_metric(figure: Figure, ids: SelectBase | None) -> _Plan:
     """Each module once, by the best of its figures that the bound is about."""
     wants_more = figure.bound is not None and figure.bound.wants_more
     better = IndexedMetric.__table__.alias("better")
@@ -293,7 +324,8 @@ def _along_metric(figure: Figure, rare: Condition | None) -> _Plan:
         beaten = _without_index(better.c.value) < IndexedMetric.value
     tied = (_without_index(better.c.value) == IndexedMetric.value) & (better.c.position < IndexedMetric.position)
     about = _about(better.c, figure, _without_index)  # else SQLite looks through all figures of the set, for each
-    is_best = ~exists().where(better.c.repository_id == IndexedMetric.repository_id, *about, or_(beaten, tied))
+    own = (better.c.repository_id == IndexedMetric.repository_id, *about, or_(beaten, tied))
+    is_best = ~_looked_up(select(better.c.repository_id).where(*own).correlate(IndexedMetric))
     value: ColumnElement[Any] = IndexedMetric.value.expression
     within = (*_about(IndexedMetric.__table__.c, figure), *_reaches(IndexedMetric.value, figure))
     statement = (
@@ -303,11 +335,13 @@ def _along_metric(figure: Figure, rare: Condition | None) -> _Plan:
         .join(Repository, Repository.id == IndexedMetric.repository_id)
         .where(*within, is_best)
     )
-    if rare is not None:
-        value = _without_index(value)
-        statement = statement.where(IndexedMetric.repository_id.in_(_modules_with(rare)))
     row = IndexedMetric.repository_id.expression
-    return _Plan(statement, value, row, is_descending=wants_more, index=select(value, row).where(*within))
+    index = select(value, row).where(*within)
+    if ids is not None:
+        value = _without_index(value)
+        statement = statement.where(IndexedMetric.repository_id.in_(ids))
+        index = select(value, row).where(*within, is_best, row.in_(ids))
+    return _Plan(statement, value, row, is_descending=wants_more, index=index)
 
 
 def _modules_with(condition: Condition) -> Select[int]:
@@ -323,7 +357,16 @@ def _has(condition: Condition) -> ColumnElement[bool]:
     own = _modules_with(condition).where(table.repository_id == IndexedModule.repository_id)
     if isinstance(condition, Term) and not condition.is_prefix:
         own = own.where(IndexedTerm.updated_ms == IndexedModule.updated_ms)  # the same, and the whole primary key
-    return own.correlate(IndexedModule).exists()
+    return _looked_up(own.correlate(IndexedModule))
+
+
+def _looked_up(rows: Select[int]) -> ColumnElement[bool]:
+    """Whether there are rows, as something to look up for each module, that never leads the search.
+
+    PostgreSQL makes a join of EXISTS, unless that has an OFFSET, and then leads by the condition. It takes ranges of
+    terms for single rows: looking up the 100,000 modules of a common word took seconds.
+    """
+    return rows.offset(literal_column("0")).exists()
 
 
 def _about(

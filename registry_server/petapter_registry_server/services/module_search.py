@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.clock import hub_date
-from petapter_registry_server.db import module_search
+from petapter_registry_server.db import facet_counts, module_search
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.module_search import Figure, Found, ModuleQuery, Order, Position, Term
 from petapter_registry_server.errors import InvalidRequestError
@@ -124,11 +124,11 @@ def _with_counted(query: ModuleQuery, question: ModuleQuestion) -> ModuleQuery:
 def _counts(session: Session, ids: Sequence[int], facets: Sequence[str]) -> list[tuple[str, int]]:
     """How many of some modules have each term of the facets; figures are no terms and are counted by their names."""
     prefixes = [f"{name}:" for name in facets if name not in {METRIC_FACET, STATUS_FACET}]
-    counts = module_search.count_terms(session, ids, prefixes) if prefixes else []
+    counts = [*facet_counts.count_terms(session, ids, prefixes)] if prefixes else []
     if METRIC_FACET in facets:
-        counts += [(f"{METRIC_FACET}:{name}", count) for name, count in module_search.count_metrics(session, ids)]
+        counts += [(f"{METRIC_FACET}:{name}", count) for name, count in facet_counts.count_metrics(session, ids)]
     if STATUS_FACET in facets:
-        counts += [(f"{STATUS_FACET}:{name}", count) for name, count in module_search.count_statuses(session, ids)]
+        counts += [(f"{STATUS_FACET}:{name}", count) for name, count in facet_counts.count_statuses(session, ids)]
     return counts
 
 
