@@ -144,13 +144,15 @@ def _lines(body: Path, limits: Limits) -> Iterator[tuple[str, Any]]:
             number += 1
             if end - begin > longest:
                 raise TooLargeError(f"line {number} of the commit holds a file above {limits.inline_bytes} bytes")
-            line, begin = lines[begin:end], end
-            if not line.isspace():
-                yield _split_around_content(line, number) or _split(line, number)
+            if cut := _split_around_content(lines, begin, end, number):
+                yield cut
+            elif not (line := lines[begin:end]).isspace():
+                yield _split(line, number)
+            begin = end
 
 
-def _split_around_content(line: bytes, number: int) -> tuple[str, Any] | None:
-    """Key and value of a line with a long content, without parsing that as JSON: 1 ms instead of 7 for 4 MB.
+def _split_around_content(lines: mmap, begin: int, end: int, number: int) -> tuple[str, Any] | None:
+    """Key and value of a line with a long content, which is neither parsed as JSON nor copied besides.
 
     A random mark stands in its place meanwhile. Where the parser finds the mark as the content, the string begins and
     ends with the quotes around it; and between those there are no quotes or escapes, and only ASCII.
@@ -158,17 +160,22 @@ def _split_around_content(line: bytes, number: int) -> tuple[str, Any] | None:
     Returns:
         None where there is no such content.
     """
-    found = _CONTENT_BEGINS.search(line, 0, _LOOKED_AT_BYTES)
-    begin = found.end() if found else 0
-    end = line.find(b'"', begin)
-    content = line[begin:end]
-    if found is None or end - begin < _LONG_BYTES or b"\\" in content or not content.isascii():
+    found = _CONTENT_BEGINS.search(lines, begin, min(end, begin + _LOOKED_AT_BYTES))
+    if found is None:
+        return None
+    first, last = found.end(), lines.find(b'"', found.end(), end)
+    if last - first < _LONG_BYTES or lines.find(b"\\", first, last) != -1:
+        return None
+    try:
+        with memoryview(lines) as view:
+            content = str(view[first:last], "ascii")
+    except UnicodeDecodeError:
         return None
     mark = secrets.token_hex(16)
-    key, value = _split(b"".join([line[:begin], mark.encode(), line[end:]]), number)
+    key, value = _split(b"".join([lines[begin:first], mark.encode(), lines[last:end]]), number)
     if not isinstance(value, dict) or value.get("content") != mark:
         return None
-    return key, value | {"content": content.decode("ascii")}
+    return key, value | {"content": content}
 
 
 def _split(line: bytes, number: int) -> tuple[str, Any]:
