@@ -230,8 +230,9 @@ class _Searched:
     def _plan(self, ordered: Condition | None, collected: Condition | None) -> _Plan:
         if isinstance(ordered, Term):
             return self._living(_along_term(ordered), [ordered])
-        ids = None if collected is None else _modules_with(collected)
-        return self._living(_along_order(self.query, ids), [] if collected is None else [collected])
+        if collected is None:
+            return self._living(_along_order(self.query, None), [])
+        return self._living(_along_order(self.query, _modules_with(collected)), [collected])
 
     def _living(self, plan: _Plan, met: Sequence[Condition]) -> _Plan:
         """The plan with what is left to be looked up."""
@@ -290,12 +291,9 @@ def _gathered(query: ModuleQuery, conditions: Sequence[Condition]) -> _Plan:
     value, row = keys.c
     in_order = (value.desc(), row.desc()) if is_descending else (value, row)
     led = select(value.label("value"), row.label("id")).order_by(*in_order).offset(literal_column("0")).subquery()
-    statement = (
-        select(IndexedModule, Repository, led.c.value)
-        .select_from(led)
-        .join(IndexedModule, IndexedModule.repository_id == led.c.id)
-        .join(Repository, Repository.id == led.c.id)
-    )
+    statement = select(IndexedModule, Repository, led.c.value).select_from(led)
+    statement = statement.join(IndexedModule, IndexedModule.repository_id == led.c.id)
+    statement = statement.join(Repository, Repository.id == led.c.id)
     return _Plan(statement, led.c.value, led.c.id, is_descending, index=select(led.c.value, led.c.id))
 
 
