@@ -38,13 +38,19 @@ def record_golden(texts: Sequence[dict[str, str]], scores: Scores) -> Golden:
     )
 
 
-def check_golden(golden: Golden, scores: Scores) -> None:
+def check_golden(golden: Golden, scores: Scores, first: int = 0) -> None:
     """Compare what a module says now with what it said when it was trained.
+
+    Args:
+        golden: What it said.
+        scores: What it says of probes that follow one another.
+        first: Number of the first of them.
 
     Raises:
         GoldenMismatchError: A log-probability differs by more than the tolerance.
     """
-    expected = torch.tensor([probe.log_probabilities for probe in golden.probes])
+    probes = golden.probes[first : first + len(scores.log_probabilities)]
+    expected = torch.tensor([probe.log_probabilities for probe in probes])
     worst = float((expected - scores.log_probabilities).abs().max())
     if not worst <= golden.tolerance:
         raise GoldenMismatchError(

@@ -1,7 +1,8 @@
 """One thread that owns an engine, and a bounded queue before it: texts of all callers and modules run together.
 
 The thread takes what arrived while the last batch ran. It never waits for more to come: under load a batch fills by
-itself, and without load there is nothing to gain. Loads and unloads are turns of the same thread between two batches.
+itself, and without load there is nothing to gain. Loads and unloads are turns of the same thread between two batches;
+golden outputs are reproduced in pieces, between which texts that wait are answered.
 """
 
 import copy
@@ -13,14 +14,16 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from petapter.backbone import Backbone
 from petapter.module import open_module
 from petapter.runtime.answers import Prediction
 from petapter.runtime.engine import Engine
 from petapter.runtime.stats import EngineStats
+from petapter.runtime.turns import Pieces, Turn, at_once
 from petapter.runtime.waiting import Asked, BatchLimits, Job, take_batch
 from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
@@ -104,7 +107,8 @@ class Batcher(Generic[About]):
         self._on_batch = on_batch or (lambda _report: None)
         self._serving: Mapping[str, _Serving[About]] = {}
         self._waiting: deque[Asked[Answer[About]]] = deque()
-        self._turns: deque[Callable[[], None]] = deque()
+        self._turns: deque[Turn[Any]] = deque()
+        self._gives_way = False
         self._changed = threading.Condition()
         self._is_closing = False
         self._rate: float | None = None
@@ -171,7 +175,7 @@ class Batcher(Generic[About]):
             directory: The module.
             about: Whatever answers shall bring along.
             patterns: As `Engine.load` takes them.
-            check: Also reproduce its golden outputs, between two batches.
+            check: Also reproduce its golden outputs, in pieces between batches; it answers after the last.
 
         Raises:
             ModuleError: The directory must not be used, or the golden outputs are not reproduced.
@@ -180,10 +184,10 @@ class Batcher(Generic[About]):
         """
         module = self._opened(directory)
         return self._on_thread(
-            lambda: self._put(
+            self._put(
                 alias,
                 _Serving(alias, module.task.fields, about),
-                lambda name: self._engine.load(module, name, check=check, patterns=patterns),
+                lambda name: self._engine.load_in_pieces(module, name, check=check, patterns=patterns),
             )
         )
 
@@ -206,10 +210,12 @@ class Batcher(Generic[About]):
         modules = {name: self._opened(directory) for name, directory in members.items()}
         fields = tuple(dict.fromkeys(field for module in modules.values() for field in module.task.fields))
         return self._on_thread(
-            lambda: self._put(
+            self._put(
                 alias,
                 _Serving(alias, fields, about),
-                lambda name: self._engine.load_ensemble(modules, name, weights, thresholds=thresholds, check=check),
+                lambda name: self._engine.load_ensemble_in_pieces(
+                    modules, name, weights, thresholds=thresholds, check=check
+                ),
             )
         )
 
@@ -227,7 +233,7 @@ class Batcher(Generic[About]):
             self._serving = {other: kept for other, kept in self._serving.items() if other != alias}
             self._engine.unload(serving.name)
 
-        self._on_thread(change)
+        self._on_thread(at_once(change))
 
     def stats(self) -> EngineStats:
         """What the engine holds and has done, between two batches.
@@ -235,7 +241,7 @@ class Batcher(Generic[About]):
         Raises:
             ClosedError: `close` was called.
         """
-        return self._on_thread(self._engine.stats)
+        return self._on_thread(at_once(self._engine.stats))
 
     def resident(self) -> frozenset[str]:
         """The aliases of modules whose weights are on the device, between two batches.
@@ -247,7 +253,7 @@ class Batcher(Generic[About]):
         def find() -> frozenset[str]:
             return frozenset(alias for alias, one in self._serving.items() if self._engine.is_resident(one.name))
 
-        return self._on_thread(find)
+        return self._on_thread(at_once(find))
 
     def refuse(self) -> None:
         """From now on nothing more is taken; what was taken is still answered."""
@@ -286,12 +292,12 @@ class Batcher(Generic[About]):
         with self._opening:
             return open_module(directory, self._own)
 
-    def _put(self, alias: str, serving: _Serving[About], load: Callable[[str], None]) -> bool:
+    def _put(self, alias: str, serving: _Serving[About], load: Callable[[str], Pieces[None]]) -> Pieces[bool]:
         """Load under a name that is free, then let it answer to the alias, and only then forget what did before."""
-        old = self._serving.get(alias)
-        names = (alias + "'" * more for more in itertools.count())
-        name = next(name for name in names if name not in self._engine.aliases)
-        load(name)
+        taken = {other.partition("/")[0] for other in self._engine.aliases}  # members of one that is under way, too
+        name = next(name for more in itertools.count() if (name := alias + "'" * more) not in taken)
+        yield from load(name)
+        old = self._serving.get(alias)  # now, for other turns may have come between the pieces
         self._serving = {**self._serving, alias: replace(serving, name=name)}
         if old is not None:
             self._engine.unload(old.name)
@@ -300,38 +306,38 @@ class Batcher(Generic[About]):
     def _seconds_for(self, texts: int) -> int:
         return max(1, math.ceil(texts / self._rate)) if self._rate else 1
 
-    def _on_thread(self, work: Callable[[], Result]) -> Result:
+    def _on_thread(self, pieces: Pieces[Result]) -> Result:
         """Do something between two batches, and wait for it."""
-        done: Future[Result] = Future()
-
-        def turn() -> None:
-            try:
-                done.set_result(work())
-            except BaseException as error:  # noqa: BLE001 (whoever waits gets it)
-                done.set_exception(error)
-
+        turn = Turn(pieces)
         with self._changed:
             self._check_open()
             self._turns.append(turn)
             self._changed.notify()
-        return done.result()
+        return turn.done.result()
 
     def _run(self) -> None:
         try:
-            while (turn := self._next()) is not None:
-                turn()
+            while (do := self._next()) is not None:
+                do()
         finally:  # also where a bug ends the thread: nobody shall wait for ever
             self.abandon()
             while self._turns:
-                self._turns.popleft()()
+                self._go_on(self._turns.popleft())
+
+    def _go_on(self, turn: Turn[Any]) -> None:
+        """Do a piece of a turn; if there are more, texts that wait come before the next one."""
+        if turn.go_on():
+            self._gives_way = True
+            self._turns.append(turn)
 
     def _next(self) -> Callable[[], None] | None:
         """What to do next: loads and the like first, then a batch; None to end."""
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._turns or self._waiting or self._is_closing)
-                if self._turns:
-                    return self._turns.popleft()
+                if self._turns and not (self._gives_way and self._waiting):
+                    return partial(self._go_on, self._turns.popleft())
+                self._gives_way = False
                 if batch := take_batch(self._waiting, self.limits):
                     return lambda: self._measured(batch)
                 if self._is_closing:

@@ -1,8 +1,8 @@
 """Keeps several modules on one resident backbone and answers for any mixture of them."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -19,24 +19,18 @@ from petapter.runtime.residency import Residency
 from petapter.runtime.runner import Runner, check_can_run
 from petapter.runtime.staging import Ready
 from petapter.runtime.stats import EngineStats
-from petapter.runtime.work import Formed, Work, check_whole
+from petapter.runtime.turns import Pieces
+from petapter.runtime.work import Formed, Loaded, Work, fields_of
 from petapter.scoring import Scores, one_after_another
-from petapter.task.encoding import Encoder, Fields
+from petapter.task.encoding import Fields
 from petapter.task.examples import Example
 from petapter.task.verbalizer import read_verbalizer
 from petapter.trained import TrainedModule, with_patterns
 from petapter_schemas.errors import InputError
 from petapter_schemas.manifest import EvaluationSpec
 
-
-@dataclass(frozen=True)
-class _Loaded:
-    """A loaded module: its number, what it is but for its tensors, and how its patterns are read."""
-
-    number: int
-    module: TrainedModule
-    encoders: tuple[Encoder, ...]
-    form: Formed
+_PROBES = 2
+"""Golden outputs that are reproduced in a piece."""
 
 
 class Engine:
@@ -69,7 +63,7 @@ class Engine:
             raise InputError(f"module_bytes must be 0 or more, not {module_bytes}")
         self._backbone = backbone
         self._runner = Runner(backbone)
-        self._modules: dict[str, _Loaded] = {}
+        self._modules: dict[str, Loaded] = {}
         self._ensembles: dict[str, Ensemble] = {}
         self._kept: dict[int, Ready] = {}
         self._residency = Residency(module_bytes, self._bring, self._runner.forget)
@@ -108,13 +102,29 @@ class Engine:
             ModuleError: The directory must not be used, or the golden outputs are not reproduced.
             BackboneMismatchError: The module belongs to another backbone.
         """
+        for _ in self.load_in_pieces(module, alias, check=check, patterns=patterns, probes=sys.maxsize):
+            pass
+
+    def load_in_pieces(
+        self,
+        module: Path | TrainedModule,
+        alias: str,
+        *,
+        check: bool = False,
+        patterns: Sequence[int] | None = None,
+        probes: int = _PROBES,
+    ) -> Pieces[None]:
+        """As `load`, but other modules may be asked, loaded and unloaded wherever it yields; this one after the end.
+
+        It begins, and takes the alias, with the first piece; `probes` golden outputs are reproduced in one.
+        """
         self._check_free(alias)
         opened = open_module(module, self._backbone) if isinstance(module, Path) else self._fitting(module)
         check_can_run(alias, opened)
         chosen = opened if patterns is None else with_patterns(opened, patterns)
         if check:
             self._admit(alias, opened)
-            self._check(alias, opened)
+            yield from self._check(alias, opened, probes)
             if patterns is None:
                 return
             self.unload(alias)
@@ -145,15 +155,32 @@ class Engine:
             ModuleError: As `load`.
             BackboneMismatchError: As `load`.
         """
+        pieces = self.load_ensemble_in_pieces(
+            members, alias, weights, thresholds=thresholds, check=check, probes=sys.maxsize
+        )
+        for _ in pieces:
+            pass
+
+    def load_ensemble_in_pieces(
+        self,
+        members: Mapping[str, Path | TrainedModule],
+        alias: str,
+        weights: Sequence[float] | None = None,
+        *,
+        thresholds: Sequence[float] | None = None,
+        check: bool = False,
+        probes: int = _PROBES,
+    ) -> Pieces[None]:
+        """As `load_ensemble`, in pieces as `load_in_pieces` makes them."""
         self._check_free(alias)
         loaded: list[str] = []
         try:
             for name, module in members.items():
-                self.load(module, f"{alias}/{name}", check=check)
+                yield from self.load_in_pieces(module, f"{alias}/{name}", check=check, probes=probes)
                 loaded.append(f"{alias}/{name}")
             modules = {member: self._modules[member].module for member in loaded}
             self._ensembles[alias] = joined(modules, weights, thresholds)
-        except Exception:
+        except BaseException:  # also where nobody goes on
             for member in loaded:
                 self.unload(member)
             raise
@@ -289,22 +316,20 @@ class Engine:
         if self._residency.budget is not None:
             self._kept[number] = self._runner.staging.kept(ready)
         self._residency.add(number, self._runner.put(number, ready))
-        tokenization = opened.task.tokenization
-        encoders = tuple(
-            Encoder(self._backbone.tokenizer, pattern, self._backbone.max_tokens, tokenization)
-            for pattern in opened.task.patterns
-        )
         form = Formed(ready.bank, self._runner.lowest_of(ready.bank))
-        self._modules[alias] = _Loaded(number, replace(opened, adapter_tensors={}, head_tensors={}), encoders, form)
+        self._modules[alias] = Loaded.of(number, opened, form, self._backbone)
 
     def _bring(self, number: int) -> int:
         return self._runner.put(number, self._runner.staging.sent(self._kept[number]))
 
-    def _check(self, alias: str, module: TrainedModule) -> None:
+    def _check(self, alias: str, module: TrainedModule, probes: int) -> Pieces[None]:
+        texts = [probe.fields for probe in module.golden.probes]
         try:
-            probes = [self._fields(alias, probe.fields) for probe in module.golden.probes]
-            check_golden(module.golden, self._score_all(alias, probes))
-        except Exception:
+            for first in range(0, len(texts), probes):
+                yield
+                part = [self._fields(alias, fields) for fields in texts[first : first + probes]]
+                check_golden(module.golden, self._score_all(alias, part), first)
+        except BaseException:  # also where nobody goes on
             self.unload(alias)
             raise
 
@@ -343,9 +368,7 @@ class Engine:
             numbers_of.setdefault(requests[number][0], []).append(number)
         work = Work()
         for alias, numbers in numbers_of.items():
-            loaded = self._named(alias)
-            texts = [requests[number][1] for number in numbers]
-            work.add(loaded.number, loaded.form, len(loaded.module.task.labels), loaded.encoders, texts)
+            work.add(self._named(alias), [requests[number][1] for number in numbers])
         return numbers_of, work
 
     def _run(self, work: Work) -> Tensor:
@@ -360,13 +383,7 @@ class Engine:
         if (ensemble := self._ensembles.get(alias)) is not None:
             by_member = [self._fields(member, text) for member in ensemble.members]
             return {name: part for fields in by_member for name, part in fields.items()}
-        fields = self._named(alias).module.task.fields
-        given: Mapping[str, str] = {fields[0]: text} if isinstance(text, str) else text
-        if missing := [name for name in fields if name not in given]:
-            raise InputError(f"module {alias!r} needs the text fields {', '.join(fields)}: {missing[0]!r} is missing")
-        for name in fields:
-            check_whole(given[name])
-        return given
+        return fields_of(alias, self._named(alias).module.task.fields, text)
 
     def _owner(self, alias: str) -> str | None:
         """The ensemble that a module belongs to, if any."""
@@ -376,7 +393,7 @@ class Engine:
         if alias in self._modules or alias in self._ensembles:
             raise InputError(f"a module is already loaded as {alias!r}: choose another alias or unload it")
 
-    def _named(self, alias: str) -> _Loaded:
+    def _named(self, alias: str) -> Loaded:
         if alias not in self._modules:
             loaded = ", ".join(self.aliases) or "none"
             raise InputError(f"no module is loaded as {alias!r} (loaded: {loaded})")

@@ -1,16 +1,32 @@
 """What is asked of many modules, as encodings to run; and what their logits say of the texts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from torch import Tensor
 
+from petapter.backbone import Backbone
 from petapter.runtime.plan import Item
 from petapter.scoring import PatternLogits, Scores, combined
 from petapter.task import EncodedText, Encoder
 from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter_schemas.errors import InputError
+
+
+def fields_of(alias: str, names: Sequence[str], text: str | Fields) -> Fields:
+    """A text for a module by its fields, of which a plain text is the first.
+
+    Raises:
+        InputError: A field is missing, or holds half a character.
+    """
+    given: Fields = {names[0]: text} if isinstance(text, str) else text
+    if missing := [name for name in names if name not in given]:
+        raise InputError(f"module {alias!r} needs the text fields {', '.join(names)}: {missing[0]!r} is missing")
+    for name in names:
+        check_whole(given[name])
+    return given
 
 
 def check_whole(text: str) -> None:
@@ -53,6 +69,25 @@ class Formed:
     lowest: int
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A loaded module: its number, what it is but for its tensors, and how its patterns are read."""
+
+    number: int
+    module: TrainedModule
+    encoders: tuple[Encoder, ...]
+    form: Formed
+
+    @classmethod
+    def of(cls, number: int, module: TrainedModule, form: Formed, backbone: Backbone) -> Self:
+        """A module on a backbone."""
+        tokenization = module.task.tokenization
+        encoders = tuple(
+            Encoder(backbone.tokenizer, pattern, backbone.max_tokens, tokenization) for pattern in module.task.patterns
+        )
+        return cls(number, replace(module, adapter_tensors={}, head_tensors={}), encoders, form)
+
+
 @dataclass
 class Work:
     """Encodings of texts in every pattern of the modules they are for.
@@ -69,26 +104,12 @@ class Work:
     _parts: dict[int, list[_Part]] = field(default_factory=dict)
     _numbers: dict[tuple[int, ...], int] = field(default_factory=dict)
 
-    def add(
-        self,
-        module: int,
-        form: Formed,
-        labels: int,
-        encoders: Sequence[Encoder],
-        texts: Sequence[Fields],
-    ) -> None:
-        """Take in the texts for a module, of which there are none yet.
-
-        Args:
-            module: Its number.
-            form: Of its adapter.
-            labels: How many it has.
-            encoders: By pattern.
-            texts: One or more.
-        """
-        self.labels_of[module] = labels
+    def add(self, loaded: Loaded, texts: Sequence[Fields]) -> None:
+        """Take in one or more texts for a module, of which there are none yet."""
+        module, form = loaded.number, loaded.form
+        self.labels_of[module] = len(loaded.module.task.labels)
         parts: list[_Part] = []
-        for pattern, encoder in enumerate(encoders):
+        for pattern, encoder in enumerate(loaded.encoders):
             windows = encoder.encode_windows(texts)
             parts.append(_Part(len(self.items), windows.owner, windows.lost_tokens))
             self.items += [

@@ -1,9 +1,8 @@
 """Batching with real engines and threads; what has to happen at a moment is held by events, never by sleeping."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,71 +21,13 @@ from petapter_schemas.errors import (
 )
 from tests.petapter.conftest import BackboneOf
 from tests.petapter.runtime.conftest import TEXTS, assert_same, inputs
-
-WAIT_S = 60
-
-
-class HeldEngine(Engine):
-    """An engine whose passes wait until they are let go, so that a test decides what happens meanwhile."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone)
-        self.begun = threading.Event()
-        self.let_go = threading.Event()
-        self.let_go.set()
-        self.sizes: list[int] = []
-
-    def predict(self, requests: Sequence[tuple[str, str | Fields]]) -> list[Prediction]:
-        self.sizes.append(len(requests))
-        self.begun.set()
-        assert self.let_go.wait(WAIT_S)
-        return super().predict(requests)
-
-    @contextmanager
-    def held(self, batcher: Batcher[str], alias: str) -> "Iterator[Future[list[Answer[str]]]]":
-        """While this lasts, a batch of one text runs; everything else waits."""
-        self.begun.clear()
-        self.let_go.clear()
-        first = batcher.submit([(alias, "a fine game")])
-        assert self.begun.wait(WAIT_S)
-        try:
-            yield first
-        finally:
-            self.let_go.set()
+from tests.petapter.runtime.held_engine import WAIT_S, HeldEngine, Start
 
 
 @pytest.fixture
 def engine(bert: Backbone) -> Iterator[HeldEngine]:
     with HeldEngine(bert) as engine:
         yield engine
-
-
-@pytest.fixture(scope="session")
-def saved(modules: dict[str, TrainedModule], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("modules")
-    for alias, module in modules.items():
-        save_module(module, folder / alias, ModuleInfo(alias))
-    return {alias: folder / alias for alias in modules}
-
-
-Start = Callable[..., Batcher[str]]
-
-
-@pytest.fixture
-def start(engine: HeldEngine, bert: Backbone, saved: dict[str, Path]) -> Iterator[Start]:
-    """Starts the one batcher of a test with some modules, each about itself."""
-    started: list[Batcher[str]] = []
-
-    def start(*aliases: str, limits: BatchLimits | None = None, **options: object) -> Batcher[str]:
-        batcher: Batcher[str] = Batcher(engine, bert, limits, **options)  # type: ignore[arg-type]
-        started.append(batcher)
-        for alias in aliases:
-            batcher.load(alias, saved[alias], about=alias)
-        return batcher
-
-    yield start
-    for batcher in started:
-        batcher.close()
 
 
 def said(answers: "Sequence[Answer[str]]") -> list[Prediction]:

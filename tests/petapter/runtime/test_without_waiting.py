@@ -32,8 +32,7 @@ def test_mixture_of_every_kind_runs_without_waiting(
             engine.load(module, alias)
         work = Work()
         for alias, module in modules.items():
-            one = engine._modules[alias]
-            work.add(one.number, one.form, len(module.task.labels), one.encoders, texts_for(module.task, 5, 1))
+            work.add(engine._modules[alias], texts_for(module.task, 5, 1))
         send_away(engine)
         with shapes_alone(), Traffic() as traffic:
             logits = engine._run(work)
