@@ -48,6 +48,7 @@ from tests.petapter.tiny_backbones import build_backbone
 Name = TypeVar("Name")
 
 LOADED = (1, 4, 16, 32, 128, 1000)
+_LENGTHS = ("mixed", "equal")
 _PASTS = 6
 """Of the heap, for the growth of a process."""
 
@@ -114,6 +115,7 @@ def bare(backbone: Backbone, rows: Sequence[EncodedText]) -> None:
 
 def least(variants: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
     """Least processor seconds of each variant, all interleaved."""
+    gc.freeze()  # torch's million objects, over which every collection would walk
     best = dict.fromkeys(variants, float("inf"))
     for turn in range(rounds + 1):
         for name, run in variants.items():
@@ -125,32 +127,30 @@ def least(variants: dict[Name, Callable[[], object]], rounds: int) -> dict[Name,
     return best
 
 
-def mixed(shape: tuple[int, int], rounds: int, texts: int, peft_to: int) -> None:
+def mixed(shape: tuple[int, int], given: argparse.Namespace) -> None:
     """Rows of K modules by the bare backbone, and peft on the same rows, K up to a limit."""
-    for equal in (False, True):
+    rounds, texts = given.rounds, given.texts
+    for lengths in given.lengths or _LENGTHS:
         backbone = backbone_of(*shape)
-        rows = rows_of(texts, equal=equal)
+        rows = rows_of(texts, equal=lengths == "equal")
         base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
         with torch.inference_mode(), Engine(backbone) as engine:
             for number in range(max(LOADED)):
                 engine.load(module_of(backbone, base, number % 50), f"m{number}")
-            variants: dict[str, Callable[[], object]] = {
-                "bare": lambda rows=rows, backbone=backbone: bare(backbone, rows)
-            }  # type: ignore[misc]
+            variants: dict[str, Callable[[], object]] = {"bare": partial(bare, backbone, rows)}
             for count in LOADED:
                 work = work_of(engine, [f"m{number}" for number in range(count)], rows)
-                variants[f"K={count}"] = lambda work=work, engine=engine: engine._run(work)  # type: ignore[misc]
+                variants[f"K={count}"] = partial(engine._run, work)
             ours = least(variants, rounds)
-        theirs = {count: peft_seconds(shape, rows, count, rounds) for count in LOADED if count <= peft_to}
-        lengths = "equal lengths" if equal else "mixed lengths"
-        print(f"\n{shape[0]}x{shape[1]}, {texts} texts, {sum(len(row.input_ids) for row in rows)} tokens, {lengths}\n")
+        theirs = {count: peft_seconds(shape, rows, count, rounds) for count in LOADED if count <= given.peft_to}
+        tokens = sum(len(row.input_ids) for row in rows)
+        print(f"\n{shape[0]}x{shape[1]}, {texts} texts, {tokens} tokens, {lengths} lengths\n")
         print("| K | distinct | of bare packed | peft adapter_names / ours |\n| ---: | ---: | ---: | ---: |")
+        shares = {count: ours["bare"] / ours[f"K={count}"] for count in LOADED}
         for count in LOADED:
             against = f"{theirs[count] / ours[f'K={count}']:.2f}x" if count in theirs else "-"
-            share = ours["bare"] / ours[f"K={count}"]
-            print(f"| {count} | {min(count, texts)} | {share:.3f} | {against} |", flush=True)
-        shares = [ours["bare"] / ours[f"K={count}"] for count in LOADED]
-        print(f"\nworst K / best K: {min(shares) / max(shares):.3f}", flush=True)
+            print(f"| {count} | {min(count, texts)} | {shares[count]:.3f} | {against} |", flush=True)
+        print(f"\nworst K / best K: {min(shares.values()) / max(shares.values()):.3f}", flush=True)
 
 
 def peft_seconds(shape: tuple[int, int], rows: Sequence[EncodedText], count: int, rounds: int) -> float:
@@ -365,8 +365,7 @@ def grown(backbone: Backbone, module: TrainedModule, rows: Sequence[EncodedText]
 
 
 TABLES: dict[str, Callable[[int], None]] = {
-    "mixed": lambda _: None,  # of its own arguments, like "half"
-    "half": lambda _: None,
+    "mixed": lambda _: None, "half": lambda _: None,  # of their own arguments
     "host": host, "load": load, "head": head, "layers": layers, "memory": memory,
 }  # fmt: skip
 
@@ -378,6 +377,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--texts", type=int, default=64)
     parser.add_argument("--peft-to", type=int, default=32)
+    parser.add_argument("--lengths", action="append", default=[], choices=_LENGTHS)
     parser.add_argument("--only", action="append", default=[], choices=list(TABLES))
     given = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.rounds} rounds")
@@ -385,7 +385,7 @@ def main() -> None:
     for shape in given.shape or ["6x384"]:
         layers, hidden = map(int, shape.split("x"))
         if "mixed" in chosen:
-            mixed((layers, hidden), given.rounds, given.texts, given.peft_to)
+            mixed((layers, hidden), given)
         if "half" in chosen:
             half((layers, hidden), given.rounds, given.texts)
     for name in chosen:

@@ -4,8 +4,9 @@
 
 Eight modules of two tasks on `minilm` and the demo's test texts, one text per request. Engine and service take turns on
 core 0, the clients sit on core 1. Beside seconds on the clock, the processor seconds of engine and service per text are
-compared: those do not depend on what else the machine does. Then modules come from a registry process and go again, 100
-of each a minute, while the clients ask on; that process sits on core 1 too.
+compared: those do not depend on what else the machine does. Latencies, too, are told by the clock and by what the
+service used of its processor from when a text was asked until its answer was there. Then modules come from a registry
+process and go again, 100 of each a minute, while the clients ask on; that process sits on core 1 too.
 """
 
 import argparse
@@ -42,9 +43,10 @@ WARM_S = 2
 
 @dataclass(frozen=True)
 class Asked:
-    """What the clients saw: seconds of each answer that came in time, and how many went wrong."""
+    """What the clients saw: seconds of each answer that came in time, also by the service's clock, and errors."""
 
     seconds: list[float]
+    processor: list[float]
     errors: int
     lasted: float
 
@@ -101,18 +103,17 @@ def engine_rate(engine: Engine, rows: list[tuple[str, str]], batch: int, seconds
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """What a process has used, all its threads together, by its clock (clock_getcpuclockid(3))."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 @contextmanager
 def service(
-    modules: list[Path], batch: int, environment: dict[str, str]
+    modules: list[Path], batch: int, environment: dict[str, str], *options: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`petapter serve` on core 0, and its address."""
     named = [part for module in modules for part in ("--module", str(module))]
-    command = [str(BIN / "petapter"), "serve", *named, "--port", "0", "--batch", str(batch), "--json"]
+    command = [str(BIN / "petapter"), "serve", *named, "--port", "0", "--batch", str(batch), "--json", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     os.sched_setaffinity(process.pid, {0})
     assert process.stdout is not None
@@ -124,11 +125,9 @@ def service(
         assert process.wait(60) == 0
 
 
-def clients(
-    url: str, rows: Path, count: int, seconds: float, marks: tuple[str, str] | None = None
-) -> "subprocess.Popen[str]":
-    """Clients in a process of their own on core 1."""
-    command = [sys.executable, __file__, "clients", url, str(rows), str(count), str(seconds)]
+def clients(url: str, pid: int, rows: Path, count: int, seconds: float) -> "subprocess.Popen[str]":
+    """Clients of a service in a process of their own on core 1."""
+    command = [sys.executable, __file__, "clients", url, str(pid), str(rows), str(count), str(seconds)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     os.sched_setaffinity(process.pid, {1})
     return process
@@ -140,11 +139,12 @@ def heard(process: "subprocess.Popen[str]") -> Asked:
     return Asked(**json.loads(out))
 
 
-async def ask_all(url: str, rows: list[tuple[str, str]], count: int, seconds: float) -> Asked:
+async def ask_all(url: str, pid: int, rows: list[tuple[str, str]], count: int, seconds: float) -> Asked:
     """Clients that each ask one text at a time, for so many seconds after warming up."""
     host, port = url.removeprefix("http://").split(":")
     requests = itertools.cycle([(module, request_of(module, text)) for module, text in rows])
     took: list[float] = []
+    used: list[float] = []
     errors = 0
     begun = time.perf_counter() + WARM_S
     end = begun + seconds
@@ -154,15 +154,17 @@ async def ask_all(url: str, rows: list[tuple[str, str]], count: int, seconds: fl
         reader, writer = await asyncio.open_connection(host, int(port))
         while (start := time.perf_counter()) < end:
             module, request = next(requests)
+            processor = processor_seconds(pid)
             writer.write(request)
             right = is_answer(module, *await answer_of(reader))
             errors += not right
             if right and begun <= (now := time.perf_counter()) <= end:
                 took.append(now - start)
+                used.append(processor_seconds(pid) - processor)
         writer.close()
 
     await asyncio.gather(*(one() for _ in range(count)))
-    return Asked(took, errors, seconds)
+    return Asked(took, used, errors, seconds)
 
 
 def request_of(module: str, text: str) -> bytes:
@@ -237,28 +239,33 @@ def quantile(values: list[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Batches:
-    """What a service ran so far, by its own metrics."""
+    """What a service ran so far, by its own metrics, and what it used in all."""
 
     seconds: float
     count: float
+    processor: float
 
     @classmethod
-    def of(cls, url: str) -> Self:
+    def of(cls, url: str, pid: int) -> Self:
         """Read them."""
         lines = [line.split() for line in httpx.get(f"{url}/metrics").text.splitlines()]
         found = {line[0]: line[1] for line in lines if line[0].startswith("petapter_batch_seconds_")}
-        return cls(float(found["petapter_batch_seconds_sum"]), float(found["petapter_batch_seconds_count"]))
+        seconds, count = (float(found[f"petapter_batch_seconds_{name}"]) for name in ("sum", "count"))
+        return cls(seconds, count, processor_seconds(pid))
 
-    def mean_since(self, before: Self) -> float:
-        """Seconds of a batch since then."""
-        return (self.seconds - before.seconds) / (self.count - before.count)
+    def mean_since(self, before: Self) -> tuple[float, float]:
+        """Seconds of a batch since then, and processor seconds by batch, with all else that the service did."""
+        count = self.count - before.count
+        return (self.seconds - before.seconds) / count, (self.processor - before.processor) / count
 
 
-def told(asked: Asked, batch: float) -> str:
+def told(asked: Asked, mean: tuple[float, float]) -> str:
     """Latencies in words, beside the mean seconds of a batch meanwhile."""
+    batch, own = mean
     p50, p99 = quantile(asked.seconds, 0.5), quantile(asked.seconds, 0.99)
     return (
         f"p50 {1e3 * p50:.0f} ms, p99 {1e3 * p99:.0f} ms = {p99 / batch:.2f}x the mean batch of {1e3 * batch:.0f} ms, "
+        f"by processor time {quantile(asked.processor, 0.99) / own:.2f}x that of {1e3 * own:.0f} ms, "
         f"{asked.errors} errors of {len(asked.seconds)}"
     )
 
@@ -270,12 +277,12 @@ def one_round(
     rows = json.loads(rows_file.read_text(encoding="utf-8"))
     sizes = (given.batch, given.clients)
     here = max((engine_rate(engine, rows, size, given.seconds / 2) for size in sizes), key=Rate.clock)
-    asking = clients(url, rows_file, given.clients, given.seconds)
-    used, before = processor_seconds(process.pid), Batches.of(url)
+    asking = clients(url, process.pid, rows_file, given.clients, given.seconds)
+    before = Batches.of(url, process.pid)
     asked = heard(asking)
-    used, after = processor_seconds(process.pid) - used, Batches.of(url)
+    after = Batches.of(url, process.pid)
     answered = len(asked.seconds) * (asked.lasted + WARM_S) / asked.lasted
-    there = Rate(len(asked.seconds) / asked.lasted, used / answered)
+    there = Rate(len(asked.seconds) / asked.lasted, (after.processor - before.processor) / answered)
     return here, there, told(asked, after.mean_since(before))
 
 
@@ -314,15 +321,16 @@ def change(given: argparse.Namespace, modules: list[Path], folder: Path, rows_fi
     mixed.write_text(json.dumps([row for row in rows[:200] for row in (row, ["swapped", row[1]])]))
     with serving(folder / "registry") as registry:
         references = push_all(modules, registry, environment)
-        with service(modules, given.batch, environment) as (_, url):
+        options = ["--check"] if given.check else []
+        with service(modules, given.batch, environment, *options) as (process, url):
             changes = Changes(url, references)
             changes._put("swapped")
-            before = Batches.of(url)
+            before = Batches.of(url, process.pid)
             changes.start()
-            asked = heard(clients(url, mixed, given.clients, given.hot_seconds))
+            asked = heard(clients(url, process.pid, mixed, given.clients, given.hot_seconds))
             changes.done.set()
             changes.join()
-            batch = Batches.of(url).mean_since(before)
+            batch = Batches.of(url, process.pid).mean_since(before)
     minutes, unloads = changes.lasted / 60, changes.unloads + changes.replaced
     print(
         f"\n{changes.loads / minutes:.0f} loads and {unloads / minutes:.0f} unloads a minute, {changes.replaced} of "
@@ -335,9 +343,9 @@ def change(given: argparse.Namespace, modules: list[Path], folder: Path, rows_fi
 def main() -> None:
     """Print it all, or be the clients."""
     if sys.argv[1:2] == ["clients"]:
-        url, rows, count, seconds = sys.argv[2:6]
+        url, pid, rows, count, seconds = sys.argv[2:7]
         read = json.loads(Path(rows).read_text(encoding="utf-8"))
-        print(json.dumps(asdict(asyncio.run(ask_all(url, read, int(count), float(seconds))))))
+        print(json.dumps(asdict(asyncio.run(ask_all(url, int(pid), read, int(count), float(seconds))))))
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=10)
@@ -345,6 +353,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--hot-seconds", type=float, default=60)
+    parser.add_argument("--check", action="store_true", help="what is loaded then reproduces its golden outputs")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
