@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from petapter_registry_server.db.module_search import Condition, _Searched
 from petapter_registry_server.services.indexing import Indexing
@@ -180,6 +181,34 @@ def test_common_conditions_are_collected_only_where_they_are_rarely_met_together
     led_by = _Searched.led_by
     monkeypatch.setattr(_Searched, "led_by", lambda self, one: ways.append(one) or led_by(self, one))
     assert (found(team, **query), bool(ways)) == (names, collects)
+
+
+def test_conditions_are_looked_up_for_each_module_and_never_lead(
+    shared_registry: Registry, team: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL makes joins of conditions where it can: it then looked up all modules of a common word."""
+    monkeypatch.setattr("petapter_registry_server.db.module_search.COLLECTED", 0)
+    engine = shared_registry.app.state.services.module_search._database._engine
+    sent: list[tuple[str, Any]] = []
+
+    def note(*event_of: Any) -> None:
+        sent.append((event_of[2], event_of[3]))
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        assert found(team, text="te", language="de", label="toxic", where="macro_f1>=0.7")
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    command = "EXPLAIN" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    plans: list[str] = []
+    with engine.connect() as connection:
+        for statement, values in sent:
+            if "EXISTS" in statement:
+                rows = connection.exec_driver_sql(f"{command} {statement}", values)
+                plans.append("\n".join(str(row[-1]) for row in rows))
+    asked = [plan for plan in plans if "SubPlan" in plan or "CORRELATED" in plan]
+    assert asked
+    assert not [plan for plan in plans if "Semi Join" in plan]
 
 
 def test_facets_count_what_matches(team: Caller) -> None:
