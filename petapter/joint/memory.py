@@ -23,7 +23,7 @@ _HOST_TOKENS = 4096
 """Of a pass on a CPU, at most: enough to fill two cores, and more would only take memory."""
 _DEVICE_TOKENS = 65536
 _MOST_SLOTS = 64
-_TRANSIENT = 1.35
+_TRANSIENT = 1.25
 """What a pass takes by what is kept for its way back: intermediate results and gradients on their way too. Measured,
 see tests/benchmarks/results/joint.md, which also tells what the C library holds beyond that."""
 
