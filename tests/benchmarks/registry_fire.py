@@ -69,10 +69,11 @@ class _Replicas:
 def _kill_replicas(replicas: _Replicas, options: argparse.Namespace) -> tuple[Load, str]:
     with closing(replicas.load(options.clients)) as load:
         load.begin()
-        end = time.monotonic() + options.seconds
+        began = time.monotonic()
         for kills in itertools.count():
-            time.sleep(options.every)
-            if time.monotonic() > end:
+            at = began + (kills + 1) * options.every
+            time.sleep(max(0.0, at - time.monotonic()))  # later where a server takes longer to come back
+            if time.monotonic() > began + options.seconds:
                 break
             replicas.kill_and_start(kills % REPLICAS)
         return _finish(load, f"{kills} kills of replicas")
