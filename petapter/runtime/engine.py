@@ -19,7 +19,7 @@ from petapter.runtime.residency import Residency
 from petapter.runtime.runner import Runner, check_can_run
 from petapter.runtime.staging import Ready
 from petapter.runtime.stats import EngineStats
-from petapter.runtime.turns import Pieces
+from petapter.runtime.turns import Pieces, finish
 from petapter.runtime.work import Formed, Loaded, Work, fields_of
 from petapter.scoring import Scores, one_after_another
 from petapter.task.encoding import Fields
@@ -102,8 +102,7 @@ class Engine:
             ModuleError: The directory must not be used, or the golden outputs are not reproduced.
             BackboneMismatchError: The module belongs to another backbone.
         """
-        for _ in self.load_in_pieces(module, alias, check=check, patterns=patterns, probes=sys.maxsize):
-            pass
+        finish(self.load_in_pieces(module, alias, check=check, patterns=patterns, probes=sys.maxsize))
 
     def load_in_pieces(
         self,
@@ -155,11 +154,11 @@ class Engine:
             ModuleError: As `load`.
             BackboneMismatchError: As `load`.
         """
-        pieces = self.load_ensemble_in_pieces(
-            members, alias, weights, thresholds=thresholds, check=check, probes=sys.maxsize
+        finish(
+            self.load_ensemble_in_pieces(
+                members, alias, weights, thresholds=thresholds, check=check, probes=sys.maxsize
+            )
         )
-        for _ in pieces:
-            pass
 
     def load_ensemble_in_pieces(
         self,

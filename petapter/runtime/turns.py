@@ -15,6 +15,12 @@ def at_once(work: Callable[[], Result]) -> Pieces[Result]:
     return work()
 
 
+def finish(pieces: Pieces[None]) -> None:
+    """Do all pieces, one right after the other."""
+    for _ in pieces:
+        pass
+
+
 class Turn(Generic[Result]):
     """Work under way, and whoever waits for it.
 

@@ -7,6 +7,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
+from petapter_registry_server.db.dialects import begins_with
 from petapter_registry_server.db.evaluation_set_tables import EvaluationSet, EvaluationSetVersion
 from petapter_registry_server.db.module_tables import IndexedMetric
 from petapter_registry_server.db.tables import Membership, Repository
@@ -14,8 +15,6 @@ from petapter_registry_server.db.visibility import Viewer, visible
 
 SetOrder = Literal["updated", "name"]
 SetVersion = tuple[EvaluationSet, EvaluationSetVersion]
-
-_END = "\U0010ffff"
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,12 @@ def _filters(query: SetQuery) -> list[ColumnElement[bool]]:
     if query.namespace is not None:
         filters.append(EvaluationSet.lookup.startswith(f"{query.namespace.lower()}/", autoescape=True))
     if query.rows:
-        named = exists().where(EvaluationSetVersion.evaluation_set_id == EvaluationSet.id, *_begins(query.rows))
+        named = exists().where(
+            EvaluationSetVersion.evaluation_set_id == EvaluationSet.id,
+            begins_with(EvaluationSetVersion.rows_sha256.expression, query.rows),
+        )
         filters.append(named.correlate(EvaluationSet))
     return filters
-
-
-def _begins(digest: str) -> tuple[ColumnElement[bool], ...]:
-    return EvaluationSetVersion.rows_sha256 >= digest, EvaluationSetVersion.rows_sha256 < digest + _END
 
 
 def _ordered(

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from petapter_registry_server.db.dialects import begins_with, is_postgresql
 from petapter_registry_server.db.module_tables import IndexedMetric, IndexedModule, IndexedTerm
 from petapter_registry_server.db.tables import Repository
 from petapter_registry_server.db.visibility import Viewer, visible
@@ -41,7 +42,6 @@ LOOKED_AT = 5_000
 FAR = 200_000
 """Up to so many modules are collected instead."""
 
-_END = "\U0010ffff"
 _BY_INDEXES = select(*(func.set_config(name, value, literal_column("true")) for name, value in {
     "plan_cache_mode": "force_custom_plan",  # a plan for any word is one for none
     "random_page_cost": "1.1",  # 4 is for disks that turn: it reads whole tables for some thousand modules
@@ -62,7 +62,7 @@ class Term:
     def clause(self) -> ColumnElement[bool]:
         """The condition on a row of terms."""
         if self.is_prefix:
-            return (IndexedTerm.term >= self.text) & (IndexedTerm.term < self.text + _END)
+            return begins_with(IndexedTerm.term.expression, self.text)
         return IndexedTerm.term == self.text
 
 
@@ -163,7 +163,7 @@ class _Plan:
 
 def find_places(session: Session, query: ModuleQuery, viewer: Viewer) -> Sequence[Position]:
     """Where the modules that somebody may see stand in the order of the query, as many as its limit says."""
-    if _is_postgresql(session):
+    if is_postgresql(session):
         session.execute(_BY_INDEXES)
     figures = query.figures[1:] if query.order == "metric" else query.figures
     conditions: list[Condition] = [*query.terms, *figures]
@@ -204,7 +204,7 @@ class _Searched:
         is_ordered = self.query.order == "updated" and isinstance(first, Term) and not first.is_prefix
         if is_ordered and len(rare) == 1:
             return self._plan(first, None)
-        if _is_postgresql(self.session):
+        if is_postgresql(self.session):
             return self._living(_gathered(self.query, rare), rare)
         return self._plan(first, None) if is_ordered else self._plan(None, first)
 
@@ -219,7 +219,7 @@ class _Searched:
 
         By its index of terms alone PostgreSQL gathers eight modules and more in the time that it looks one up.
         """
-        gathers = _is_postgresql(self.session) and self.query.order == "updated"
+        gathers = is_postgresql(self.session) and self.query.order == "updated"
         counted = []
         for number, one in enumerate(self.conditions if gathers else others):
             most = min(FAR, 8 * to_come if gathers and isinstance(one, Term) else to_come)
@@ -239,10 +239,6 @@ class _Searched:
         living = (Repository.deleted_ms.is_(None), visible(self.viewer))
         others = [_has(one) for one in self.conditions if not any(one is each for each in met)]
         return replace(plan, statement=plan.statement.where(*others, *living))
-
-
-def _is_postgresql(session: Session) -> bool:
-    return session.get_bind().dialect.name == "postgresql"
 
 
 def read_found(session: Session, places: Sequence[Position]) -> Sequence[Found]:
@@ -381,7 +377,7 @@ def _about(
     if bound.rows is not None:
         about.append(wrap(columns.evaluation_set) == bound.rows.casefold())
     if bound.sha256 is not None:
-        about += [columns.sha256 >= bound.sha256, columns.sha256 < bound.sha256 + _END]
+        about.append(begins_with(columns.sha256, bound.sha256))
     return about
 
 

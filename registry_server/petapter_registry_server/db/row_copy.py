@@ -8,6 +8,7 @@ from sqlalchemy import Table as SQLTable
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.db.all_tables import METADATA
+from petapter_registry_server.db.dialects import is_postgresql
 from petapter_registry_server.db.tables import AuditRow, Blob, Repository, User
 
 _BATCH = 1000
@@ -30,7 +31,7 @@ def copy_rows(source: Session, target: Session) -> int:
     for table in reversed(tables):
         target.execute(table.delete())
     copied = sum(_copy_table(table, source, target) for table in tables)
-    if target.get_bind().dialect.name == "postgresql":
+    if is_postgresql(target):
         _continue_numbering(target)
     return copied
 

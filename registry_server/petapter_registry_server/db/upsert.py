@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
+from petapter_registry_server.db.dialects import is_postgresql
 from petapter_registry_server.db.tables import Table
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def insert_into(session: Session, table: type[Table]) -> "postgresql.Insert | sqlite.Insert":
     """An insert that can say what to do about a row that is there."""
-    if session.get_bind().dialect.name != "postgresql":
+    if not is_postgresql(session):
         return sqlite.insert(table)
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415 (loaded already where it is the database)
 

@@ -10,17 +10,12 @@ from petapter.backbone import Backbone
 from petapter.joint import JointRun, train_jointly
 from petapter.joint.memory import JointPlan
 from petapter.joint.passes import Asked, Passes
-from petapter.training.options import TrainingOptions
-from petapter.training.trainer import EncodedRows, checked_rows, plain_recipe
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS, BackboneOf
+from tests.petapter.joint.test_trainer import QUICK, run_of
 
-QUICK = TrainingOptions(steps=1, batch_size=4, adapter_lr=2e-3, head_lr=2e-3)
 
-
-def run_of(backbone: Backbone, seed: int, steps: int = 6) -> JointRun:
-    options = replace(QUICK, seed=seed, steps=steps)
-    rows = EncodedRows(SENTIMENT, SENTIMENT_ROWS, checked_rows(SENTIMENT, SENTIMENT_ROWS, backbone))
-    return JointRun(plain_recipe(options, backbone, len(SENTIMENT_ROWS)), rows)
+def sentiment_run(backbone: Backbone, seed: int, steps: int = 6) -> JointRun:
+    return run_of(backbone, SENTIMENT, SENTIMENT_ROWS, replace(QUICK, seed=seed, steps=steps))
 
 
 def _tensors() -> int:
@@ -29,11 +24,10 @@ def _tensors() -> int:
 
 
 def test_training_again_and_again_keeps_no_more_tensors(bert: Backbone) -> None:
-    recipe = plain_recipe(QUICK, bert, len(SENTIMENT_ROWS))
-    rows = EncodedRows(SENTIMENT, SENTIMENT_ROWS, checked_rows(SENTIMENT, SENTIMENT_ROWS, bert))
-    train_jointly([JointRun(recipe, rows)], bert)
+    run = sentiment_run(bert, 0, steps=1)
+    train_jointly([run], bert)
     before = _tensors()
-    train_jointly([JointRun(recipe, rows)], bert)
+    train_jointly([run], bert)
     assert _tensors() <= before
 
 
@@ -50,13 +44,13 @@ def test_the_largest_pass_is_foretold(backbone_of: BackboneOf, monkeypatch: pyte
         return losses(passes, asked)
 
     monkeypatch.setattr(Passes, "losses", watched)
-    train_jointly([run_of(backbone, seed) for seed in range(3)], backbone, on_plan=plans.append)
+    train_jointly([sentiment_run(backbone, seed) for seed in range(3)], backbone, on_plan=plans.append)
     assert max(seen) == plans[0].largest < plans[0].tokens
 
 
 def test_fewer_tokens_a_pass_than_a_step_has_bound_the_largest(bert: Backbone) -> None:
     plans: list[JointPlan] = []
-    runs = [run_of(bert, seed) for seed in range(3)]
+    runs = [sentiment_run(bert, seed) for seed in range(3)]
     train_jointly(runs, bert, on_plan=plans.append)
     whole = plans[0]
     tight = whole.peak_bytes - whole.token_bytes

@@ -11,6 +11,7 @@ import pytest
 
 from petapter import Backbone, ModuleInfo, TrainedModule, save_module
 from petapter.runtime import Batcher, BatchLimits
+from petapter.runtime.batching import Answer
 from petapter_schemas.errors import GoldenMismatchError
 from tests.petapter.runtime.held_engine import WAIT_S, HeldEngine, Start
 
@@ -31,16 +32,23 @@ def waiting_turns(batcher: Batcher[str], count: int, *work: Callable[[], object]
         yield futures
 
 
+def beside_six_texts(
+    batcher: Batcher[str], engine: HeldEngine, load: Callable[[], object]
+) -> "tuple[object, list[Future[list[Answer[str]]]]]":
+    """What a load says that stands before six texts, each a batch, and these."""
+    with engine.held(batcher, "mood"), waiting_turns(batcher, 1, load) as (loading,):
+        futures = [batcher.submit([("mood", "good")]) for _ in range(6)]
+        engine.let_go.set()
+        return loading.result(WAIT_S), futures
+
+
 def test_texts_that_wait_are_answered_between_the_pieces_of_a_check(
     start: Start, engine: HeldEngine, saved: dict[str, Path]
 ) -> None:
     batcher = start("mood", limits=BatchLimits(texts=1))
-    with engine.held(batcher, "mood"):
-        load = partial(batcher.load, "topic", saved["topic"], about="topic", check=True)
-        with waiting_turns(batcher, 1, load) as (loading,):
-            futures = [batcher.submit([("mood", "good")]) for _ in range(6)]
-            engine.let_go.set()
-            assert loading.result(WAIT_S) is False
+    load = partial(batcher.load, "topic", saved["topic"], about="topic", check=True)
+    replaced, futures = beside_six_texts(batcher, engine, load)
+    assert replaced is False
     assert all(future.result(WAIT_S) for future in futures)
     assert engine.order[:9] == ["batch"] + ["piece", "batch"] * 4  # 8 golden outputs, two at a time
     assert "piece" not in engine.order[9:]
@@ -50,12 +58,9 @@ def test_a_module_answers_after_the_last_piece_of_its_check_alone(
     start: Start, engine: HeldEngine, saved: dict[str, Path]
 ) -> None:
     batcher = start("mood", limits=BatchLimits(texts=1))
-    with engine.held(batcher, "mood"):
-        load = partial(batcher.load, "mood", saved["twin"], about="twin", check=True)
-        with waiting_turns(batcher, 1, load) as (loading,):
-            futures = [batcher.submit([("mood", "good")]) for _ in range(6)]
-            engine.let_go.set()
-            assert loading.result(WAIT_S) is True
+    load = partial(batcher.load, "mood", saved["twin"], about="twin", check=True)
+    replaced, futures = beside_six_texts(batcher, engine, load)
+    assert replaced is True
     assert [future.result(WAIT_S)[0].about for future in futures] == ["mood"] * 4 + ["twin"] * 2
 
 
