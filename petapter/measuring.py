@@ -9,6 +9,7 @@ from pathlib import Path
 
 from petapter.backbone import Backbone
 from petapter.benchmark.machine import hardware, library_versions
+from petapter.process import settle
 from petapter.runtime import Engine
 from petapter.runtime.answers import Examined
 from petapter.task import Example, read_examples, rows_digest
@@ -74,6 +75,7 @@ def measure_module(backbone: Backbone, module: Path, rows: Path, evaluation_set:
 
 def main() -> None:
     """Measure the directory that the command line names; a refusal is one line and an exit code of its own."""
+    settle()
     try:
         measured = measure_directory(Path(sys.argv[1]))
     except PetapterError as error:

@@ -74,7 +74,9 @@ class BenchmarkRun:
         from petapter.benchmark.isolated import run_isolated
         from petapter.benchmark.results import open_store
         from petapter.benchmark.running import ResidentRunner, run_cells
+        from petapter.process import settle
 
+        settle()
         loaded = self._load()
         chosen = select_cells(loaded.cells, self.only)
         runner = run_isolated if isolate else ResidentRunner()

@@ -112,15 +112,16 @@ def load_backbone(
 ) -> "Backbone":
     """Load a backbone's files; `bfloat16` is for answers alone, and the device is the first GPU if there is one.
 
-    From then on torch uses no more threads than this process has processors (`fit_threads`).
+    From then on torch uses no more threads than this process has processors, and freed memory stays for the next pass
+    (`petapter.process.settle`).
 
     Raises:
         BackboneError: They hold no masked language model, or this machine has no such device.
     """
     from petapter.backbone import Backbone
-    from petapter.processors import fit_threads
+    from petapter.process import settle
 
-    fit_threads()
+    settle()
     return Backbone.load(
         resolved.directory,
         repo=resolved.repo,

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from petapter.backbone import Backbone, Precision
+from petapter.process import settle
 from petapter.runtime.ray_cluster import Cluster
 from petapter_schemas.digests import Sha256
 from petapter_schemas.errors import BackboneError, InputError
@@ -71,6 +72,7 @@ def receive_backbone(payload: BackbonePayload, scratch: Path) -> Backbone:
         for name, reference in payload.files.items():  # one at a time in memory
             write_below(scratch, name, ray.get(reference))
         directory, digests = scratch, backbone_digests(scratch)
+    settle()
     return Backbone.load(
         directory, repo=payload.repo, revision=payload.revision, precision=payload.precision, digests=digests
     )

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
+
+from petapter.process import LARGEST_KEPT
 
 _LEAST_FLASH = (8, 0)
 _GROUPED = (9, 10)
@@ -44,7 +47,7 @@ class Ways:
 
 
 _HOST_TOKENS = 4096
-"""Enough to fill two cores, small enough for a laptop's memory."""
+"""Enough to fill two cores, small enough for a laptop's memory; fewer of a wide model (`_host_tokens`)."""
 _DEVICE_TOKENS = 16384
 """What keeps a large GPU busy while the host prepares the next pass; halved where memory does not do."""
 _AHEAD = 1024
@@ -56,10 +59,17 @@ def ways_of(device: torch.device, dtype: torch.dtype, model: PreTrainedModel) ->
     if device.type != "cuda":
         is_host = device.type == "cpu"
         ahead = None if is_host else _AHEAD
-        return Ways(_HOST_TOKENS, ahead, sends=not is_host, grouped=is_host, grouped_heads=is_host, varlen=None)
+        tokens = _host_tokens(dtype, model)
+        return Ways(tokens, ahead, sends=not is_host, grouped=is_host, grouped_heads=is_host, varlen=None)
     capability = torch.cuda.get_device_capability(device)
     can_flash = torch.backends.cuda.is_flash_attention_available()
     return cuda_ways(capability, dtype, head_width(model), varlen_attention() if can_flash else None)
+
+
+def _host_tokens(dtype: torch.dtype, model: PreTrainedModel) -> int:
+    """As many as make no block of hidden states that the C library gives back to the kernel each time it is freed."""
+    widest = max(layer.out_features for layer in model.base_model.modules() if isinstance(layer, nn.Linear))
+    return min(_HOST_TOKENS, (LARGEST_KEPT - 1) // (widest * dtype.itemsize))
 
 
 def cuda_ways(capability: tuple[int, int], dtype: torch.dtype, head: int, varlen: Varlen | None) -> Ways:

@@ -35,6 +35,7 @@ from transformers import BertConfig, BertForMaskedLM
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from petapter import Backbone, Engine, TrainedModule, TrainingOptions, train
 from petapter.adapters import AdapterChoice, adapter_spec
+from petapter.process import settle
 from petapter.runtime import runner
 from petapter.runtime.plan import Item, plan
 from petapter.runtime.scores import Ran
@@ -47,10 +48,8 @@ from tests.petapter.tiny_backbones import build_backbone
 
 Name = TypeVar("Name")
 
-LOADED = (1, 4, 16, 32, 128, 1000)
-_LENGTHS = ("mixed", "equal")
-_PASTS = 6
-"""Of the heap, for the growth of a process."""
+LOADED, _LENGTHS = (1, 4, 16, 32, 128, 1000), ("mixed", "equal")
+_PASTS = 6  # of the heap, for the growth of a process
 
 
 def backbone_of(layers: int, hidden: int) -> Backbone:
@@ -380,6 +379,7 @@ def main() -> None:
     parser.add_argument("--lengths", action="append", default=[], choices=_LENGTHS)
     parser.add_argument("--only", action="append", default=[], choices=list(TABLES))
     given = parser.parse_args()
+    settle()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.rounds} rounds")
     chosen = given.only or list(TABLES)
     for shape in given.shape or ["6x384"]:

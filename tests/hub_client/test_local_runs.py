@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from petapter import processors
+from petapter import process
 from petapter.backbone import Backbone
 from petapter_hub_client.local_backbones import ResolvedBackbone
 from petapter_hub_client.local_runs import load_backbone
 
 
-def test_torch_has_its_threads_before_a_backbone_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_is_settled_before_a_backbone_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr(processors, "fit_threads", lambda: done.append("threads"))
+    monkeypatch.setattr(process, "settle", lambda: done.append("settled"))
     monkeypatch.setattr(Backbone, "load", lambda *_, **__: done.append("backbone"))
     load_backbone(ResolvedBackbone(tmp_path, "minilm", None))
-    assert done == ["threads", "backbone"]
+    assert done == ["settled", "backbone"]

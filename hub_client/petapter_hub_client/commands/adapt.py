@@ -64,10 +64,12 @@ def _adapt(
     backbone: str, texts: tuple[tuple[Path, ...], str], out: Path, options: "AdaptationOptions", on_step: OnStep
 ) -> "AdaptationRecord":
     from petapter.adaptation import Base, Texts, adapt
+    from petapter.process import settle
     from petapter_hub_client.backbones import resolve_backbone
     from petapter_hub_client.fetching import check_new_directory
 
     check_new_directory(out)
+    settle()
     on_step(0, _PARTS, "(reading the texts)")
     found = resolve_backbone(backbone)
     base = Base(found.directory, found.repo, found.revision)

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from transformers import BertConfig, BertForMaskedLM
 
 from petapter import Engine, TrainedModule
 from petapter.backbone import Backbone
+from petapter.process import LARGEST_KEPT
 from petapter.runtime import runner
 from petapter.runtime.arrays import Here, Sent, ranges
 from petapter.runtime.ways import Ways, cuda_ways, varlen_attention, ways_of
@@ -69,6 +71,17 @@ def test_the_cpu_copies_nothing(bert: Backbone) -> None:
     assert not ways_of(CPU, torch.bfloat16, bert.model).sends
     values = ranges([3, 9], [2, 1])
     assert Here().put(values).data_ptr() == values.ctypes.data
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_block_of_a_pass_is_given_back_to_the_kernel(bert: Backbone, dtype: torch.dtype) -> None:
+    narrow = ways_of(CPU, dtype, bert.model).tokens
+    model = BertForMaskedLM(
+        BertConfig(hidden_size=8, num_attention_heads=1, num_hidden_layers=1, intermediate_size=4096)
+    )
+    wide = ways_of(CPU, dtype, model).tokens
+    assert narrow == 4096
+    assert wide * 4096 * dtype.itemsize < LARGEST_KEPT <= (wide + 1) * 4096 * dtype.itemsize
 
 
 def test_what_was_put_is_there_when_it_was_sent() -> None:
