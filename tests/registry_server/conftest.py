@@ -54,12 +54,13 @@ def commit_body(
 ) -> bytes:
     """The newline-delimited JSON that clients send."""
     header = {"summary": title, "description": "", **({"parentCommit": parent} if parent else {})}
-    lines: list[dict[str, Any]] = [{"key": "header", "value": header}]
-    for path, data in files.items():
-        content = base64.b64encode(data).decode()
-        lines.append({"key": "file", "value": {"content": content, "path": path, "encoding": "base64"}})
-    lines += [{"key": "deletedFile", "value": {"path": path}} for path in deleted]
-    return b"\n".join(json.dumps(line).encode() for line in lines) + b"\n"
+    parts = [json.dumps({"key": "header", "value": header}).encode()]
+    for path, data in files.items():  # base64 needs no escapes: json would look for them in megabytes
+        named = json.dumps(path).encode()
+        parts += [b'\n{"key": "file", "value": {"content": "', base64.b64encode(data), b'", "path": ', named]
+        parts.append(b', "encoding": "base64"}}')
+    parts += [b"\n" + json.dumps({"key": "deletedFile", "value": {"path": path}}).encode() for path in deleted]
+    return b"".join([*parts, b"\n"])
 
 
 @dataclass(frozen=True)
