@@ -48,7 +48,8 @@ from tests.petapter.tiny_backbones import build_backbone
 
 Name = TypeVar("Name")
 
-LOADED, _LENGTHS = (1, 4, 16, 32, 128, 1000), ("mixed", "equal")
+LOADED = (1, 4, 16, 32, 128, 1000)
+_LENGTHS = ("mixed", "equal")
 _PASTS = 6  # of the heap, for the growth of a process
 
 
@@ -215,9 +216,8 @@ def load(rounds: int) -> None:
                     engine.unload(f"new{number}")
 
             found[beside] = least({"load": run}, rounds)["load"] / len(modules)
-    print(
-        f"\nload and unload: {1e3 * found[0]:.2f} ms beside none, {found[1000] / found[0]:.2f}x beside 1000", flush=True
-    )
+    share = found[1000] / found[0]
+    print(f"\nload and unload: {1e3 * found[0]:.2f} ms beside none, {share:.2f}x beside 1000", flush=True)
 
 
 def head(rounds: int) -> None:

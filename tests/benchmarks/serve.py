@@ -31,6 +31,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from petapter import Backbone, Engine, ModuleInfo, TrainingOptions, read_examples, read_task, save_module, train
 from petapter_hub_client import resolve_backbone
+from petapter_hub_client.local_runs import load_backbone
 from tests.registry_process import BIN, Server, new_token, serving
 
 DATA = Path(__file__).parents[2] / "hub_client" / "petapter_hub_client" / "demo" / "data"
@@ -357,7 +358,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        backbone = Backbone.load(resolve_backbone("minilm").directory, repo="minilm")
+        backbone = load_backbone(resolve_backbone("minilm"))  # as the service does
         modules = build(folder, backbone)
         rows_file = folder / "rows.json"
         rows_file.write_text(json.dumps(rows_of(modules)))

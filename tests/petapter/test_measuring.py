@@ -150,6 +150,23 @@ def test_program_without_memory_says_so_by_its_exit_code(
     assert (ended.value.code, capsys.readouterr().err) == (code, "there is not enough memory\n")
 
 
+def test_program_settles_its_process_before_it_measures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[str] = []
+
+    def refuse(_directory: Path) -> None:
+        done.append("measured")
+        raise PetapterError("no such task")
+
+    monkeypatch.setattr(measuring, "settle", lambda: done.append("settled"))
+    monkeypatch.setattr(measuring, "measure_directory", refuse)
+    monkeypatch.setattr(sys, "argv", ["measuring", "directory"])
+    with pytest.raises(SystemExit):
+        main()
+    assert (done, capsys.readouterr().err) == (["settled", "measured"], "no such task\n")
+
+
 def test_program_that_has_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_directory: Path) -> None:
         raise RuntimeError("a bug")
