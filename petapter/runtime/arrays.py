@@ -45,9 +45,16 @@ class Here:
 class Sent:
     """Arrays of a device with a memory of its own: a copy for each page of them, which nothing waits for."""
 
-    def __init__(self, device: torch.device) -> None:
-        """No page is open."""
+    def __init__(self, device: torch.device, page: Tensor | None = None) -> None:
+        """No page is open.
+
+        Args:
+            device: Where the arrays go.
+            page: Bytes on it that are to be the one page, so that what is put in the same order stands in the same
+                places again; None for new ones.
+        """
         self._device = device
+        self._given = page
         self._page: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._there = torch.empty(0)
         self._used = 0
@@ -75,6 +82,11 @@ class Sent:
         self._page, self._used = self._page[:0], 0
 
     def _open(self, size: int) -> None:
+        if self._given is not None:
+            if self._there is self._given or size > len(self._given):
+                raise ValueError(f"a page of {len(self._given)} bytes is too small for the arrays of a pass")
+            self._page, self._there = np.empty(len(self._given), np.uint8), self._given
+            return
         self._page = np.empty(max(_PAGE, size), np.uint8)
         self._there = torch.empty(len(self._page), dtype=torch.uint8, device=self._device)
 

@@ -161,11 +161,15 @@ class Bank:
         if self._rows.pop(module, None) is not None:
             self._laid = None
 
+    def rows_of(self, modules: Iterable[int]) -> list[Tensor]:
+        """The rows [P] of modules that are here."""
+        return [self._rows[module] for module in modules]
+
     def activate(self, span: Span, groups: Groups, *, whole: bool = False) -> "Active":
         """The bank as it acts in a pass: on a span of one or more modules, or, of a single one, on whatever is read."""
         if self._laid is None or self._laid[0] != span.modules:
             self._laid = None  # what the last pass had goes before there is another
-            rows = [self._rows[module] for module in span.modules]
+            rows = self.rows_of(span.modules)
             self._laid = (span.modules, rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows))
         tokens = slice(0, sys.maxsize) if whole else slice(span.start, span.stop)
         return Active(self, self._laid[1], tokens, groups)

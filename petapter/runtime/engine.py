@@ -46,7 +46,7 @@ class Engine:
         ...     engine.predict([("intents", "book a table for two")])
     """
 
-    def __init__(self, backbone: Backbone, *, module_bytes: int | None = None) -> None:
+    def __init__(self, backbone: Backbone, *, module_bytes: int | None = None, graphs: bool = False) -> None:
         """Claim a backbone.
 
         Args:
@@ -54,6 +54,7 @@ class Engine:
             module_bytes: What the weights of modules may take on the device. The least recently used beyond it wait in
                 host memory and come back when they are asked; the modules of one pass are always there together. None
                 keeps all on the device.
+            graphs: Record small passes of a shape that comes twice as CUDA graphs, where the device can.
 
         Raises:
             BackboneError: Another engine or a training run has it.
@@ -62,7 +63,7 @@ class Engine:
         if module_bytes is not None and module_bytes < 0:
             raise InputError(f"module_bytes must be 0 or more, not {module_bytes}")
         self._backbone = backbone
-        self._runner = Runner(backbone)
+        self._runner = Runner(backbone, graphs=graphs)
         self._modules: dict[str, Loaded] = {}
         self._ensembles: dict[str, Ensemble] = {}
         self._kept: dict[int, Ready] = {}

@@ -191,7 +191,7 @@ def prepare_pack(
     if pack.trunk is not None:
         items = [encoded[number] for number in pack.trunk.order]
         now = _from_trunk(pack, pack.trunk, now, arrays, ways)
-    return Prepared(_packed_inputs(backbone, items, arrays), now, is_packed=True)
+    return Prepared(packed_inputs(backbone, items, arrays), now, is_packed=True)
 
 
 def run_pack(backbone: Backbone, prepared: Prepared, pooled: frozenset[int] = frozenset()) -> Hidden:
@@ -236,7 +236,8 @@ def _padded_inputs(items: Sequence[EncodedText], length: int, pad_id: int, array
     return {"input_ids": arrays.put(ids), "attention_mask": arrays.put(np.arange(length) < sizes[:, None])}
 
 
-def _packed_inputs(backbone: Backbone, items: Sequence[EncodedText], arrays: Arrays) -> dict[str, Tensor]:
+def packed_inputs(backbone: Backbone, items: Sequence[EncodedText], arrays: Arrays) -> dict[str, Tensor]:
+    """What the model of a packable backbone takes of encodings that stand one after the other, by name, each [1, T]."""
     model_type = str(backbone.model.config.model_type)
     embeddings: Any = backbone.model.base_model.get_submodule("embeddings")
     first = int(embeddings.padding_idx) + 1 if model_type in _FROM_PADDING else 0

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from petapter.backbone import Backbone
 from petapter.head import restore_head
 from petapter.runtime.arrays import Arrays, Here, Sent
 from petapter.runtime.banks import Active, Bank, Form, Places, form_of
+from petapter.runtime.graphs import graphs_of
 from petapter.runtime.heads import Features, LoadedHead, features_of, load_head
 from petapter.runtime.layers import Layers, read_tokens
 from petapter.runtime.packed import Acting, Read, is_packable, prepare_pack, run_pack
@@ -40,8 +42,12 @@ class Runner:
         staging: How modules come to the device.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, graphs: bool = False) -> None:
         """Claim the model.
+
+        Args:
+            backbone: Whose device everything runs on.
+            graphs: Record small passes where the device can.
 
         Raises:
             BackboneError: Another has it.
@@ -57,6 +63,7 @@ class Runner:
         self._like = torch.empty(0, dtype=backbone.dtype, device=backbone.device)
         self.ways = ways_of(backbone.device, backbone.dtype, backbone.model)
         self.staging = Staging(backbone.device)
+        self._graphs = graphs_of(backbone, self._banks, self.ways) if graphs else None
 
     def ready(self, module: TrainedModule) -> Ready:
         """A module as it runs, on the device.
@@ -147,21 +154,27 @@ class Runner:
         """Write the label logits of a pass; all of it is laid out on the host, sent, and only then begun."""
         arrays = Sent(self._backbone.device) if self.ways.sends else Here()
         pooled = frozenset(layer for group in pack.groups for layer in self._heads[group.module].pool_layers)
-        read = self._read(work, pack, arrays)
-        active = self._active(pack.spans, arrays, whole=not is_packable(self._backbone))
-        prepared = prepare_pack(self._backbone, work.encoded, pack, Acting(active, read), arrays, self.ways)
+        recorded = None if self._graphs is None else self._graphs.prepared(work.encoded, pack, pooled)
+        if recorded is not None:
+            read, (pack, begin) = None, recorded
+        else:
+            read = self._read(work, pack, arrays)
+            active = self._active(pack.spans, arrays, whole=not is_packable(self._backbone))
+            prepared = prepare_pack(self._backbone, work.encoded, pack, Acting(active, read), arrays, self.ways)
+            begin = partial(run_pack, self._backbone, prepared, pooled)
         ran = Ran(pack, work.encoded, self._backbone.layers, read)
         heads = plan_heads(self._heads, ran, work.labels, arrays, grouped=self.ways.grouped_heads)
         items = arrays.put(pack.order)
         arrays.send()
-        hidden = run_pack(self._backbone, prepared, pooled)
-        logits.index_copy_(0, items, label_logits(heads, hidden))
+        logits.index_copy_(0, items, label_logits(heads, begin()))
 
     def close(self) -> None:
         """Forget everything and give the model back."""
         self._places.close()
         self._layers.close()
         self._claim.release()
+        if self._graphs is not None:
+            self._graphs.clear()
         self._heads.clear()
         self._banks.clear()
         self._bank_of.clear()

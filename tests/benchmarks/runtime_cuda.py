@@ -1,10 +1,12 @@
 """What many modules on one backbone cost on a GPU, side by side in one run; the same code runs on a CPU to be tried.
 
     python tests/benchmarks/runtime_cuda.py [--device cuda] [--shape 24x1024] [--texts 128] [--k 1 --k 32] [--peft 32]
+        [--small 1 --small 8]
 
 Rows of 128 tokens in bfloat16 at the shape of roberta-large, by the packed bare backbone and by peft's `adapter_names`.
 Every figure is the median of the rounds, and the rounds of all variants are interleaved. Of a GPU the seconds between
-two events are taken, and beside them those that the host was busy; a CPU has the host's alone.
+two events are taken, and beside them those that the host was busy; a CPU has the host's alone. Passes of few texts run
+as they are and as CUDA graphs, on an engine each.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -97,6 +100,24 @@ def ours(backbone: Backbone, place: Place, counts: Sequence[int], rounds: int) -
         return medians(variants, place.device, rounds)
 
 
+def small(place: Place, shape: tuple[int, int], sizes: Sequence[int], rounds: int) -> dict[str, Seconds]:
+    """Passes of so many texts for as many modules, as they are and recorded."""
+    variants: dict[str, Callable[[], object]] = {}
+    with ExitStack() as engines:
+        for graphs in (False, True):
+            backbone = backbone_of(*shape)
+            base = train(SENTIMENT, SENTIMENT_ROWS, backbone, TrainingOptions(steps=1, rank=0))
+            modules = [module_of(backbone, base, seed) for seed in range(max(sizes))]
+            engine = engines.enter_context(Engine(placed(backbone, place.device, place.dtype), graphs=graphs))
+            for number, module in enumerate(modules):
+                engine.load(module, f"m{number}")
+            for size in sizes:
+                work = work_of(engine, [f"m{number}" for number in range(size)], place.rows[:size])
+                variants[f"{size} texts, {'a graph' if graphs else 'as they are'}"] = partial(engine._run, work)
+        with torch.inference_mode():
+            return medians(variants, place.device, rounds)
+
+
 def theirs(backbone: Backbone, place: Place, count: int, rounds: int) -> Seconds:
     """peft's mixed batch of all rows, the encoder alone."""
     config = LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"])
@@ -121,6 +142,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--k", type=int, action="append", default=[])
     parser.add_argument("--peft", type=int, action="append", default=[])
+    parser.add_argument("--small", type=int, action="append", default=[])
     given = parser.parse_args()
     if given.device.startswith("cuda") and not torch.cuda.is_available():
         print("there is no CUDA device here: nothing was measured (--device cpu tries the code)")
@@ -131,6 +153,7 @@ def main() -> None:
     found = ours(backbone_of(layers, hidden), place, counts, given.rounds)
     for count in given.peft or [32, 128]:
         found[f"peft K={count}"] = theirs(backbone_of(layers, hidden), place, count, given.rounds)
+    found |= small(place, (layers, hidden), given.small or [1, 8, 32], given.rounds)
     where = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else "CPU"
     print(f"torch {torch.__version__}, {where}, {given.shape}, {given.dtype}, {given.texts} texts of 128 tokens\n")
     print("| | ms | of bare packed | ms of the host |\n| --- | ---: | ---: | ---: |")

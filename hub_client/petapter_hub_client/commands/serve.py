@@ -45,6 +45,10 @@ def serve(  # noqa: PLR0913 (a command's options)
         int | None,
         typer.Option("--module-bytes", min=0, help="Bytes of modules on the device; the others wait in host memory."),
     ] = None,
+    cuda_graphs: Annotated[
+        bool,
+        typer.Option("--cuda-graphs", help="Record small passes on a GPU that can, and launch each as one graph."),
+    ] = False,
     precision: PrecisionOption = "float32",
     device: DeviceOption = None,
     check: Annotated[bool, typer.Option("--check", help="Modules must reproduce their golden outputs.")] = False,
@@ -76,6 +80,7 @@ def serve(  # noqa: PLR0913 (a command's options)
         inputs=max_inputs,
         body_bytes=max_body_bytes,
         module_bytes=module_bytes,
+        cuda_graphs=cuda_graphs,
         check=check,
         drain_seconds=drain_seconds,
         tokens=tokens,

@@ -34,6 +34,7 @@ class ServeOptions:
         inputs: Texts of one request.
         body_bytes: Of one request.
         module_bytes: As `Engine` takes it.
+        cuda_graphs: Likewise, `graphs`.
         check: Whether modules must reproduce their golden outputs before they answer.
         drain_seconds: How long accepted requests may take after a signal.
         tokens: What callers have to know.
@@ -43,6 +44,7 @@ class ServeOptions:
     inputs: int = 256
     body_bytes: int = 1 << 20
     module_bytes: int | None = None
+    cuda_graphs: bool = False
     check: bool = False
     drain_seconds: float = 30
     tokens: Tokens = Tokens()

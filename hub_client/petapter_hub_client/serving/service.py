@@ -52,7 +52,7 @@ class Service:
             ClosedError: It was to stop before it had started.
         """
         opened = open_all()
-        self._engine = Engine(opened.backbone, module_bytes=self.options.module_bytes)
+        self._engine = Engine(opened.backbone, module_bytes=self.options.module_bytes, graphs=self.options.cuda_graphs)
         self._batcher = Batcher(self._engine, opened.backbone, self.options.batches, on_batch=self._metrics.count_batch)
         for module in opened.modules:
             if self._is_draining:

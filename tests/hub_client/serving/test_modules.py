@@ -56,6 +56,13 @@ def test_modules_without_room_on_the_device_are_listed_so(start_app: StartApp) -
     assert [module["resident"] for module in found] == [False, True]
 
 
+def test_graphs_are_asked_for_and_change_nothing_without_a_gpu(start_app: StartApp) -> None:
+    app = start_app(cuda_graphs=True)
+    said = [app.predict({"module": "moods", "text": "good"}).json() for _ in range(3)]
+    assert said[0] == said[1] == said[2]
+    assert said[0]["answers"][0]["label"]
+
+
 def test_a_module_comes_from_a_registry_answers_and_goes(app: App, on_lab: str) -> None:
     loaded = app.ask("PUT", "/v1/modules/fresh", json={"module": on_lab}, headers=AS_ADMIN)
     assert loaded.status_code == 201

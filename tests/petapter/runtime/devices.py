@@ -8,7 +8,7 @@ import copy
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from petapter import Backbone, Engine
+from petapter.runtime.graphs import Again
 from petapter.runtime.heads import Scorer
+from petapter.runtime.packed import Hidden
 from petapter.runtime.ways import Varlen, Ways, cuda_ways, head_width
 
 HOPPER, AMPERE = (9, 0), (8, 0)
@@ -132,3 +134,103 @@ def send_away(engine: Engine) -> None:
             for part in (head.features.dense, head.features.norm):
                 part.to("meta")
         runner._heads[number] = replace(head, scorers=scorers)
+
+
+def varlen_on_the_device(  # noqa: PLR0917 (as torch has it)
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seq_q: Tensor,
+    cu_seq_k: Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float | None = None,
+    window_size: tuple[int, int] = (-1, -1),
+) -> Tensor:
+    """The same without a look at the offsets, as a device has it."""
+    text_of, place_of = zip(*(_placed(len(x), ends) for x, ends in ((query, cu_seq_q), (key, cu_seq_k))), strict=True)
+    sizes = [cu_seq_k.diff(), cu_seq_q.diff()]
+    asking = place_of[0] + (sizes[0] - sizes[1]).index_select(0, text_of[0])  # the last query stands at the last key
+    seen = (text_of[0][:, None] == text_of[1]) & (place_of[0] < max_q)[:, None] & (place_of[1] < max_k)
+    ahead = place_of[1] - asking[:, None]
+    left, right = (len(key) if side < 0 else side for side in window_size)
+    seen &= (-left <= ahead) & (ahead <= right)
+    states = (states.transpose(0, 1) for states in (query, key, value))  # [heads, R or T, D]
+    return nn.functional.scaled_dot_product_attention(*states, attn_mask=seen, scale=scale).transpose(0, 1)
+
+
+def _placed(tokens: int, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Of tokens, the number of their text and their place in it."""
+    number = torch.arange(tokens)
+    text = torch.searchsorted(offsets[1:].contiguous(), number, right=True)
+    return text, number - offsets.index_select(0, text)
+
+
+@dataclass
+class Tape(TorchDispatchMode):
+    """Records operations while it is entered, and runs them again on the very tensors that they had: a CUDA graph.
+
+    What is a number then is that number again, what was read from the host's memory is not read again, and results
+    stand where they stood.
+
+    Attributes:
+        recorded: Operations, what they were given, and their results.
+    """
+
+    recorded: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        assert func not in _READS, f"{func} reads a number from the device"
+        result = func(*args, **(kwargs or {}))
+        self.recorded.append((func, args, kwargs or {}, result))
+        return result
+
+    def play(self) -> None:
+        """Run all of it again."""
+        for func, args, kwargs, result in self.recorded:
+            again = func(*args, **kwargs)
+            for old, new in zip(_each(result), _each(again), strict=True):
+                if (
+                    old.untyped_storage().data_ptr() != new.untyped_storage().data_ptr()
+                ):  # no view, nor changed in place
+                    old.copy_(new)
+
+
+_READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default}
+
+
+def _each(result: Any) -> Sequence[Tensor]:
+    return result if isinstance(result, (tuple, list)) else (result,)
+
+
+@dataclass
+class Recorder:
+    """Records passes of graphs on tapes.
+
+    Attributes:
+        tapes: What was recorded.
+        played: How often.
+    """
+
+    tapes: list[Tape] = field(default_factory=list)
+    played: int = 0
+
+    def __call__(self, run: Again) -> Again:
+        """Record."""
+        tape = Tape()
+        with tape:
+            hidden = run()
+        self.tapes.append(tape)
+
+        def again() -> Hidden:
+            tape.play()
+            self.played += 1
+            return hidden
+
+        return again

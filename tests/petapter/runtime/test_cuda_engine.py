@@ -153,3 +153,25 @@ def test_nothing_waits_for_the_device_while_passes_run(directories: dict[str, Pa
 
         engine._runner._run_pass = watched  # type: ignore[method-assign, assignment]
         engine.predict(asked)
+
+
+def test_recorded_passes_answer_as_others(directories: dict[str, Path], bert: Backbone) -> None:
+    modules = modules_for(bert)
+    cuda = Backbone.load(directories["bert"], device="cuda", precision="bfloat16")
+    if ways_of(torch.device("cuda"), torch.bfloat16, cuda.model).varlen is None:
+        pytest.skip("this device or torch has no attention over texts of any length")
+    said: dict[bool, list[list[float]]] = {}
+    for graphs in (False, True):
+        with Engine(cuda, graphs=graphs) as engine:
+            for alias, module in modules.items():
+                engine.load(module, alias)
+            said[graphs] = [
+                list(answer.probabilities.values())
+                for seed in (1, 2, 1, 3)
+                for alias, module in modules.items()
+                for answer in engine.predict([(alias, text) for text in texts_for(module.task, 2, seed, 9)])
+            ]
+            held = engine._runner._graphs
+            assert (held is not None and len(held) > 0) == graphs
+    for here, there in zip(said[True], said[False], strict=True):
+        assert here == pytest.approx(there, abs=ROUNDING)

@@ -98,3 +98,23 @@ def test_what_was_put_is_there_when_it_was_sent() -> None:
     assert torch.equal(large, torch.arange(300_000))
     assert nothing.shape == (0,)
     assert all(one.data_ptr() % 16 == 0 for one in (*put, flags, ends, large))
+
+
+def test_what_is_put_on_a_given_page_stands_where_the_same_stood_before() -> None:
+    page = torch.zeros(64, dtype=torch.uint8)
+    places = []
+    for number in (7, 9):
+        arrays = Sent(CPU, page)
+        first, second = arrays.put([number, 1]), arrays.put([number] * 3, "int32")
+        arrays.send()
+        assert (first.tolist(), second.tolist()) == ([number, 1], [number] * 3)
+        places.append((first.data_ptr(), second.data_ptr()))
+    assert places[0] == places[1]
+    assert places[0][0] == page.data_ptr()
+
+
+def test_a_given_page_that_is_too_small_is_an_error() -> None:
+    arrays = Sent(CPU, torch.zeros(40, dtype=torch.uint8))
+    arrays.put([1, 2])
+    with pytest.raises(ValueError, match="a page of 40 bytes is too small"):
+        arrays.put([3, 4, 5, 6])
