@@ -30,7 +30,7 @@ from petapter.selection.word_reading import READ_AT_ONCE, prior_of, word_head
 from petapter.task import Encoder, Example, encode_rows, pad_batch, read_verbalizer
 from petapter.task.encoding import Fields, length_batches
 from petapter.training.convex import Evidence, convex_logits, fit_convex_head
-from petapter.training.evidence import FrozenReading, evidence_of, label_head, pool_layers, read_frozen
+from petapter.training.evidence import TextReading, evidence_of, label_head, pool_layers, read_frozen
 from petapter_schemas.errors import DataError, InputError
 from petapter_schemas.task import PatternSpec, TaskSpec
 
@@ -189,7 +189,7 @@ def _guesses(read: _Read, labelled: Sequence[Example], task: TaskSpec) -> Floats
     if len({row.label for row in labelled}) > 1:
         words = torch.zeros(1, len(read.pools), len(task.labels)) if read.words is None else read.words
         count = len(labelled)
-        known = FrozenReading(words[:, :count], tuple(block[:count] for block in read.blocks))
+        known = TextReading(words[:, :count], tuple(block[:count] for block in read.blocks))
         evidence = evidence_of(task, labelled, known, torch.zeros(len(words), len(task.labels)))
         every = Evidence(
             read.blocks, words.mean(dim=0), torch.zeros(words.shape[1:]), torch.ones(words.shape[1]), "softmax"

@@ -31,7 +31,7 @@ from petapter.task.encoding import Fields, length_batches
 from petapter.training.convex import PENALTIES, fit_convex_head, row_losses
 from petapter.training.evidence import (
     NULL_TEXTS,
-    FrozenReading,
+    TextReading,
     evidence_of,
     label_head,
     log_prior,
@@ -236,7 +236,7 @@ class _Said:
         mlm: The decoder.
     """
 
-    reading: FrozenReading
+    reading: TextReading
     words: Tensor
     first: Tensor
     counts: Tensor
@@ -261,7 +261,7 @@ class _Said:
         weights = row_weights(task, examples, targets_of(task, examples))
         return replace(
             self,
-            reading=FrozenReading(
+            reading=TextReading(
                 self.reading.words[:, list(rows)], tuple(block[list(rows)] for block in self.reading.blocks)
             ),
             words=self.words[:, at],

@@ -239,7 +239,8 @@ def _candidates(
     axes = vectors[:, kept] * values[kept].sqrt()  # [N, R], kernel = axes axes'
     dual_of = vectors[:, kept] / values[kept].sqrt()  # [N, R]
     weights, words = evidence.weights.double(), evidence.words.double()
-    grid = [(trust, penalty) for trust in TRUSTS for penalty in lambdas]
+    trusts = TRUSTS if bool(words.any()) else TRUSTS[:1]  # where no word says anything, all trusts are one
+    grid = [(trust, penalty) for trust in trusts for penalty in lambdas]
     problem = _Problem(
         axes,
         evidence.targets.double(),

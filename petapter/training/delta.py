@@ -17,7 +17,9 @@ from torch.optim import AdamW
 
 from petapter.backbone import Backbone
 from petapter.head import PetHead
+from petapter.task import Windows
 from petapter.training.convex import ConvexHead, Link
+from petapter.training.evidence import TextReading, read_by
 from petapter.training.objective import Loss
 from petapter.training.order import batches
 from petapter.training.schedule import linear_schedule
@@ -80,6 +82,15 @@ class LabelMap(nn.Module):
         scaled = (features - self.get_buffer("centre")) / self.get_buffer("size")
         scores = nn.functional.linear(scaled, self.weight, self.bias[pattern])
         return scores if words is None else scores + self.trust * words
+
+    @torch.no_grad()
+    def of(self, reading: TextReading) -> Tensor:
+        """Scores [N, L] of texts, averaged over patterns, on the CPU."""
+        device = self.weight.device
+        features, words = torch.cat(reading.blocks, dim=1).to(device), reading.words.mean(dim=0).to(device)
+        scaled = (features - self.get_buffer("centre")) / self.get_buffer("size")
+        scores = nn.functional.linear(scaled, self.weight, self.bias.mean(dim=0)) + self.trust * words
+        return scores.cpu()
 
     @torch.no_grad()
     def add(self, other: "LabelMap", times: float) -> None:
@@ -178,20 +189,19 @@ def train_delta(  # noqa: PLR0913
             parameter.copy_(mean)
 
 
-@torch.no_grad()
-def delta_logits(
-    trunk: Trunk, head: PetHead, maps: Sequence[LabelMap], task: DeltaTask, rows: Sequence[int]
-) -> list[Tensor]:
-    """Logits [len(rows), L] of rows by each map, averaged over patterns and windows, with the active adapter."""
-    total: list[list[Tensor]] = [[] for _ in maps]
-    for row in rows:
-        read = [
-            (pattern, *_read(trunk, head, [text])) for pattern, texts in enumerate(task.cached) for text in texts[row]
-        ]
-        for said, label_map in zip(total, maps, strict=True):
-            windows = [label_map(features, words, pattern)[0] for pattern, features, words in read]
-            said.append(torch.stack(windows).mean(dim=0))
-    return [torch.stack(said) for said in total]
+def read_adapted(trunk: Trunk, head: PetHead, task: DeltaTask, encoded: Sequence[Windows]) -> TextReading:
+    """All rows of a task as the backbone reads them with its active adapter.
+
+    Args:
+        trunk: Of the backbone.
+        head: As `train_delta` takes it.
+        task: The rows, cached.
+        encoded: The same, by pattern.
+    """
+    flat = [[text for texts in by_row for text in texts] for by_row in task.cached]
+    return read_by(
+        lambda pattern, chosen: trunk.read([flat[pattern][i] for i in chosen], head.shape.pool_layers), head, encoded
+    )
 
 
 def _read(trunk: Trunk, head: PetHead, texts: Sequence[CachedText]) -> tuple[Tensor, Tensor | None]:

@@ -1,16 +1,17 @@
 """What a frozen backbone says of labelled texts before any training: features, label words, and the words' prior."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from petapter.backbone import Backbone
+from petapter.backbone import Backbone, Reading
 from petapter.evaluation.label_sets import gold_labels
 from petapter.head import HeadShape, PetHead, mlm_shape, start_at_masked_lm
-from petapter.task import EncodedText, Example, Verbalizer, Windows, encode_rows, pad_batch, read_verbalizer
+from petapter.task import Example, Verbalizer, Windows, encode_rows, pad_batch, read_verbalizer
 from petapter.task.encoding import Fields
 from petapter.training.convex import ConvexHead, Evidence, Link
 from petapter_schemas.errors import TaskError
@@ -25,9 +26,13 @@ _PSEUDO_ROWS = 5.0
 """Counts added to every label before the shares of the labels in few rows are believed."""
 
 
+Reader = Callable[[int, Sequence[int]], Reading]
+"""What a backbone says of some encodings of a pattern, by the pattern's number and theirs."""
+
+
 @dataclass(frozen=True)
-class FrozenReading:
-    """Texts as the frozen backbone reads them, averaged over windows and, but for the words, over patterns.
+class TextReading:
+    """Texts as a backbone reads them, averaged over windows and, but for the words, over patterns.
 
     Attributes:
         words: Label-word scores by pattern, [P, N, L]; zeros without a masked-LM head.
@@ -67,7 +72,7 @@ def frozen_rows(
     backbone: Backbone,
     encoded: Sequence[Windows],
     unlabelled: Sequence[Fields],
-    reading: FrozenReading | None = None,
+    reading: TextReading | None = None,
 ) -> tuple[FrozenRows, PetHead]:
     """Read rows once, and an untrained head for them; texts without labels make the prior surer.
 
@@ -135,15 +140,26 @@ def pool_layers(layers: int) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def read_frozen(backbone: Backbone, head: PetHead, encoded: Sequence[Windows]) -> FrozenReading:
+def read_frozen(backbone: Backbone, head: PetHead, encoded: Sequence[Windows]) -> TextReading:
     """Read texts that are encoded in every pattern."""
+
+    def read(pattern: int, chosen: Sequence[int]) -> Reading:
+        batch = pad_batch([encoded[pattern].encoded[i] for i in chosen], backbone.pad_id)
+        return backbone.read(batch, head.shape.pool_layers)
+
+    return read_by(read, head, encoded)
+
+
+@torch.no_grad()
+def read_by(read: Reader, head: PetHead, encoded: Sequence[Windows]) -> TextReading:
+    """The same by whatever reads them."""
     words: list[Tensor] = []
     blocks: list[Tensor] = []
-    for windows in encoded:
-        said, features = _read_pattern(backbone, head, windows)
+    for pattern, windows in enumerate(encoded):
+        said, features = _read_pattern(partial(read, pattern), head, windows)
         words.append(said)
         blocks = features if not blocks else [a + b for a, b in zip(blocks, features, strict=True)]
-    return FrozenReading(torch.stack(words), tuple(block / len(encoded) for block in blocks))
+    return TextReading(torch.stack(words), tuple(block / len(encoded) for block in blocks))
 
 
 def words_prior(head: PetHead, backbone: Backbone, task: TaskSpec, known: tuple[Tensor, Tensor]) -> Tensor:
@@ -210,7 +226,7 @@ def row_weights(task: TaskSpec, examples: Sequence[Example], targets: Tensor) ->
     return weights / weights.mean()
 
 
-def evidence_of(task: TaskSpec, examples: Sequence[Example], reading: FrozenReading, prior: Tensor) -> Evidence:
+def evidence_of(task: TaskSpec, examples: Sequence[Example], reading: TextReading, prior: Tensor) -> Evidence:
     """The rows as `fit_convex_head` wants them."""
     targets = targets_of(task, examples)
     words = (reading.words - prior.unsqueeze(1)).mean(dim=0)  # [N, L]
@@ -218,14 +234,16 @@ def evidence_of(task: TaskSpec, examples: Sequence[Example], reading: FrozenRead
     return Evidence(reading.blocks, words, targets, row_weights(task, examples, targets), link)
 
 
-def _read_pattern(backbone: Backbone, head: PetHead, windows: Windows) -> tuple[Tensor, list[Tensor]]:
+def _read_pattern(
+    read: Callable[[Sequence[int]], Reading], head: PetHead, windows: Windows
+) -> tuple[Tensor, list[Tensor]]:
     rows = len(windows.text_tokens)
     order = sorted(range(len(windows.encoded)), key=lambda i: len(windows.encoded[i].input_ids))
     words: Tensor | None = None
     blocks: list[Tensor] = []
     for start in range(0, len(order), _ROWS_PER_BATCH):
         chosen = order[start : start + _ROWS_PER_BATCH]
-        said, features = _read_batch(backbone, head, [windows.encoded[i] for i in chosen])
+        said, features = _features(read(chosen), head)
         owner = torch.tensor([windows.owner[i] for i in chosen])
         if words is None:
             words = torch.zeros(rows, said.shape[1])
@@ -239,10 +257,10 @@ def _read_pattern(backbone: Backbone, head: PetHead, windows: Windows) -> tuple[
     return words / windows_of, [block / windows_of for block in blocks]
 
 
-def _read_batch(backbone: Backbone, head: PetHead, encoded: list[EncodedText]) -> tuple[Tensor, list[Tensor]]:
-    reading = backbone.read(pad_batch(encoded, backbone.pad_id), head.shape.pool_layers)
+def _features(reading: Reading, head: PetHead) -> tuple[Tensor, list[Tensor]]:
+    """Label-word scores [B, L] of texts, and their features by block."""
     pools = [] if reading.pools is None else list(reading.pools.unbind(dim=1))
     if not head.shape.words:
-        return torch.zeros(len(encoded), len(head.label_weight)), [pool.cpu() for pool in pools]
+        return torch.zeros(len(reading.at_masks), len(head.label_weight)), [pool.cpu() for pool in pools]
     features = head.features(reading.at_masks)  # [B, M, E]
     return head.word_scores(features).cpu(), [block.cpu() for block in (features.mean(dim=1), *pools)]

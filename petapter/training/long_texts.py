@@ -22,7 +22,7 @@ from petapter.head import PetHead
 from petapter.task import EncodedText, Example, Windows, encode_rows, lint_task, pool_windows, read_verbalizer
 from petapter.training.convex import fit_convex_head, loss_of
 from petapter.training.evidence import (
-    FrozenReading,
+    TextReading,
     evidence_of,
     label_head,
     read_frozen,
@@ -78,7 +78,7 @@ class KeepChoice:
     keep: str
     ways: tuple[Way, ...]
     cut_rows: float
-    reading: FrozenReading | None
+    reading: TextReading | None
 
 
 def choose_keep(task: TaskSpec, examples: Sequence[Example], backbone: Backbone) -> KeepChoice:
@@ -154,9 +154,9 @@ def _refuse_errors(task: TaskSpec, examples: Sequence[Example], backbone: Backbo
             raise TaskError(finding.message)
 
 
-def _read_once(backbone: Backbone, head: PetHead, encoded: Mapping[str, Sequence[Windows]]) -> dict[str, FrozenReading]:
+def _read_once(backbone: Backbone, head: PetHead, encoded: Mapping[str, Sequence[Windows]]) -> dict[str, TextReading]:
     """Read the rows in every way; what ways have in common is read once: texts that fit, windows at either end."""
-    read: dict[str, list[FrozenReading]] = {keep: [] for keep in encoded}
+    read: dict[str, list[TextReading]] = {keep: [] for keep in encoded}
     for of_pattern in zip(*encoded.values(), strict=True):
         distinct = tuple(dict.fromkeys(item for windows in of_pattern for item in windows.encoded))
         alone = Windows(distinct, tuple(range(len(distinct))), (0,) * len(distinct), (0,) * len(distinct))
@@ -167,24 +167,24 @@ def _read_once(backbone: Backbone, head: PetHead, encoded: Mapping[str, Sequence
     return {keep: _averaged(readings) for keep, readings in read.items()}
 
 
-def _pooled(reading: FrozenReading, place: Mapping[EncodedText, int], windows: Windows) -> FrozenReading:
+def _pooled(reading: TextReading, place: Mapping[EncodedText, int], windows: Windows) -> TextReading:
     """Texts from their windows, each of which has its place in a reading of one pattern."""
     rows = [place[item] for item in windows.encoded]
     words = pool_windows(reading.words[0, rows], windows.owner, "mean").unsqueeze(0)  # [1, N, L]
-    return FrozenReading(words, tuple(pool_windows(block[rows], windows.owner, "mean") for block in reading.blocks))
+    return TextReading(words, tuple(pool_windows(block[rows], windows.owner, "mean") for block in reading.blocks))
 
 
-def _averaged(readings: Sequence[FrozenReading]) -> FrozenReading:
+def _averaged(readings: Sequence[TextReading]) -> TextReading:
     """The readings of single patterns as `read_frozen` gives them for all."""
     blocks = zip(*(reading.blocks for reading in readings), strict=True)
-    return FrozenReading(
+    return TextReading(
         torch.cat([reading.words for reading in readings]),
         tuple(torch.stack(block).mean(dim=0) for block in blocks),
     )
 
 
 def _left_out_losses(
-    task: TaskSpec, examples: Sequence[Example], backbone: Backbone, head: PetHead, reading: FrozenReading
+    task: TaskSpec, examples: Sequence[Example], backbone: Backbone, head: PetHead, reading: TextReading
 ) -> Tensor:
     """Weighted loss of each row under convex heads that did not see it, float64 [N]."""
     known = (reading.words, row_weights(task, examples, targets_of(task, examples)))

@@ -3,8 +3,9 @@
 1. The frozen backbone reads every text once: scores of the label words, features at the mask, pools of the text.
 2. The convex head (petapter/training/convex.py) weighs them by leaving rows out. It has no seed and is the floor.
 3. With enough rows a small delta in the upper layers (petapter/training/trial.py) goes on from the label words for a
-   fixed number of steps, and the convex head is added to what it then says. Both together ship if trials without a
-   quarter of the rows lose less on that quarter than the convex head of the other rows, or get more of it right.
+   fixed number of steps. The convex head is added to what it then says, and so is a second one, of what the adapted
+   backbone says. All together ship if trials without a quarter of the rows lose less on that quarter than the convex
+   head of the other rows, or get more of it right.
 4. The left-out scores say how sure the module may be: a temperature, with enough rows a bias per label, and for an
    error rate the probability below which it gives no label.
 """

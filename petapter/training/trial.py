@@ -16,6 +16,11 @@ On two such samples the delta alone, the delta with the convex head once, and th
 It is added once: left-out rows chose among five numbers of times no better than that (0.797 against 0.799, twelve such
 samples of four data sets), and what nothing was chosen by is measured honestly.
 
+And a second convex head is added, fitted to what the adapted backbone says of the same rows, without label words. It
+knows these rows, so that its own left-out loss says too little; but it finds what the few steps of the label map did
+not: 0.59 points more on 27 such samples of six data sets (standard error 0.13; AG News +1.4, Yahoo -0.1, the others
+between), from -0.6 to +2.4. More layers or other learning rates added nothing to that which could be told.
+
 A contrastive loss of the texts of a step beside it, of weight 0.3, added 0.8 points on eleven such samples, from -0.7
 to +3.3; no dropout 0.85 more on thirteen samples of five data sets, from -1.5 to +2.4. Taken against all rows, each as
 it was last read, and of weight 1.0 the contrast adds 0.6 more (petapter/training/delta.py), while a weight of 1.0 in
@@ -50,8 +55,8 @@ from petapter.training.convex import (
     stratified_folds,
     words_alone,
 )
-from petapter.training.delta import DeltaOptions, DeltaTask, LabelMap, delta_logits, train_delta
-from petapter.training.evidence import FrozenRows
+from petapter.training.delta import DeltaOptions, DeltaTask, LabelMap, read_adapted, train_delta
+from petapter.training.evidence import FrozenRows, evidence_of
 from petapter.training.objective import Loss, objective
 from petapter.training.options import ADAPTER_LR, StrongOptions
 from petapter.training.trainer import OnStep, as_one
@@ -67,7 +72,7 @@ _FOLDS = 4
 _TRIALS = 2
 """Two trials, each without another quarter of the rows: half of all rows are left out by one of them."""
 _TIMES = 1.0
-"""How often the convex head is added."""
+"""How often each convex head is added."""
 _HALF_A_ROW = 0.5
 """Rows have weights that differ a little where labels are not equally frequent: less than half a row is no row more."""
 _ADAPTER_LR_TIMES_WIDTH = 1.92
@@ -93,7 +98,7 @@ class Delta:
     Attributes:
         adapter: What it is.
         tensors: Its tensors in half precision.
-        left_out: Logits [N', L] of rows by the trials that did not see them, with the convex head of the same trials.
+        left_out: Logits [N', L] of rows by the trials that did not see them, with the convex heads of the same trials.
         rows: Which rows these are.
         steps: Optimiser steps of trials and final run.
     """
@@ -135,9 +140,8 @@ def try_delta(run: Run, convex: ConvexHead, on_step: OnStep | None) -> Delta | N
     if not weighed.delta_pays:
         return None
     label_map, spec = _train(run, trunk, task, rows.evidence, tell[-1])
-    label_map.add(_map(run, convex), _TIMES)
-    (fitted,) = delta_logits(trunk, run.head, [label_map], task, held_out)
-    if scaled_loss_of(fitted.cpu(), evidence) >= weighed.convex_loss:
+    fitted = _with_convex_heads(run, trunk, task, label_map, convex)[list(held_out)]
+    if scaled_loss_of(fitted, evidence) >= weighed.convex_loss:
         logger.warning("the delta of all rows went astray, unlike its trials: the convex head is taken")
         return None
     label_map.write_to(run.head)
@@ -162,13 +166,11 @@ class _Trial:
     """What rows [N', L] got from models that did not see them.
 
     Attributes:
-        delta: From a delta.
-        added: From the convex head on the features that the delta's backbone gives.
-        convex: From the convex head on those of the frozen backbone.
+        delta: From a delta with its convex heads.
+        convex: From the convex head of the frozen backbone.
     """
 
     delta: Tensor
-    added: Tensor
     convex: Tensor
 
 
@@ -178,9 +180,31 @@ def _try(run: Run, trunk: Trunk, task: DeltaTask, unseen: Sequence[int], on_step
     without = part_of(evidence, seen)
     convex = fit_convex_head(without)
     label_map, _ = _train(run, trunk, replace(task, rows=seen), without, on_step)
-    delta, added = delta_logits(trunk, run.head, [label_map, _map(run, convex)], task, unseen)
+    delta = _with_convex_heads(run, trunk, replace(task, rows=seen), label_map, convex)[list(unseen)]
     run.slots.remove(SLOT)
-    return _Trial(delta.double().cpu(), added.double().cpu(), convex_logits(convex, part_of(evidence, unseen)))
+    return _Trial(delta, convex_logits(convex, part_of(evidence, unseen)))
+
+
+def _with_convex_heads(run: Run, trunk: Trunk, task: DeltaTask, label_map: LabelMap, convex: ConvexHead) -> Tensor:
+    """Add to a label map the convex head of its rows, and that of what the adapted backbone says of them.
+
+    Args:
+        run: What it was trained with; its adapter is active.
+        trunk: Of the backbone.
+        task: The rows that it was trained on.
+        label_map: What it learned.
+        convex: The convex head of these rows on the frozen backbone.
+
+    Returns:
+        What all three say of every row, [N, L].
+    """
+    rows = run.rows
+    reading = read_adapted(trunk, run.head, task, rows.encoded)
+    adapted = part_of(evidence_of(rows.task, rows.examples, reading, rows.prior), task.rows)
+    again = fit_convex_head(replace(adapted, words=torch.zeros_like(adapted.words)))
+    for head in (convex, replace(again, scales=convex.scales)):
+        label_map.add(_map(run, head), _TIMES)
+    return label_map.of(reading).double()
 
 
 @dataclass(frozen=True)
@@ -190,7 +214,7 @@ class _Weighed:
     All losses are taken at the scale that suits the logits, since the convex head was given its own by left-out rows.
 
     Attributes:
-        left_out: Logits [N', L] of delta and convex head together.
+        left_out: Logits [N', L] of delta and convex heads together.
         loss: Of these.
         right: Share of the rows, by weight, that these get right; with several labels, of rows and labels.
         convex_loss, convex_right: Of the convex head alone.
@@ -210,7 +234,7 @@ class _Weighed:
 
 
 def _weighed(trials: Sequence[_Trial], held_out: Evidence) -> _Weighed:
-    both = torch.cat([trial.delta + _TIMES * trial.added for trial in trials])
+    both = torch.cat([trial.delta for trial in trials])
     convex = torch.cat([trial.convex for trial in trials])
     weighed = _Weighed(
         both,

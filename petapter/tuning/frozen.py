@@ -15,7 +15,7 @@ from petapter.task import Example, encode_rows, read_verbalizer
 from petapter.task.encoding import Fields
 from petapter.training.convex import ConvexHead, Evidence, convex_logits, fit_convex_head, part_of
 from petapter.training.evidence import (
-    FrozenReading,
+    TextReading,
     evidence_of,
     label_head,
     read_frozen,
@@ -220,7 +220,7 @@ def _read(task: TaskSpec, rows: tuple[Sequence[Example], Sequence[Fields]], back
     if not texts:
         return Read(evidence_of(task, examples, reading, prior), prior)
     labelled = evidence_of(task, examples, reading, prior)
-    unlabelled = FrozenReading(more.words - prior.unsqueeze(1), more.blocks)
+    unlabelled = TextReading(more.words - prior.unsqueeze(1), more.blocks)
     every = Evidence(
         tuple(torch.cat(both) for both in zip(labelled.blocks, unlabelled.blocks, strict=True)),
         torch.cat([labelled.words, unlabelled.words.mean(dim=0)]),

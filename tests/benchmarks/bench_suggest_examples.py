@@ -29,7 +29,7 @@ from petapter.task import encode_rows, read_verbalizer
 from petapter.training.convex import Evidence, convex_logits, fit_convex_head
 from petapter.training.evidence import (
     NULL_TEXTS,
-    FrozenReading,
+    TextReading,
     evidence_of,
     label_head,
     log_prior,
@@ -56,7 +56,7 @@ class Read:
 
     task: TaskSpec
     rows: Sequence[Example]
-    reading: FrozenReading
+    reading: TextReading
     null: torch.Tensor
 
     def evidence(self, chosen: Sequence[int]) -> tuple[Evidence, torch.Tensor]:
@@ -65,7 +65,7 @@ class Read:
         weights = row_weights(self.task, rows, targets_of(self.task, rows))
         words = torch.cat([self.reading.words[:, list(chosen)], self.null], dim=1)
         prior = log_prior(self.task, words, torch.cat([weights, torch.ones(self.null.shape[1])]))
-        part = FrozenReading(self.reading.words[:, list(chosen)], tuple(b[list(chosen)] for b in self.reading.blocks))
+        part = TextReading(self.reading.words[:, list(chosen)], tuple(b[list(chosen)] for b in self.reading.blocks))
         return evidence_of(self.task, rows, part, prior), prior
 
 

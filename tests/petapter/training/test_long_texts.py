@@ -13,7 +13,7 @@ from petapter.head import PetHead
 from petapter.task import EncodedText, Windows, read_verbalizer
 from petapter.training import StrongOptions, evidence, long_texts
 from petapter.training.convex import convex_logits, fit_convex_head
-from petapter.training.evidence import FrozenReading, evidence_of, label_head, row_weights, targets_of, words_prior
+from petapter.training.evidence import TextReading, evidence_of, label_head, row_weights, targets_of, words_prior
 from petapter.training.long_texts import KeepChoice, Way, choose_keep
 from petapter.training.strong import train_strong
 from petapter_schemas.errors import TaskError
@@ -155,7 +155,7 @@ def test_what_ways_have_in_common_is_read_once(bert: Backbone, monkeypatch: pyte
     read: list[EncodedText] = []
     read_frozen = long_texts.read_frozen
 
-    def watched(backbone: Backbone, head: PetHead, encoded: Sequence[Windows]) -> FrozenReading:
+    def watched(backbone: Backbone, head: PetHead, encoded: Sequence[Windows]) -> TextReading:
         read.extend(item for windows in encoded for item in windows.encoded)
         return read_frozen(backbone, head, encoded)
 
@@ -254,7 +254,7 @@ def test_highest_score_of_windows_is_refused(bert: Backbone) -> None:
 def test_rows_that_were_read_to_choose_are_not_read_again(bert: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
 
-    def counting(backbone: Backbone, head: PetHead, encoded: Sequence[Windows]) -> FrozenReading:
+    def counting(backbone: Backbone, head: PetHead, encoded: Sequence[Windows]) -> TextReading:
         read.append(sum(len(windows.text_tokens) for windows in encoded))
         return evidence_read(backbone, head, encoded)
 
