@@ -90,6 +90,7 @@ class Bank:
 
     def __init__(self, spec: AdapterSpec, model: PreTrainedModel) -> None:
         """An empty bank for adapters of the form of `spec`; places are looked up in the bare model."""
+        self._kind = spec.kind
         self._columns: dict[str, _Column] = {}
         self.places: dict[str, _Place] = {}
         self._rows: dict[int, Tensor] = {}
@@ -165,6 +166,10 @@ class Bank:
         """The rows [P] of modules that are here."""
         return [self._rows[module] for module in modules]
 
+    def neutral_like(self, row: Tensor) -> Tensor:
+        """A row that changes nothing, of the kind of another: scales of 1, and 0 for all that is added."""
+        return torch.ones_like(row) if self._kind == "ia3" else torch.zeros_like(row)
+
     def activate(self, span: Span, groups: Groups, *, whole: bool = False) -> "Active":
         """The bank as it acts in a pass: on a span of one or more modules, or, of a single one, on whatever is read."""
         if self._laid is None or self._laid[0] != span.modules:
@@ -232,6 +237,10 @@ class Active:
     groups: Groups
     thinned: Callable[[Tensor], Tensor] | None = None
     _down: _Down | None = None
+
+    def forget(self) -> None:
+        """Let go of what was read last."""
+        self._down = None
 
     def before(self, path: str, hidden: Tensor) -> Tensor:
         """What a module of the model is to read of hidden states [T, F]."""

@@ -54,7 +54,7 @@ class Engine:
             module_bytes: What the weights of modules may take on the device. The least recently used beyond it wait in
                 host memory and come back when they are asked; the modules of one pass are always there together. None
                 keeps all on the device.
-            graphs: Record small passes of a shape that comes twice as CUDA graphs, where the device can.
+            graphs: Record small passes of shapes that come often as CUDA graphs, where the device can.
 
         Raises:
             BackboneError: Another engine or a training run has it.

@@ -2,17 +2,19 @@
 
 A small pass is over before the host has launched the next of its several hundred kernels; a graph of them is one
 launch. What runs again reads the very memory that it read when it was recorded. So what differs from pass to pass
-stands in fixed places: the numbers that steer it on one page, which is sent as a whole, and the rows of the adapters in
-one block for each bank. Heads are not recorded, since they differ in more than sizes, nor are passes with a trunk,
-those of many tokens, which keep the device busy by themselves, and the first of a shape, which may be the only one.
+stands in fixed places: the numbers that steer it on one page, which is sent as a whole, and the rows of adapters in a
+block for each bank and number of modules. Heads are not recorded, since they differ in more than sizes; nor are passes
+with a trunk, those of many tokens, which keep the device busy by themselves, and those of a shape that is seldom seen,
+since to record one takes as long as to run it several times.
 
-A recorded pass computes its last layer of all tokens.
+A recorded pass computes its last layer of all tokens, and every bank that occurs acts on all of them.
 """
 
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -23,10 +25,10 @@ from petapter.backbone import Backbone
 from petapter.runtime.arrays import Arrays, Sent
 from petapter.runtime.attention import Segments
 from petapter.runtime.banks import Active, Bank
-from petapter.runtime.packed import Hidden, Prepared, Running, is_packable, packed_inputs, run_pack
-from petapter.runtime.plan import Pack
-from petapter.runtime.products import Groups
-from petapter.runtime.shapes import Filled, Shape, filled
+from petapter.runtime.packed import Hidden, Prepared, Running, is_packable, model_inputs, packed_numbers, run_pack
+from petapter.runtime.plan import Pack, Span
+from petapter.runtime.products import MOST_GROUPS, Groups
+from petapter.runtime.shapes import Filled, Shape, ends_in, filled
 from petapter.runtime.ways import Varlen, Ways
 from petapter.task import EncodedText
 
@@ -36,8 +38,14 @@ Record = Callable[[Again], Again]
 
 _MOST_TOKENS = 4096
 """Beyond it the device has enough to do with a pass for the host to launch the next kernels meanwhile."""
+_MOST_BANKS = 4
+"""Each acts on all tokens."""
+_OFTEN = 4
+"""Passes of a shape from which on it is recorded."""
 _MOST_GRAPHS = 64
-_MOST_SEEN = 1024
+_MOST_COUNTED = 1024
+_MOST_FAILURES = 3
+"""Times that memory may not do for a recording before there are no more."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +67,27 @@ class _Recorded:
 
 @dataclass
 class _Block:
-    """Rows of adapters, [modules, P], and which modules' they are now."""
+    """Rows of adapters, [modules, P], of which the first and the last change nothing, and which modules' they are."""
 
     rows: Tensor
     modules: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What steers a pass, on its page.
+
+    Attributes:
+        offsets: Where texts begin, and the last ends, int32 [texts + 1].
+        ids: Tokens, [1, T].
+        positions: Of them, [1, T].
+        groups: By bank, its tokens by module.
+    """
+
+    offsets: Tensor
+    ids: Tensor
+    positions: Tensor
+    groups: tuple[Groups, ...]
 
 
 class Graphs:
@@ -81,16 +106,16 @@ class Graphs:
         self._banks = banks
         self._varlen = varlen
         self._record = record
-        self._broken = False
+        self._failures = 0
         self._recorded: OrderedDict[Shape, _Recorded] = OrderedDict()
         self._blocks: dict[tuple[int, int], _Block] = {}
-        self._seen: OrderedDict[Shape, None] = OrderedDict()
+        self._counted: OrderedDict[Shape, int] = OrderedDict()
 
     def __len__(self) -> int:
         """Passes that are recorded."""
         return len(self._recorded)
 
-    def prepared(self, encoded: Sequence[EncodedText], pack: Pack, pooled: frozenset[int]) -> tuple[Pack, Again] | None:
+    def prepared(self, encoded: Sequence[EncodedText], pack: Pack, pooled: frozenset[int]) -> Again | None:
         """Lay out a pass that is recorded, now or before; None if it is to run as it is.
 
         Args:
@@ -99,96 +124,96 @@ class Graphs:
             pooled: Lower layers that heads read.
 
         Returns:
-            The pass with its texts where they stand in the recorded one, and what runs it; its hidden states are to be
-            read before any other pass runs.
+            What runs it; its hidden states, by the tokens of the pass, are to be read before any other pass runs.
         """
-        if self._broken or pack.trunk is not None or pack.tokens > _MOST_TOKENS:
+        if self._failures >= _MOST_FAILURES or not _may_be(pack):
             return None
         wanted = filled(pack, pooled, self._backbone.max_tokens)
-        if not self._is_known(wanted.shape):
-            return None
         known = self._recorded.get(wanted.shape)
-        if known is None:
-            known = self._recorded_now(encoded, pack, wanted)
-            if known is None:
-                return None
-        else:
+        if known is not None:
             self._recorded.move_to_end(wanted.shape)
-            self._lay_out(encoded, pack, wanted, known.page)
-        return replace(pack, starts=wanted.starts), known.again
+            self._put(encoded, pack, wanted, known.page)
+            return known.again
+        return self._recorded_now(encoded, pack, wanted) if self._is_frequent(wanted.shape) else None
 
     def clear(self) -> None:
-        """Forget all of it."""
+        """Forget all of it, and free its memory."""
         self._recorded.clear()
         self._blocks.clear()
-        self._seen.clear()
+        self._counted.clear()
 
-    def _is_known(self, shape: Shape) -> bool:
-        """Whether there was a pass of this shape before."""
-        known = shape in self._seen
-        self._seen[shape] = None
-        self._seen.move_to_end(shape)
-        if len(self._seen) > _MOST_SEEN:
-            self._seen.popitem(last=False)
-        return known
+    def _is_frequent(self, shape: Shape) -> bool:
+        self._counted[shape] = self._counted.pop(shape, 0) + 1
+        if len(self._counted) > _MOST_COUNTED:
+            self._counted.popitem(last=False)
+        return self._counted[shape] >= _OFTEN
 
-    def _recorded_now(self, encoded: Sequence[EncodedText], pack: Pack, wanted: Filled) -> _Recorded | None:
-        """A pass, recorded; where that fails, passes run as they are from now on."""
+    def _recorded_now(self, encoded: Sequence[EncodedText], pack: Pack, wanted: Filled) -> Again | None:
+        """What runs a pass, recorded; where that fails, passes run as they are from now on."""
         shape = wanted.shape
-        page = torch.empty(_page_bytes(shape), dtype=torch.uint8, device=self._backbone.device)
-        prepared = self._lay_out(encoded, pack, wanted, page)
         try:
+            page = torch.empty(_page_bytes(shape), dtype=torch.uint8, device=self._backbone.device)
+            prepared = self._laid_out(self._put(encoded, pack, wanted, page), shape)
             again = self._record(partial(run_pack, self._backbone, prepared, shape.pooled))
-        except RuntimeError as error:  # of torch, also where memory does not do
-            logger.warning("passes are not recorded as CUDA graphs any more: %s", " ".join(str(error).split()))
-            self._broken = True
-            self.clear()
+        except torch.OutOfMemoryError:
+            self.clear()  # there may be memory again later
+            self._failures += 1
             return None
-        known = self._recorded[shape] = _Recorded(page, prepared, again)
+        except RuntimeError as error:
+            logger.warning("passes are not recorded as CUDA graphs any more: %s", " ".join(str(error).split()))
+            self.clear()
+            self._failures = _MOST_FAILURES
+            return None
+        for active in prepared.now.active:
+            active.forget()
+        self._recorded[shape] = _Recorded(page, prepared, again)
         if len(self._recorded) > _MOST_GRAPHS:
-            self._recorded.popitem(last=False)
-        return known
+            forgotten, _ = self._recorded.popitem(last=False)
+            self._counted.pop(forgotten, None)
+            used = {room for kept in self._recorded for room in kept.rooms}
+            self._blocks = {room: block for room, block in self._blocks.items() if room in used}
+        return again
 
-    def _lay_out(self, encoded: Sequence[EncodedText], pack: Pack, wanted: Filled, page: Tensor) -> Prepared:
+    def _put(self, encoded: Sequence[EncodedText], pack: Pack, wanted: Filled, page: Tensor) -> _Numbers:
         """Put the numbers of a pass on its page, and the rows of its modules into their blocks."""
-        arrays = Sent(self._backbone.device, page)
         shape, pad = wanted.shape, self._backbone.pad_id
-        items = [
-            EncodedText((pad,) * length, (), 0) if place is None else encoded[pack.order[place]]
-            for place, length in wanted.texts
-        ]
-        ends = np.cumsum([0, *[length for _, length in wanted.texts]])
-        offsets = np.concatenate([ends, np.full(shape.texts - len(wanted.texts), ends[-1])])
-        texts = Segments(arrays.put(offsets, np.int32), shape.longest, self._varlen)
-        inputs = packed_inputs(self._backbone, items, arrays)
-        prepared = Prepared(inputs, Running(texts, tuple(self._active(wanted, arrays))), is_packed=True)
+        arrays = Sent(self._backbone.device, page)
+        items = [encoded[number] for number in pack.order]
+        items += [EncodedText((pad,) * length, (), 0) for length in wanted.filling]
+        ends = np.cumsum([0, *pack.lengths, *wanted.filling])
+        offsets = arrays.put(np.pad(ends, (0, shape.texts + 1 - len(ends)), mode="edge"), np.int32)
+        ids, positions = packed_numbers(self._backbone, items, arrays)
+        rooms = zip(pack.spans, shape.rooms, strict=True)
+        numbers = _Numbers(
+            offsets, ids, positions, tuple(_groups(span, room, shape.tokens, arrays) for span, (_, room) in rooms)
+        )
+        for span, room in zip(pack.spans, shape.rooms, strict=True):
+            self._fill(room, span.modules)
         arrays.send()
-        return prepared
+        return numbers
 
-    def _active(self, wanted: Filled, arrays: Arrays) -> list[Active]:
-        acting: list[Active] = []
-        start = 0
-        for section, ends, modules in zip(wanted.shape.sections, wanted.ends, wanted.modules, strict=True):
-            span = slice(start, start + section.tokens)
-            start = span.stop
-            if section.bank is None:
-                continue
-            bank, counts = self._banks[section.bank], np.diff(ends, prepend=0)
-            row_of = np.repeat(np.arange(section.modules), counts)
-            groups = Groups(arrays.put(ends, np.int32), arrays.put(row_of), None)
-            acting.append(Active(bank, self._rows(section.bank, section.modules, modules), span, groups))
-        return acting
+    def _laid_out(self, numbers: _Numbers, shape: Shape) -> Prepared:
+        texts = Segments(numbers.offsets, shape.longest, self._varlen)
+        every = slice(0, shape.tokens)
+        active = tuple(
+            Active(self._banks[room[0]], self._blocks[room].rows, every, groups)
+            for room, groups in zip(shape.rooms, numbers.groups, strict=True)
+        )
+        inputs = model_inputs(self._backbone, numbers.ids, numbers.positions)
+        return Prepared(inputs, Running(texts, active), is_packed=True)
 
-    def _rows(self, number: int, room: int, modules: tuple[int, ...]) -> Tensor:
-        """The block of a bank with room for so many modules, with the rows of these."""
-        block = self._blocks.get((number, room))
-        if block is None or block.modules != modules:
-            rows = self._banks[number].rows_of(modules)
-            if block is None:
-                block = self._blocks[number, room] = _Block(rows[0].new_zeros(room, len(rows[0])))
-            torch.stack(rows, out=block.rows[: len(rows)])
-            block.modules = modules
-        return block.rows
+    def _fill(self, room: tuple[int, int], modules: tuple[int, ...]) -> None:
+        """Lay the rows of modules into the block of a bank with room for so many."""
+        bank, block = self._banks[room[0]], self._blocks.get(room)
+        if block is not None and block.modules == modules:
+            return
+        rows = bank.rows_of(modules)
+        neutral = bank.neutral_like(rows[0])
+        if block is None:
+            block = self._blocks[room] = _Block(neutral.repeat(room[1], 1))
+        torch.stack(rows, out=block.rows[1 : len(rows) + 1])
+        block.rows[len(rows) + 1 :] = neutral
+        block.modules = modules
 
 
 def graphs_of(backbone: Backbone, banks: Sequence[Bank], ways: Ways) -> Graphs | None:
@@ -208,15 +233,24 @@ def record_cuda(device: torch.device) -> Record:
     """Records as CUDA graphs; all share one pool of memory, as only one of them runs at a time."""
     pool = torch.cuda.graph_pool_handle()
     side = torch.cuda.Stream(device)
+    failed: list[torch.cuda.CUDAGraph] = []
 
     def record(run: Again) -> Again:
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):  # libraries take their memory when they are called first, which no graph may do
-            run()
-        torch.cuda.current_stream(device).wait_stream(side)
+        caller = torch.cuda.current_stream(device)
+        side.wait_stream(caller)
+        try:
+            with torch.cuda.stream(side):  # libraries take memory when they are called first, which no graph may do
+                run()
+        finally:
+            caller.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
-            hidden = run()
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
+                hidden = run()
+        except BaseException:
+            _leave(device, caller, pool)
+            failed.append(graph)  # the allocator may still ask it
+            raise
 
         def again() -> Hidden:
             graph.replay()
@@ -227,8 +261,34 @@ def record_cuda(device: torch.device) -> Record:
     return record
 
 
+def _leave(device: torch.device, caller: torch.cuda.Stream, pool: tuple[int, int]) -> None:
+    """Go back to a stream from a recording that failed.
+
+    torch leaves the recording's stream, and ends what it told the allocator, after the recording ended without an
+    error alone (`torch.cuda.graph.__exit__`, and aten/src/ATen/cuda/CUDAGraph.cpp).
+    """
+    torch.cuda.set_stream(caller)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    with suppress(RuntimeError):  # where it did end, there is nothing to end
+        torch._C._cuda_endAllocateToPool(index, pool)  # noqa: SLF001 (there is no public way)
+        torch._C._cuda_releasePool(index, pool)  # noqa: SLF001
+
+
+def _may_be(pack: Pack) -> bool:
+    """Whether a pass can be recorded."""
+    fits = all(len(span.modules) + 2 <= MOST_GROUPS for span in pack.spans)
+    return fits and pack.trunk is None and pack.tokens <= _MOST_TOKENS and len(pack.spans) <= _MOST_BANKS
+
+
+def _groups(span: Span, room: int, tokens: int, arrays: Arrays) -> Groups:
+    """All tokens of a pass by module of a bank."""
+    ends = ends_in(span, room, tokens)
+    row_of = np.repeat(np.arange(room), np.diff(ends, prepend=0))
+    return Groups(arrays.put(ends, np.int32), arrays.put(row_of), None)
+
+
 def _page_bytes(shape: Shape) -> int:
-    """Enough for the numbers of a pass: ids, positions and modules by token, ends of texts and modules."""
-    lines = 3 + 2 * len(shape.sections)
-    numbers = 3 * shape.tokens + shape.texts + 1 + sum(section.modules for section in shape.sections)
-    return 8 * numbers + 16 * lines
+    """Enough for the numbers of a pass: ids and positions, by bank modules by token, ends of texts and modules."""
+    banks = len(shape.rooms)
+    numbers = (2 + banks) * shape.tokens + shape.texts + 1 + sum(room for _, room in shape.rooms)
+    return 8 * numbers + 16 * (3 + 2 * banks)

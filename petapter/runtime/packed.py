@@ -191,7 +191,8 @@ def prepare_pack(
     if pack.trunk is not None:
         items = [encoded[number] for number in pack.trunk.order]
         now = _from_trunk(pack, pack.trunk, now, arrays, ways)
-    return Prepared(packed_inputs(backbone, items, arrays), now, is_packed=True)
+    inputs = model_inputs(backbone, *packed_numbers(backbone, items, arrays))
+    return Prepared(inputs, now, is_packed=True)
 
 
 def run_pack(backbone: Backbone, prepared: Prepared, pooled: frozenset[int] = frozenset()) -> Hidden:
@@ -236,17 +237,22 @@ def _padded_inputs(items: Sequence[EncodedText], length: int, pad_id: int, array
     return {"input_ids": arrays.put(ids), "attention_mask": arrays.put(np.arange(length) < sizes[:, None])}
 
 
-def packed_inputs(backbone: Backbone, items: Sequence[EncodedText], arrays: Arrays) -> dict[str, Tensor]:
-    """What the model of a packable backbone takes of encodings that stand one after the other, by name, each [1, T]."""
+def packed_numbers(backbone: Backbone, items: Sequence[EncodedText], arrays: Arrays) -> tuple[Tensor, Tensor]:
+    """Token ids and positions, each [1, T], of encodings that stand one after the other."""
     model_type = str(backbone.model.config.model_type)
     embeddings: Any = backbone.model.base_model.get_submodule("embeddings")
     first = int(embeddings.padding_idx) + 1 if model_type in _FROM_PADDING else 0
     lengths = [len(item.input_ids) for item in items]
     ids = np.fromiter(chain.from_iterable(item.input_ids for item in items), np.int64, sum(lengths))
     positions = ranges([first] * len(items), lengths)
-    inputs = {"input_ids": arrays.put(ids[None]), "position_ids": arrays.put(positions[None])}  # [1, T]
-    if model_type not in _WITHOUT_SEGMENTS:
-        inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+    return arrays.put(ids[None]), arrays.put(positions[None])
+
+
+def model_inputs(backbone: Backbone, ids: Tensor, positions: Tensor) -> dict[str, Tensor]:
+    """What the model of a packable backbone takes of these, by name."""
+    inputs = {"input_ids": ids, "position_ids": positions}
+    if str(backbone.model.config.model_type) not in _WITHOUT_SEGMENTS:
+        inputs["token_type_ids"] = torch.zeros_like(ids)
     return inputs
 
 

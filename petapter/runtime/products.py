@@ -12,7 +12,7 @@ from petapter.runtime.arrays import Arrays, ends_of
 
 _BYTES = 16
 """What grouped products want lines of numbers to be a multiple of."""
-_MOST_GROUPS = 1023
+MOST_GROUPS = 1023
 """That `grouped_mm` takes on a CUDA device."""
 
 
@@ -56,7 +56,7 @@ def groups_of(counts: Sequence[int], arrays: Arrays, *, grouped: bool) -> Groups
         arrays: Where the numbers of rows go.
         grouped: Whether the device has `grouped_mm` for as many as it takes.
     """
-    needs_blocks = len(counts) > 1 and not (grouped and len(counts) <= _MOST_GROUPS)
+    needs_blocks = len(counts) > 1 and not (grouped and len(counts) <= MOST_GROUPS)
     row_of = np.repeat(np.arange(len(counts)), counts)
     blocks = _blocks(counts, arrays) if needs_blocks else None
     return Groups(arrays.put(ends_of(counts), np.int32), arrays.put(row_of), blocks)

@@ -144,6 +144,8 @@ class Runner:
             except torch.OutOfMemoryError as error:
                 if len(pack.order) == 1:
                     raise BackboneError(_NO_MEMORY.format(tokens=pack.tokens)) from error
+                if self._graphs is not None:
+                    self._graphs.clear()
                 torch.cuda.empty_cache()
                 half = min(limit, pack.tokens) // 2
                 logger.warning("the device is out of memory for %d tokens: going on with %d", pack.tokens, half)
@@ -154,10 +156,9 @@ class Runner:
         """Write the label logits of a pass; all of it is laid out on the host, sent, and only then begun."""
         arrays = Sent(self._backbone.device) if self.ways.sends else Here()
         pooled = frozenset(layer for group in pack.groups for layer in self._heads[group.module].pool_layers)
-        recorded = None if self._graphs is None else self._graphs.prepared(work.encoded, pack, pooled)
-        if recorded is not None:
-            read, (pack, begin) = None, recorded
-        else:
+        begin = None if self._graphs is None else self._graphs.prepared(work.encoded, pack, pooled)
+        read = None
+        if begin is None:
             read = self._read(work, pack, arrays)
             active = self._active(pack.spans, arrays, whole=not is_packable(self._backbone))
             prepared = prepare_pack(self._backbone, work.encoded, pack, Acting(active, read), arrays, self.ways)

@@ -24,9 +24,13 @@ from peft import LoraConfig, get_peft_model
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from petapter import Backbone, Engine, TrainingOptions, train
+from petapter.runtime.work import Work
 from petapter.task import EncodedText, pad_batch
 from tests.benchmarks.runtime import backbone_of, bare, module_of, rows_of, work_of
 from tests.petapter.conftest import SENTIMENT, SENTIMENT_ROWS
+
+_PASSES = 20
+"""Of few texts, for one to as many modules, in a round."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def ours(backbone: Backbone, place: Place, counts: Sequence[int], rounds: int) -
 
 
 def small(place: Place, shape: tuple[int, int], sizes: Sequence[int], rounds: int) -> dict[str, Seconds]:
-    """Passes of so many texts for as many modules, as they are and recorded."""
+    """Passes of so many texts for up to as many modules, as they are and recorded."""
     variants: dict[str, Callable[[], object]] = {}
     with ExitStack() as engines:
         for graphs in (False, True):
@@ -112,10 +116,20 @@ def small(place: Place, shape: tuple[int, int], sizes: Sequence[int], rounds: in
             for number, module in enumerate(modules):
                 engine.load(module, f"m{number}")
             for size in sizes:
-                work = work_of(engine, [f"m{number}" for number in range(size)], place.rows[:size])
-                variants[f"{size} texts, {'a graph' if graphs else 'as they are'}"] = partial(engine._run, work)
+                works = [
+                    work_of(engine, [f"m{number}" for number in range(turn % size + 1)], place.rows[turn : turn + size])
+                    for turn in range(min(_PASSES, len(place.rows) - size + 1))
+                ]
+                name = f"{len(works)} passes of {size} texts, {'as graphs' if graphs else 'as they are'}"
+                variants[name] = partial(all_of, engine, works)
         with torch.inference_mode():
             return medians(variants, place.device, rounds)
+
+
+def all_of(engine: Engine, works: Sequence[Work]) -> None:
+    """Run passes one after the other."""
+    for work in works:
+        engine._run(work)
 
 
 def theirs(backbone: Backbone, place: Place, count: int, rounds: int) -> Seconds:

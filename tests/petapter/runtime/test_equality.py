@@ -11,6 +11,7 @@ from petapter import Backbone, Engine, Prediction, StrongOptions, TrainedModule,
 from petapter.adapters import AdapterChoice, AdapterSlots, adapter_spec, peft_config
 from petapter.adapters.architectures import places
 from petapter.head import HeadChoice, restore_head
+from petapter.runtime.work import Work
 from petapter.scoring import score
 from petapter_schemas.errors import BackboneError
 from petapter_schemas.task import TaskSpec
@@ -127,6 +128,25 @@ def test_every_kind_of_module_says_in_a_mixture_what_it_says_alone(backbone_of: 
         for position, alias in enumerate(asked):
             assert_equal(answers[5 * position : 5 * position + 5], expected[alias])
         assert_equal(engine.predict([(alias, text) for text in asked[alias]]), expected[alias])
+
+
+@pytest.mark.parametrize("family", [*ARCHITECTURES, "modernbert-global"])
+def test_logits_of_a_mixture_are_those_of_each_module_alone(backbone_of: BackboneOf, family: str) -> None:
+    modules = modules_for(backbone_of(family))
+    with torch.inference_mode(), Engine(backbone_of(family)) as engine:
+        for alias, module in modules.items():
+            engine.load(module, alias)
+
+        def logits(aliases: Sequence[str]) -> list[torch.Tensor]:
+            work = Work()
+            for alias in aliases:
+                work.add(engine._modules[alias], texts_for(modules[alias].task, 3, 1, 20))
+            said = engine._run(work)
+            return [said[[item.module == engine._modules[alias].number for item in work.items]] for alias in aliases]
+
+        for alias, mixed in zip(modules, logits([*modules]), strict=True):
+            labels = len(modules[alias].task.labels)
+            torch.testing.assert_close(mixed[:, :labels], logits([alias])[0][:, :labels], rtol=1e-5, atol=1e-5)
 
 
 def test_answers_do_not_depend_on_how_passes_are_cut(bert: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
