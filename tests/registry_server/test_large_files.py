@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from petapter_registry_server.services.uploads import PART_BYTES
+from petapter_registry_server.services.xet_hashes import xorb_hash
 from tests.registry_process import Hub, new_token, serving
 from tests.registry_server.conftest import Backing, Caller, Registry, commit_body, member_of_team, running
 from tests.registry_server.module_bytes import safetensors
@@ -176,7 +177,7 @@ def test_parts_that_arrived_are_named_to_whoever_asks_again(registry: Registry, 
 
 
 WORDS = b"some words that somebody wrote\n" * 40
-XORB = "0123456789abcdef" * 4
+XORB = xorb_hash([WORDS])
 
 
 def numbers(hexadecimal: str) -> bytes:
@@ -196,14 +197,31 @@ def send_shard(caller: Caller, repo_id: str) -> int:
     return status
 
 
+def send_block(caller: Caller, repo_id: str, data: bytes) -> Any:
+    """Send a block of one chunk under the name XORB."""
+    token = caller.get(f"/api/models/{repo_id}/xet-write-token/main").json()["accessToken"]
+    chunk = b"\0" + len(data).to_bytes(3, "little") + b"\0" + len(data).to_bytes(3, "little") + data
+    headers = {"authorization": f"Bearer {token}"}
+    return caller.client.post(f"/api/xet/v1/xorbs/default/{XORB}", content=chunk, headers=headers)
+
+
+def test_block_under_the_name_of_another_is_refused_and_spoils_nothing(registry: Registry, team: Caller) -> None:
+    eve, grace = registry.caller("eve"), registry.caller("grace")
+    eve.create("trap/open")
+    grace.create("lab/own")
+    refused = send_block(eve, "trap/open", WORDS.swapcase())
+    assert (refused.status_code, "its chunks make" in refused.json()["error"]) == (400, True)
+    assert send_block(team, "team/tickets", WORDS).json() == {"was_inserted": True}
+    assert send_shard(eve, "trap/open") == 200  # of the true block, which all may read
+    assert send_shard(grace, "lab/own") == 200
+    assert link(grace, "w.txt", sha256(WORDS).hexdigest(), repo_id="lab/own").status_code == 200
+    assert grace.get("/lab/own/resolve/main/w.txt").content == WORDS
+
+
 @pytest.fixture
 def block(team: Caller) -> None:
     """A block that was sent for `team/tickets`."""
-    token = team.get("/api/models/team/tickets/xet-write-token/main").json()["accessToken"]
-    chunk = b"\0" + len(WORDS).to_bytes(3, "little") + b"\0" + len(WORDS).to_bytes(3, "little") + WORDS
-    headers = {"authorization": f"Bearer {token}"}
-    answer = team.client.post(f"/api/xet/v1/xorbs/default/{XORB}", content=chunk, headers=headers)
-    assert answer.json() == {"was_inserted": True}
+    assert send_block(team, "team/tickets", WORDS).json() == {"was_inserted": True}
     assert send_shard(team, "team/tickets") == 200
 
 

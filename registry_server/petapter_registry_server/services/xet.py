@@ -23,6 +23,7 @@ from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.signed_addresses import Grant
 from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.services.xet_formats import Segment, ShardFile, chunks, read_shard
+from petapter_registry_server.services.xet_hashes import xorb_hash
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_schemas.digests import sha256_file
 
@@ -47,14 +48,14 @@ class Xet:
             return self._access.writable(session, caller, repo_id).id
 
     def keep_xorb(self, grant: Grant, hash_: str, file: Path) -> bool:
-        """Keep a block under the name that the client gives it; whether it is new.
+        """Keep a block under its name, which its chunks make; whether it is new.
+
+        Others build on the blocks of a repository that all may read, so none is kept under a name that is not its own.
 
         Raises:
-            InvalidRequestError: It is none.
+            InvalidRequestError: It is none, or one of another name.
         """
-        with file.open("rb") as stream:
-            if sum(1 for _ in chunks(stream)) == 0:
-                raise InvalidRequestError("the xorb has no chunks")
+        _check_name(hash_, file)
         digest = sha256_file(file)
         self._blobs.promote({digest: file})
         xorb = Xorb(repository_id=grant.repository_id, hash=hash_, sha256=digest, created_ms=now_ms())
@@ -97,6 +98,16 @@ class Xet:
             return self._blobs.local_file(digest, scratch)
         except FileNotFoundError as error:
             raise BlobUnavailableError(f"block {hash_}") from error
+
+
+def _check_name(hash_: str, file: Path) -> None:
+    with file.open("rb") as stream:
+        try:
+            found = xorb_hash(chunks(stream))
+        except ValueError as error:
+            raise InvalidRequestError("the xorb has no chunks") from error
+    if found != hash_:
+        raise InvalidRequestError(f"the xorb came as {hash_}, its chunks make {found}: send it again")
 
 
 def _blob_of(session: Session, grant: Grant, hash_: str) -> str:
