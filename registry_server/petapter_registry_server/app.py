@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from petapter_registry_server import api
 from petapter_registry_server.api.errors import add_error_answers
+from petapter_registry_server.api.forwarded import Forwarded
 from petapter_registry_server.api.metrics import Metrics, RequestMetrics
 from petapter_registry_server.api.raw_path import RawPathRouting
 from petapter_registry_server.api.request_log import RequestLog
@@ -107,6 +108,8 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     app.add_middleware(RequestMetrics, metrics=app.state.metrics)
     app.add_middleware(RawPathRouting)
     app.add_middleware(RequestLog)
+    if settings.proxies:
+        app.add_middleware(Forwarded, trusted=settings.proxies)
     return app
 
 

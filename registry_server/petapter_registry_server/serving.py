@@ -43,12 +43,13 @@ def serve_directory(settings: Settings, port_file: Path | None, reached: Reached
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:
-    """How uvicorn serves the application."""
+    """How uvicorn serves the application, which itself says whose X-Forwarded headers it believes."""
     return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=_KEPT_OPEN_S,
         timeout_graceful_shutdown=_GRACE_S,
     )

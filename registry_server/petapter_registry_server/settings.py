@@ -3,10 +3,11 @@
 import ipaddress
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from petapter_registry_server.settings_file import SettingsFile
@@ -16,6 +17,15 @@ from petapter_schemas.messages import first_problem
 
 MIB = 1 << 20
 _PREFIX = "PETAPTER_REGISTRY_"
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _check_networks(text: str) -> str:
+    _networks(text)
+    return text
 
 
 class Place(BaseSettings):
@@ -58,6 +68,8 @@ class Settings(Place):
         port: Port to listen on; 0 takes a free one.
         anonymous_read: Whether callers without a token may read public repositories. Unset, they may exactly when
             `host` is a loopback address.
+        trusted_proxies: Addresses and networks of proxies in front, with commas between them, whose X-Forwarded-Proto,
+            -Host and -For are believed.
         max_file_bytes: Larger files are refused.
         max_inline_bytes: Larger files travel apart from the commit, by LFS or Xet.
         max_commit_bytes: Limit of the body of one commit; file contents travel in base64, a third longer than they are.
@@ -89,6 +101,7 @@ class Settings(Place):
     host: str = "127.0.0.1"
     port: int = Field(default=8470, ge=0, le=65535)
     anonymous_read: bool | None = None
+    trusted_proxies: Annotated[str, AfterValidator(_check_networks)] = ""
     max_file_bytes: int = Field(default=1024 * MIB, ge=1)
     max_inline_bytes: int = Field(default=10 * MIB, ge=1)
     max_commit_bytes: int = Field(default=512 * MIB, ge=1)
@@ -117,6 +130,11 @@ class Settings(Place):
     def anonymous_may_read(self) -> bool:
         """`anonymous_read`, or whether only this machine can reach the registry."""
         return self.is_loopback if self.anonymous_read is None else self.anonymous_read
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`trusted_proxies` as networks; a single address is one."""
+        return _networks(self.trusted_proxies)
 
     @property
     def is_loopback(self) -> bool:

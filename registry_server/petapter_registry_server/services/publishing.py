@@ -30,6 +30,14 @@ from petapter_registry_server.services.ignoring import (
     read_ignore_rules,
 )
 from petapter_registry_server.services.indexing import refresh_index
+from petapter_registry_server.services.lfs_rules import (
+    ATTRIBUTES_BYTES,
+    ATTRIBUTES_FILE,
+    FIRST_ATTRIBUTES_SHA256,
+    GoesApart,
+    by_size_alone,
+    read_lfs_rules,
+)
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.revisions import At, find_branch
@@ -121,7 +129,8 @@ class Publishing:
 
         Clients leave out what is there already, so a file whose stored bytes are damaged is not there. They leave out
         too what is ignored by `ignore_rules`, the .gitignore of the commit to come, or else by the one that is there.
-        As with git, a file that is there already is never ignored.
+        As with git, a file that is there already is never ignored. Files go apart that are long, or that the
+        .gitattributes of the branch gives to LFS.
 
         Raises:
             InvalidRequestError: The .gitignore cannot be read as one.
@@ -141,7 +150,11 @@ class Publishing:
         for file in sent:
             self._limits.check_file(file.path, file.size)
         good = {f.path: f for f in there if f.sha256 not in damaged and self._store.size(f.sha256) == f.size}
-        plans = {file.path: self._plan(file, good.get(file.path)) for file in sent}
+        goes_apart = self._lfs_rules(tree) if files else by_size_alone
+        plans = {
+            file.path: _plan(file, good.get(file.path), apart=self._is_long(file) or goes_apart(file.path))
+            for file in sent
+        }
         return [plans.get(file.path, Plan(file.path, apart=False, oid=None, ignored=True)) for file in files]
 
     def _ignored(self, files: Sequence[Announced], tree: Tree, rules: str | None) -> Ignored:
@@ -149,16 +162,26 @@ class Publishing:
         kept = tree.get(IGNORE_FILE)
         if rules is None and files and kept is not None:
             try:
-                rules = b"".join(self._store.open(kept.sha256, 0, IGNORE_BYTES + 1).chunks).decode("utf-8", "replace")
+                rules = self._text(kept, IGNORE_BYTES + 1)
             except FileNotFoundError as error:
                 raise BlobUnavailableError(kept.path) from error
         return nothing_is_ignored if rules is None else read_ignore_rules(rules)
 
-    def _plan(self, file: Announced, there: TreeFile | None) -> Plan:
-        apart = file.size > self._limits.inline_bytes
-        if there is None:
-            return Plan(file.path, apart, None)
-        return Plan(file.path, apart, there.sha256 if apart else there.git_oid)
+    def _lfs_rules(self, tree: Tree) -> GoesApart:
+        """What the .gitattributes of a tree gives to LFS; one whose bytes are missing waits to be pushed again."""
+        kept = tree.get(ATTRIBUTES_FILE)
+        if kept is None or kept.sha256 == FIRST_ATTRIBUTES_SHA256:
+            return by_size_alone
+        try:
+            return read_lfs_rules(self._text(kept, ATTRIBUTES_BYTES + 1))
+        except FileNotFoundError:
+            return by_size_alone
+
+    def _is_long(self, file: Announced) -> bool:
+        return file.size > self._limits.inline_bytes
+
+    def _text(self, file: TreeFile, most_bytes: int) -> str:
+        return b"".join(self._store.open(file.sha256, 0, most_bytes).chunks).decode("utf-8", "replace")
 
     def check_may_commit(self, caller: Caller, at: At) -> None:
         """Refuse before the body is read what would be refused after it. Raises: as `announce`."""
@@ -303,6 +326,14 @@ class Publishing:
             audit.record(session, actor=caller.name, action="commit", subject=repository.full_name, detail=detail)
             self._reached("inserted")
             return oid
+
+
+def _plan(file: Announced, there: TreeFile | None, *, apart: bool) -> Plan:
+    """Clients send empty files inside the commit, whatever they are told."""
+    apart = apart and file.size > 0
+    if there is None:
+        return Plan(file.path, apart, None)
+    return Plan(file.path, apart, there.sha256 if apart else there.git_oid)
 
 
 @dataclass(frozen=True)

@@ -25,16 +25,16 @@ from petapter_registry_server.services.commit_ids import CommitText, new_commit
 from petapter_registry_server.services.founding import namespace_for
 from petapter_registry_server.services.holding import hold_bytes
 from petapter_registry_server.services.indexing import refresh_index
+from petapter_registry_server.services.lfs_rules import ATTRIBUTES_FILE, FIRST_ATTRIBUTES, FIRST_ATTRIBUTES_SHA256
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.revisions import check_reference_name, resolve_revision
 from petapter_registry_server.services.roles import Role
 from petapter_registry_server.services.versions import check_may_delete, check_name_is_free, publish_tag
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.tree import TreeFile
-from petapter_schemas.digests import git_blob_sha1, sha256_bytes
+from petapter_schemas.digests import git_blob_sha1
 from petapter_schemas.names import name_key, split_repo_id
 
-_GIT_ATTRIBUTES = b"*.safetensors binary\n*.png binary\n"
 _FIRST_TITLE = "initial commit"  # huggingface_hub looks for this title
 
 
@@ -165,12 +165,12 @@ class Repositories:
     @contextmanager
     def _first_file(self) -> Iterator[tuple[TreeFile, Path]]:
         """The file that every repository begins with, stored, and where its bytes lie in scratch."""
-        digest = sha256_bytes(_GIT_ATTRIBUTES)
+        digest = FIRST_ATTRIBUTES_SHA256
         with self._blobs.scratch() as directory:
             location = directory / "gitattributes"
-            location.write_bytes(_GIT_ATTRIBUTES)
+            location.write_bytes(FIRST_ATTRIBUTES)
             self._blobs.promote({digest: location})
-            yield TreeFile(".gitattributes", len(_GIT_ATTRIBUTES), digest, git_blob_sha1(_GIT_ATTRIBUTES)), location
+            yield TreeFile(ATTRIBUTES_FILE, len(FIRST_ATTRIBUTES), digest, git_blob_sha1(FIRST_ATTRIBUTES)), location
 
 
 def _refuse_taken_name(session: Session, repo_id: str) -> None:
