@@ -10,7 +10,10 @@ from typing import Self
 
 import httpx
 
+from petapter_schemas.digests import sha256_bytes
+from petapter_schemas.registry_api import API
 from tests.registry_server.conftest import commit_body
+from tests.registry_server.module_bytes import module_files
 
 TIMEOUT_S = 120
 Attempt = Callable[[httpx.Client, int], httpx.Response]
@@ -44,6 +47,10 @@ class Racers:
         """Ready to race."""
         return self
 
+    def __len__(self) -> int:
+        """How many race."""
+        return len(self._clients)
+
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
 
@@ -74,12 +81,79 @@ def race_for_names(racers: Racers, rounds: int) -> Outcome:
     return outcome
 
 
+def race_for_versions(racers: Racers, rounds: int) -> Outcome:
+    """All publish one version of one module, each with weights of its own that lie on a branch of its own.
+
+    One publishes it; to the others it exists, and says so. What is there afterwards is the winner's, file for file.
+    """
+    outcome = Outcome()
+    make_repository(racers.first, "modules")
+    unchanging = module_files()
+    publish(racers.first, "modules", unchanging)
+    racers.each(lambda client, racer: _branch(client, "modules", f"of-{racer}"))
+    for number in range(1, rounds + 1):
+        version = f"1.{number}.0"
+        modules = [module_files(version=version, fill=number * len(racers) + n) for n in range(len(racers))]
+        commits = _committed(racers, "modules", [dict(module.items() - unchanging.items()) for module in modules])
+        answers = racers.all_at_once(
+            lambda client, racer, tag=f"v{version}", commits=commits: client.post(
+                f"/api/models/races/modules/tag/{commits[racer]}", json={"tag": tag}
+            )
+        )
+        _judge(outcome, f"version {version}", answers, losers={409})
+        winners = [racer for racer, answer in enumerate(answers) if answer.status_code == 200]
+        outcome.bad_rounds.extend(f"{version}: {text}" for text in _wrong_words(answers, version))
+        for racer in winners:
+            outcome.bad_rounds.extend(_wrong_about(racers.first, version, commits[racer], modules[racer]))
+    return outcome
+
+
+def _branch(client: httpx.Client, name: str, branch: str) -> int:
+    return client.post(f"/api/models/races/{name}/branch/{branch}", json={}).raise_for_status().status_code
+
+
+def _committed(racers: Racers, name: str, changes: Sequence[dict[str, bytes]]) -> list[str]:
+    """The commit of each racer's files, on the racer's own branch."""
+    answers = racers.all_at_once(
+        lambda client, racer: client.post(
+            f"/api/models/races/{name}/commit/of-{racer}", content=commit_body(changes[racer])
+        )
+    )
+    return [answer.raise_for_status().json()["commitOid"] for answer in answers]
+
+
+def _wrong_words(answers: Sequence[httpx.Response], version: str) -> list[str]:
+    """Refusals that do not say what is there already."""
+    said = {answer.json()["error"] for answer in answers if answer.status_code != 200}
+    return [text for text in said if text != f"Reference refs/tags/v{version} already exists"]
+
+
+def _wrong_about(client: httpx.Client, version: str, oid: str, files: dict[str, bytes]) -> list[str]:
+    """What is not the winner's: the tag, the version, what search shows, the list of files, or a file."""
+    module = "races/modules"
+    detail = client.get(f"{API}/modules/{module}").raise_for_status().json()
+    tags = client.get(f"/api/models/{module}/refs").raise_for_status().json()["tags"]
+    tree = client.get(f"/api/models/{module}/tree/v{version}?recursive=true").raise_for_status().json()
+    claims = {
+        "tag": [tag["targetCommit"] for tag in tags if tag["name"] == f"v{version}"] == [oid],
+        "version": [each["commit"] for each in detail["versions"] if each["version"] == version] == [oid],
+        "digest": detail["versions"][0]["digest"] == sha256_bytes(files["petapter.json"]),
+        "latest": detail["latest"] == version,
+        "list of files": {entry["path"] for entry in tree} == {*files, ".gitattributes"},
+        **{
+            path: client.get(f"/{module}/resolve/v{version}/{path}").raise_for_status().content == data
+            for path, data in files.items()
+        },
+    }
+    return [f"{version}: {claim} is not the winner's" for claim, holds in claims.items() if not holds]
+
+
 def race_for_tags(racers: Racers, rounds: int) -> Outcome:
-    """All give the same tag: one gives it."""
+    """All give the same tag, which is no version, to the same commit: one gives it."""
     outcome = Outcome()
     make_repository(racers.first, "tags")
     for number in range(rounds):
-        body = {"tag": f"v{number}"}
+        body = {"tag": f"build-{number}"}
         answers = racers.all_at_once(
             lambda client, _, body=body: client.post("/api/models/races/tags/tag/main", json=body)
         )
@@ -105,23 +179,23 @@ def race_for_branches(racers: Racers, rounds: int) -> Outcome:
     return outcome
 
 
-def race_with_one_version(racers: Racers, rounds: int) -> Outcome:
-    """All publish the same bytes on the same parent: one commit comes of it, and whoever gets 200 gets that one."""
+def race_with_one_commit(racers: Racers, rounds: int) -> Outcome:
+    """All commit the same bytes on the same parent: one commit comes of it, and whoever gets 200 gets that one."""
     outcome = Outcome()
-    make_repository(racers.first, "versions")
+    make_repository(racers.first, "commits")
     for number in range(rounds):
-        parent = head(racers.first, "versions")
-        body = commit_body({"a.txt": b"version %d" % number}, parent=parent)
+        parent = head(racers.first, "commits")
+        body = commit_body({"a.txt": b"commit %d" % number}, parent=parent)
         answers = racers.all_at_once(
-            lambda client, _, body=body: client.post("/api/models/races/versions/commit/main", content=body)
+            lambda client, _, body=body: client.post("/api/models/races/commits/commit/main", content=body)
         )
         outcome.statuses.update(answer.status_code for answer in answers)
         oids = {answer.json()["commitOid"] for answer in answers if answer.status_code == 200}
         losers = {answer.status_code for answer in answers} - {200}
-        if oids != {head(racers.first, "versions")} or not losers <= {409, 412}:
-            outcome.bad_rounds.append(f"version {number}: {oids} {losers}")
-        if history(racers.first, "versions")[1] != parent:
-            outcome.bad_rounds.append(f"version {number}: not one commit")
+        if oids != {head(racers.first, "commits")} or not losers <= {409, 412}:
+            outcome.bad_rounds.append(f"commit {number}: {oids} {losers}")
+        if history(racers.first, "commits")[1] != parent:
+            outcome.bad_rounds.append(f"commit {number}: not one commit")
     return outcome
 
 

@@ -3,8 +3,9 @@
     python -m tests.benchmarks.registry_races [--rounds 200] [--clients 64] [--writers 32] [--each 4]
         [--race NAME ...] [--only sqlite|postgres]
 
-Prints a table. Every round must have exactly one winner, every loser 409 or 412 (or the winner's own commit, for one
-version sent by all), and compare-and-swap increments must lose none. Ends with 1 when that does not hold.
+Prints a table. Every round must have exactly one winner, every loser 409 or 412 (or the winner's own commit, for the same
+commit sent by all), what a published version holds must be its winner's, and compare-and-swap increments must lose
+none. Ends with 1 when that does not hold.
 """
 
 import argparse
@@ -21,9 +22,10 @@ from tests.registry_process import new_token, serving
 
 REPLICAS = 3
 RACES = {
-    "one version sent by all": races.race_with_one_version,
+    "one version of a module, published with other weights by each": races.race_for_versions,
     "one branch moved from one parent": races.race_for_branches,
-    "one tag": races.race_for_tags,
+    "the same commit sent by all": races.race_with_one_commit,
+    "one tag that is no version": races.race_for_tags,
     "one new name": races.race_for_names,
 }
 INCREMENTS = "increments"
@@ -48,7 +50,7 @@ def _races(start: str, urls: list[str], token: str, options: argparse.Namespace)
             began = time.perf_counter()
             outcome = RACES[name](racers, options.rounds)
             bad += len(outcome.bad_rounds)
-            print("\n".join(outcome.bad_rounds), end="", file=sys.stderr)
+            print(*outcome.bad_rounds, sep="\n", file=sys.stderr)
             _print(start, name, f"{options.rounds} | {options.clients}", outcome, len(outcome.bad_rounds), began)
     return bad + (_increments(start, urls, token, options) if INCREMENTS in options.race else 0)
 

@@ -61,7 +61,14 @@ def racers(replicas: Replicas) -> Iterator[races.Racers]:
 
 
 @pytest.mark.parametrize(
-    "race", [races.race_for_names, races.race_for_tags, races.race_for_branches, races.race_with_one_version]
+    "race",
+    [
+        races.race_for_names,
+        races.race_for_tags,
+        races.race_for_branches,
+        races.race_for_versions,
+        races.race_with_one_commit,
+    ],
 )
 def test_race_has_exactly_one_winner_each_round(racers: races.Racers, race: races.Race) -> None:
     outcome = race(racers, ROUNDS)
