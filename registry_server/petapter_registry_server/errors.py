@@ -33,6 +33,10 @@ RegistryError
  |- StaleParentError             the branch moved since the caller looked
  |- OAuthError                   a token that OAuth's endpoint does not give, with the code of RFC 6749
  |- OutboundError                an address outside that may not be asked, or does not answer as it should
+ |- UnprovedError                what an issuer is said to have signed, and that cannot be believed
+ |- SignInError                  a sign-in that was not begun in this browser, or is over, or proves nothing
+ |- SignInRefusedError           somebody whom the identity provider knows, and whom nobody here is linked with
+ |- IdentityProviderError        an identity provider that does not answer as it should
  |- UpstreamError                the Hub behind the read-through proxy does not answer as a Hub
  |- TooManyRequestsError         more requests than one user or address may send
  |- QuotaExceededError           a namespace that would hold more than it may
@@ -237,6 +241,22 @@ class OAuthError(RegistryError):
 
 class OutboundError(RegistryError):
     """An address outside may not be asked, or does not answer as it should."""
+
+
+class UnprovedError(RegistryError):
+    """What an issuer is said to have signed cannot be believed."""
+
+
+class SignInError(RegistryError):
+    """A sign-in was not begun in this browser, or is over, or its answer proves nothing."""
+
+
+class SignInRefusedError(RegistryError):
+    """The identity provider knows somebody who has no account here, or whose account is disabled, or who said no."""
+
+
+class IdentityProviderError(RegistryError):
+    """The identity provider does not answer, or not as it should."""
 
 
 class UpstreamError(RegistryError):

@@ -202,7 +202,7 @@ def test_new_key_of_an_issuer_is_found(registry: Registry, trusted: Issuer, monk
     trusted.key = ECKey.generate_key("P-256", {"kid": "two", "use": "sig"})
     trusted.publish()
     assert exchange(registry, trusted.sign()).status_code == 400  # asked a moment ago
-    monkeypatch.setattr("petapter_registry_server.services.assertions._ASKED_AGAIN_S", 0)
+    monkeypatch.setattr("petapter_registry_server.services.issuers._ASKED_AGAIN_S", 0)
     assert exchange(registry, trusted.sign()).status_code == 200
 
 

@@ -47,6 +47,8 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.TooManyRequestsError: (429, None),
     errors.QuotaExceededError: (403, None),
     errors.BlobUnavailableError: (500, None),
+    errors.SignInRefusedError: (403, None),
+    errors.IdentityProviderError: (502, None),
     errors.UpstreamError: (502, None),
     errors.NotOfferedError: (501, None),
     errors.DatabaseUnavailableError: (503, None),

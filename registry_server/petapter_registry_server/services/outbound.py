@@ -7,10 +7,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
+from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from petapter_registry_server.errors import OutboundError
 
@@ -136,16 +137,31 @@ class Outbound:
         Raises:
             OutboundError: The address may not be asked, does not answer, or answers something else.
         """
+        status, text = self._converse("GET", url, headers={}, body=b"")
+        if status != HTTPStatus.OK:
+            raise OutboundError(f"{self.check_url(url).hostname} answered with status {status}")
+        return _json_object(url, text)
+
+    def send_form(self, url: str, *, headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        """The status and the JSON object with which an address answers to the fields of a form.
+
+        Raises:
+            OutboundError: The address may not be asked, does not answer, or answers something else.
+        """
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        status, text = self._converse("POST", url, headers={**headers, **kind}, body=urlencode(form).encode())
+        return status, _json_object(url, text)
+
+    def _converse(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         import httpx
 
         parts, pinned = self._pinned(url)
+        own = {"Host": parts.netloc, "Accept-Encoding": "identity", "User-Agent": "petapter-registry"}
+        asked = {"Accept": "application/json", **headers, **own}
         try:
-            document = json.loads(_read(pinned, host=parts.netloc, name=parts.hostname or ""))
-        except (httpx.HTTPError, ValueError, RecursionError) as error:
-            raise OutboundError(f"{url} did not answer with JSON: {type(error).__name__}") from error
-        if not isinstance(document, dict):
-            raise OutboundError(f"{url} answered with something else than an object")
-        return document
+            return _read(httpx.Request(method, pinned, headers=asked, content=body or None), name=parts.hostname or "")
+        except httpx.HTTPError as error:
+            raise OutboundError(f"{parts.hostname} did not answer: {type(error).__name__}") from error
 
     def ask(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes) -> Answer:
         """The answer to a request that bears these headers and none of anybody's secrets; its body comes as it is sent.
@@ -276,23 +292,29 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _read(url: str, *, host: str, name: str) -> bytes:
-    """The body; TLS checks the certificate against the name, not against the address that is connected to."""
+def _json_object(url: str, text: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise OutboundError(f"{url} did not answer with JSON: {type(error).__name__}") from error
+    if not isinstance(document, dict):
+        raise OutboundError(f"{url} answered with something else than an object")
+    return document
+
+
+def _read(request: "httpx.Request", *, name: str) -> tuple[int, bytes]:
+    """Status and body; TLS checks the certificate against the name, not against the address that is connected to."""
     import httpx
 
     body, ends = bytearray(), time.monotonic() + _DEADLINE_S
-    headers = {"Host": host, "Accept": "application/json", "Accept-Encoding": "identity"}
     with (
         _Deadline(_DEADLINE_S) as deadline,
         httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
-        client.stream(
-            "GET", url, headers=headers, extensions={"sni_hostname": name, "trace": deadline.watch}
-        ) as response,
     ):
-        if response.status_code != httpx.codes.OK:
-            raise OutboundError(f"{name} answered with status {response.status_code}")
-        for chunk in response.iter_raw():  # as sent: what is packed small cannot become large
-            body += chunk
-            if len(body) > _MAX_BYTES or time.monotonic() > ends:
-                raise OutboundError(f"{name} answered with more than {_MAX_BYTES} bytes, or for too long")
-    return bytes(body)
+        request.extensions = {"sni_hostname": name, "trace": deadline.watch, "timeout": client.timeout.as_dict()}
+        with closing(client.send(request, stream=True)) as response:
+            for chunk in response.iter_raw():  # as sent: what is packed small cannot become large
+                body += chunk
+                if len(body) > _MAX_BYTES or time.monotonic() > ends:
+                    raise OutboundError(f"{name} answered with more than {_MAX_BYTES} bytes, or for too long")
+    return response.status_code, bytes(body)
