@@ -48,6 +48,7 @@ from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.showing import Showing
 from petapter_registry_server.services.signed_addresses import SignedAddresses
+from petapter_registry_server.services.staged_files import StagedFiles
 from petapter_registry_server.services.tokens import Tokens
 from petapter_registry_server.services.trusted_publishing import TrustedPublishing
 from petapter_registry_server.services.uploads import Uploads
@@ -60,8 +61,9 @@ from petapter_registry_server.services.worker_keys import WorkerKeys
 from petapter_registry_server.services.xet import Xet
 from petapter_registry_server.settings import Settings
 from petapter_registry_server.storage.blobs import BlobShelf
-from petapter_registry_server.storage.opening import open_checked_store
+from petapter_registry_server.storage.opening import check_staging, open_checked_store, open_staging
 from petapter_registry_server.storage.own_scratch import claim_scratch
+from petapter_registry_server.storage.staging import Staging
 from petapter_registry_server.web import all_pages
 from petapter_registry_server.web.errors import page_native_or_hub
 
@@ -77,12 +79,14 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     data.create() if settings.database else data.create_for_sqlite()
     own_scratch = None if settings.database is None else claim_scratch(data.scratch)
     scratch = own_scratch.directory if own_scratch else None
+    if settings.direct_uploads:
+        check_staging(settings)
     blobs = open_checked_store(settings.data, settings.blobs, reached, scratch=scratch)
     if own_scratch is None:
         blobs.clear_scratch()
     database = open_database(settings)
     check_belonging(database, blobs)
-    services = wire(settings, database, blobs, reached)
+    services = wire(settings, database, blobs, reached, staging=open_staging(settings))
     services.indexing.fill()
 
     @asynccontextmanager
@@ -113,13 +117,21 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     return app
 
 
-def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reached = nothing) -> Services:
+def wire(
+    settings: Settings,
+    database: Database,
+    blobs: BlobShelf,
+    reached: Reached = nothing,
+    *,
+    staging: Staging | None = None,
+) -> Services:
     """The services over an open database."""
     access = Access(database, anonymous_may_read=settings.anonymous_may_read)
     gates = Gates(database, access)
     inline = min(settings.max_inline_bytes, settings.max_file_bytes)
     limits = Limits(settings.max_file_bytes, inline, settings.max_commit_bytes, settings.max_tree_files)
-    uploads = Uploads(database, access, blobs, limits)
+    staged = StagedFiles(database, staging) if staging is not None and settings.direct_uploads else None
+    uploads = Uploads(database, access, blobs, limits, staged)
     quotas = Quotas(database, Quota(settings.quota_bytes, settings.quota_repositories))
     to_webhooks = Outbound(loopback=settings.webhook_loopback)
     return Services(
@@ -134,7 +146,7 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
         repositories=Repositories(database, access, blobs, quotas),
         reading=Reading(database, access, gates, blobs, settings.redirect_above_bytes),
         gates=gates,
-        publishing=Publishing(database, access, blobs, limits, quotas, reached),
+        publishing=Publishing(database, access, blobs, uploads, quotas, reached),
         moving=Moving(database, access, quotas),
         downloads=Downloads(database),
         uploads=uploads,
@@ -157,6 +169,6 @@ def wire(settings: Settings, database: Database, blobs: BlobShelf, reached: Reac
         webhooks=Webhooks(database, access, to_webhooks),
         delivering=Delivering(database, to_webhooks),
         readiness=Readiness(database, blobs),
-        garbage=GarbageCollection(database, blobs, grace_ms=round(settings.gc_grace_s * 1000)),
+        garbage=GarbageCollection(database, blobs, staging, grace_ms=round(settings.gc_grace_s * 1000)),
         upstream=None if settings.upstream is None else Upstream(settings.upstream),
     )

@@ -85,6 +85,11 @@ class Settings(Place):
         upstream: Address of another Hub, whose public repositories this server fetches for its callers; unset, none.
         redirect_above_bytes: Downloads of larger files are sent to a presigned address of the object store; unset,
             all bytes pass through the registry.
+        direct_uploads: Whether clients send large files that come by LFS to the object store themselves, to a place
+            where the registry alone reads.
+        direct_uploads_key_id: A key of the object store that addresses for this are signed with; unset, that of the
+            environment.
+        direct_uploads_secret: Its secret.
         gc_interval_s: Seconds between two garbage collections; 0 is never.
         gc_grace_s: How long a blob must have been there before it may be condemned, and stays when it is condemned.
         evaluation_tolerance: By how much a figure that is measured again may differ from the declared one.
@@ -116,6 +121,9 @@ class Settings(Place):
     webhook_loopback: bool = False
     upstream: str | None = None
     redirect_above_bytes: int | None = Field(default=None, ge=0)
+    direct_uploads: bool = False
+    direct_uploads_key_id: str | None = None
+    direct_uploads_secret: SecretStr | None = None
     gc_interval_s: float = Field(default=3600, ge=0)
     gc_grace_s: float = Field(default=86400, ge=0)
     evaluation_tolerance: float = Field(default=DEFAULT_TOLERANCE, ge=0, le=1)

@@ -2,7 +2,7 @@
 
 import stat
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def read_settings_file(file: Path, known: Collection[str]) -> dict[str, Any]:
     for name in values:
         if name not in known:
             raise InputError(f"{name!r} in {file} is no setting: {_advice(name, known)}")
-    if mode & _OTHERS and _has_password(values.get("database")):
+    if mode & _OTHERS and _holds_secret(values):
         raise InputError(f"{file} holds a password and has mode {mode:o}, so others may read it: chmod o= {file}")
     return values
 
@@ -63,6 +63,10 @@ def read_settings_file(file: Path, known: Collection[str]) -> dict[str, Any]:
 def _advice(name: str, known: Collection[str]) -> str:
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"the settings are {', '.join(sorted(known))}"
+
+
+def _holds_secret(values: Mapping[str, object]) -> bool:
+    return "direct_uploads_secret" in values or _has_password(values.get("database"))
 
 
 def _has_password(url: object) -> bool:

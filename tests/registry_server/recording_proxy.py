@@ -1,6 +1,6 @@
 """A proxy that passes requests on to another server and remembers them: what a client sent, and what it did not."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,8 +41,8 @@ class Proxy:
 
 
 @contextmanager
-def recording_proxy(upstream: str) -> Iterator[Proxy]:
-    """A proxy before the server at `upstream`, on a free port of this machine."""
+def recording_proxy(upstream: str, may_pass: Callable[[Seen], bool] = lambda _: True) -> Iterator[Proxy]:
+    """A proxy before the server at `upstream`, on a free port of this machine; what may not pass is answered by 403."""
     client = httpx.Client(base_url=upstream, timeout=60)
 
     class Handler(BaseHTTPRequestHandler):
@@ -51,7 +51,13 @@ def recording_proxy(upstream: str) -> Iterator[Proxy]:
         def pass_on(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(int(headers.get("content-length", 0)))
-            proxy.seen.append(Seen(self.command, self.path, headers, body))
+            seen = Seen(self.command, self.path, headers, body)
+            proxy.seen.append(seen)
+            if not may_pass(seen):
+                self.send_response(403)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             answer = client.request(self.command, self.path, headers=headers, content=body)
             self.send_response_only(answer.status_code)
             for name, value in answer.headers.multi_items():

@@ -15,7 +15,8 @@ from petapter_registry_server.services.belonging import check_belonging
 from petapter_registry_server.services.organisations import Organisations
 from petapter_registry_server.settings import read_place, read_settings
 from petapter_registry_server.storage.blobs import BlobShelf
-from petapter_registry_server.storage.opening import open_store
+from petapter_registry_server.storage.opening import open_staging, open_store
+from petapter_registry_server.storage.staging import Staging
 
 Data = Annotated[
     Path | None,
@@ -70,11 +71,12 @@ def opened_organisations(data: Path | None, url: str | None, config: Path | None
 
 @dataclass(frozen=True)
 class Kept:
-    """What a registry keeps: rows and bytes, and the data directory."""
+    """What a registry keeps: rows, bytes, its data directory; and where clients send bytes themselves, if anywhere."""
 
     data: Path
     database: Database
     store: BlobShelf
+    staging: Staging | None
 
 
 @contextmanager
@@ -90,4 +92,4 @@ def opened_registry(data: Path | None, url: str | None, blobs: str | None, confi
     with opened_database(data, url, config) as database:
         store = open_store(settings.data, settings.blobs)
         check_belonging(database, store)
-        yield Kept(settings.data, database, store)
+        yield Kept(settings.data, database, store, open_staging(settings))

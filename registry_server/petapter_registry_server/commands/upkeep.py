@@ -29,13 +29,15 @@ def collect_garbage(
 ) -> None:
     """Delete the bytes that no repository refers to any more."""
     with opened_registry(data, url, blobs, config) as kept:
-        collection = GarbageCollection(kept.database, kept.store, grace_ms=round(grace * _HOUR_MS))
+        collection = GarbageCollection(kept.database, kept.store, kept.staging, grace_ms=round(grace * _HOUR_MS))
         found = collection.preview() if dry_run else collection.run()
     would = "would be " if dry_run else ""
     typer.echo(
         f"{found.condemned + found.strays} blobs {would}condemned ({found.strays} of them unknown bytes), "
         f"{found.deleted} {would}deleted ({found.deleted_bytes} bytes)"
     )
+    if found.abandoned:
+        typer.echo(f"{found.abandoned} abandoned uploads {would}deleted")
 
 
 @app.command()

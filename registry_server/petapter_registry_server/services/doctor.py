@@ -16,7 +16,7 @@ from petapter_registry_server.services.belonging import look_at_belonging
 from petapter_registry_server.services.doctor_of_postgres import examine_postgres
 from petapter_registry_server.services.finding import Finding
 from petapter_registry_server.settings import Settings
-from petapter_registry_server.storage.opening import open_checked_store, open_store
+from petapter_registry_server.storage.opening import check_staging, open_checked_store, open_store
 from petapter_schemas.errors import InputError
 
 _OTHERS = 0o077
@@ -24,7 +24,7 @@ _SCARCE_BYTES = 1 << 30
 
 
 def examine_installation(settings: Settings) -> Iterator[Finding]:
-    """Check everything; nothing is changed but one probe key, which is removed, in an object store."""
+    """Check everything; nothing is changed but probe keys, which are removed, in an object store."""
     yield _reach(settings)
     if settings.data.is_dir():
         yield _permissions(settings.data)
@@ -45,6 +45,7 @@ def _examine_rows_and_bytes(settings: Settings) -> Iterator[Finding]:
     else:
         yield from _examine_database(database, settings)
     yield _store(settings)
+    yield from _direct_uploads(settings)
     if database is not None:
         yield from _belonging(database, settings)
         database.close()
@@ -149,3 +150,19 @@ def _store(settings: Settings) -> Finding:
     if settings.redirect_above_bytes is not None and settings.blobs is None:
         return Finding("warning", "blobs", "redirect_above_bytes does nothing: blobs in a directory have no addresses")
     return Finding("ok", "blobs", settings.blobs or "in the data directory")
+
+
+def _direct_uploads(settings: Settings) -> Iterator[Finding]:
+    """Whether the store can be trusted with signed PUTs, also where they are not asked for."""
+    if settings.blobs is None and not settings.direct_uploads:
+        return
+    try:
+        check_staging(settings)
+    except StoreError as error:
+        if settings.direct_uploads:
+            yield Finding("failure", "direct uploads", str(error))
+        else:
+            yield Finding("ok", "direct uploads", f"off; {error}")
+    else:
+        switch = "on" if settings.direct_uploads else "off"
+        yield Finding("ok", "direct uploads", f"{switch}; the object store signs PUTs that allow nothing else")

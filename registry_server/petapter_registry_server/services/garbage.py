@@ -12,7 +12,9 @@ from itertools import islice
 from petapter_registry_server.clock import now_ms
 from petapter_registry_server.db import blobs, uploads
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.services.staged_names import StagedName
 from petapter_registry_server.storage.blobs import BlobShelf
+from petapter_registry_server.storage.staging import Staging
 
 _BATCH = 500
 _DAY_MS = 86_400_000
@@ -24,22 +26,31 @@ _BLOCKS_MS = 35 * _DAY_MS
 
 @dataclass(frozen=True)
 class Collected:
-    """What one run did: blobs by what happened to them, and the bytes of those that were deleted."""
+    """What one run did: blobs by what happened to them, the bytes of those that were deleted, and abandoned uploads."""
 
     strays: int
     condemned: int
     deleted: int
     deleted_bytes: int
+    abandoned: int = 0
 
 
 class GarbageCollection:
     """Collects for one registry. Runs may overlap, also between processes."""
 
     def __init__(
-        self, database: Database, store: BlobShelf, *, grace_ms: int, clock: Callable[[], int] = now_ms
+        self,
+        database: Database,
+        store: BlobShelf,
+        staging: Staging | None = None,
+        *,
+        grace_ms: int,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
+        """Collect in a store, and in the place of it that clients send bytes to, where it has one."""
         self._database = database
         self._store = store
+        self._staging = staging
         self._grace_ms = grace_ms
         self._clock = clock
 
@@ -55,7 +66,7 @@ class GarbageCollection:
         strays = self.adopt_strays()
         condemned = self.condemn()
         deleted = list(self._delete(stopped))
-        return Collected(strays, condemned, len(deleted), sum(deleted))
+        return Collected(strays, condemned, len(deleted), sum(deleted), self.drop_abandoned())
 
     def preview(self) -> Collected:
         """What a run would do, by counting alone."""
@@ -64,7 +75,25 @@ class GarbageCollection:
             strays = sum(len(blobs.unknown(session, list(batch))) for batch in self._old_bytes())
             condemned = blobs.count_lonely(session, created_before_ms=limit)
             doomed = blobs.list_condemned(session, before_ms=limit)
-        return Collected(strays, condemned, len(doomed), sum(blob.size for blob in doomed))
+        doomed_bytes = sum(blob.size for blob in doomed)
+        return Collected(strays, condemned, len(doomed), doomed_bytes, sum(1 for _ in self._abandoned()))
+
+    def drop_abandoned(self) -> int:
+        """Delete what clients sent to the object store and nobody asked for since; returns how many objects."""
+        dropped = 0
+        for name in list(self._abandoned()):
+            if self._staging is not None:
+                self._staging.delete(name)
+                dropped += 1
+        return dropped
+
+    def _abandoned(self) -> Iterator[str]:
+        """Names whose addresses ended as long ago as bytes wait for their commit: nobody can write to them again."""
+        limit_s = (self._clock() - _SENT_MS) // 1000
+        for text in self._staging.names() if self._staging else ():
+            name = StagedName.read(text)
+            if name is not None and name.expires_s < limit_s:
+                yield text
 
     def adopt_strays(self) -> int:
         """Condemn old bytes that no row knows; returns how many."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from petapter_registry_server.db import audit, blobs, commits, module_index, uploads, versions
+from petapter_registry_server.db import audit, blobs, commits, module_index, versions
 from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.tables import Commit, Reference, Repository
 from petapter_registry_server.errors import BlobUnavailableError, InvalidRequestError, StaleParentError
@@ -38,9 +38,9 @@ from petapter_registry_server.services.lfs_rules import (
     by_size_alone,
     read_lfs_rules,
 )
-from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.revisions import At, find_branch
+from petapter_registry_server.services.uploads import Uploads
 from petapter_registry_server.storage.blobs import BlobStore
 from petapter_registry_server.storage.durable import link_or_copy
 from petapter_registry_server.tree import Tree, TreeFile, apply_changes
@@ -103,14 +103,15 @@ class Publishing:
         database: Database,
         access: Access,
         store: BlobStore,
-        limits: Limits,
+        uploads: Uploads,
         quotas: Quotas,
         reached: Reached = nothing,
     ) -> None:
         self._database = database
         self._access = access
         self._store = store
-        self._limits = limits
+        self._uploads = uploads
+        self._limits = uploads.limits
         self._quotas = quotas
         self._reached = reached
 
@@ -257,8 +258,8 @@ class Publishing:
         if not received.named:
             return received
         with self._database.read() as session:
-            repository = self._access.writable(session, caller, at.repo_id)
-            sizes = {file.sha256: uploads.has_content(session, repository.id, file.sha256) for file in received.named}
+            repository_id = self._access.writable(session, caller, at.repo_id).id
+        sizes = self._uploads.sizes_of(caller, repository_id, {file.sha256: file.size for file in received.named})
         files = [named_file(file, sizes[file.sha256]) for file in received.named]
         apart = {
             file.path: self._examined_apart(file, scratch, scratch / f"apart-{number}")

@@ -24,6 +24,7 @@ class Grant:
         sha256: Of the whole file; empty for blocks.
         size: Of the whole file.
         part: Which part, from 1; 0 for no part.
+        staged: The name under which the parts were sent to the object store, if that is where they are.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Grant:
     sha256: str = ""
     size: int = 0
     part: int = 0
+    staged: str = ""
 
 
 class SignedAddresses:

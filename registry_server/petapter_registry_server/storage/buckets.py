@@ -9,6 +9,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from petapter_registry_server.errors import StoreError
+from petapter_registry_server.storage.staging import SigningKey
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 _REMEDY = "use a store with conditional writes (AWS S3, Ceph RGW, MinIO), or local blobs"
 
 
-def open_bucket(url: str) -> S3Store:
-    """The bucket at `s3://bucket[/prefix]`.
+def open_bucket(url: str, key: SigningKey | None = None) -> S3Store:
+    """The bucket at `s3://bucket[/prefix]`, under the key of the environment or another one.
 
     Raises:
         StoreError: The address is none that is understood, or a variable of the environment is wrong.
@@ -26,7 +27,10 @@ def open_bucket(url: str) -> S3Store:
     if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
         raise StoreError(f"{url!r} is no place for blobs: write s3://bucket or s3://bucket/prefix")
     try:
-        return S3Store(parts.netloc, prefix=parts.path.strip("/") or None)
+        prefix = parts.path.strip("/") or None
+        if key is None:
+            return S3Store(parts.netloc, prefix=prefix)
+        return S3Store(parts.netloc, prefix=prefix, access_key_id=key.key_id, secret_access_key=key.secret)
     except (BaseError, ValueError) as error:
         raise StoreError(f"{url} cannot be opened: {str(error).partition(chr(10))[0]}") from error
 

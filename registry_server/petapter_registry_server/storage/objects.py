@@ -6,18 +6,18 @@ and on nothing else: what must be decided between two writers is decided in the 
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
-from petapter_registry_server.errors import StoreError
 from petapter_registry_server.storage.blobs import Content, StoredBlob
 from petapter_registry_server.storage.digest_names import blob_name, digest_of
+from petapter_registry_server.storage.object_errors import translated
 from petapter_registry_server.storage.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ObjectBlobStore:
 
     def claim(self, owner: str) -> str:
         """Note whose blobs these are in the object `blobs/owner`, unless that is there, and return whose they are."""
-        with _translated("note whose blobs these are"):
+        with translated("note whose blobs these are"):
             try:
                 obstore.put(self._objects, _OWNER, f"{owner}\n".encode("ascii"), mode="create", use_multipart=False)
             except AlreadyExistsError:
@@ -50,7 +50,7 @@ class ObjectBlobStore:
 
     def owner(self) -> str | None:
         """Whose blobs these are, as `claim` noted it."""
-        with _translated("say whose blobs these are"):
+        with translated("say whose blobs these are"):
             try:
                 return bytes(obstore.get(self._objects, _OWNER).bytes()).decode("ascii", "replace").strip()
             except FileNotFoundError:
@@ -75,7 +75,7 @@ class ObjectBlobStore:
             self._promote(file, sha256)
 
     def _promote(self, file: Path, sha256: str) -> None:
-        with _translated(f"store blob {sha256}"):
+        with translated(f"store blob {sha256}"):
             if self.size(sha256) is None and self._create(file, sha256):
                 return
             if not self._is_whole(sha256):
@@ -103,7 +103,7 @@ class ObjectBlobStore:
             options = {"range": (begin, end)}
         elif begin:
             options = {"range": {"offset": begin}}
-        with _translated(f"read blob {sha256}"):
+        with translated(f"read blob {sha256}"):
             found = obstore.get(self._objects, _key(sha256), options=options)
         return Content(found.meta["size"], _chunks(found, sha256))
 
@@ -111,7 +111,7 @@ class ObjectBlobStore:
         """A presigned address for one GET of this key; None where the store cannot sign."""
         if not isinstance(self._objects, S3Store):
             return None
-        with _translated(f"sign an address for blob {sha256}"):
+        with translated(f"sign an address for blob {sha256}"):
             return obstore.sign(self._objects, "GET", _key(sha256), timedelta(seconds=seconds))
 
     def size(self, sha256: str) -> int | None:
@@ -123,7 +123,7 @@ class ObjectBlobStore:
 
     def stored(self) -> Iterator[StoredBlob]:
         """All blobs."""
-        with _translated("list blobs"):
+        with translated("list blobs"):
             for batch in obstore.list(self._objects, "blobs", chunk_size=1000):
                 for found in batch:
                     if digest := digest_of(found["path"]):
@@ -131,7 +131,7 @@ class ObjectBlobStore:
 
     def delete(self, sha256: str) -> None:
         """Remove a blob; nothing happens when it is not there."""
-        with _translated(f"delete blob {sha256}"):
+        with translated(f"delete blob {sha256}"):
             try:
                 obstore.delete(self._objects, _key(sha256))
             except FileNotFoundError:
@@ -139,7 +139,7 @@ class ObjectBlobStore:
 
     def set_aside(self, sha256: str) -> None:
         """Move a blob to `quarantine/<hex>`."""
-        with _translated(f"set blob {sha256} aside"):
+        with translated(f"set blob {sha256} aside"):
             try:
                 obstore.copy(self._objects, _key(sha256), f"quarantine/{sha256}")
             except FileNotFoundError:
@@ -164,7 +164,7 @@ class ObjectBlobStore:
         return digest.hexdigest() == sha256
 
     def _known_size(self, sha256: str) -> int:
-        with _translated(f"look for blob {sha256}"):
+        with translated(f"look for blob {sha256}"):
             return obstore.head(self._objects, _key(sha256))["size"]
 
 
@@ -173,16 +173,6 @@ def _key(sha256: str) -> str:
 
 
 def _chunks(found: "GetResult", sha256: str) -> Iterator[bytes]:
-    with _translated(f"read blob {sha256}"):
+    with translated(f"read blob {sha256}"):
         for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
             yield bytes(chunk)
-
-
-@contextmanager
-def _translated(deed: str) -> Iterator[None]:
-    """A failure of the object store in one line, without the debug text that follows it."""
-    try:
-        yield
-    except BaseError as error:
-        cause = str(error).partition("\n")[0]
-        raise StoreError(f"the object store could not {deed}: {cause}") from error

@@ -1,5 +1,6 @@
 """Large files by LFS: what is to be sent where, and the addresses that take it. Clients send no token to those."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,7 +13,9 @@ from petapter_registry_server.api.dependencies import AllServices, Body, Current
 from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.api.receiving import at_most, save_and_hash
 from petapter_registry_server.errors import NotOfferedError
+from petapter_registry_server.services.access import Caller
 from petapter_registry_server.services.signed_addresses import Grant
+from petapter_registry_server.services.staged_names import StagedName
 from petapter_registry_server.services.uploads import PART_BYTES, Announced, Wanted, expected_bytes, parts_in
 from petapter_registry_server.services.wired import Services
 
@@ -61,8 +64,9 @@ def batch(
     files = [Wanted(each.oid, each.size) for each in asked.objects]
     repository_id, announced = services.uploads.announce(caller, repo_id, files)
     in_parts = "multipart" in asked.transfers and any(file.size > PART_BYTES for file in files)
-    place = _Place(request, services, repository_id, f"{address_of(request)}/{repo_id}.git/info/lfs/verify")
-    objects = [_object(place, each, in_parts=in_parts) for each in announced]
+    place = _Place(request, services, caller, repository_id)
+    verify = f"{address_of(request)}/{repo_id}.git/info/lfs/verify"
+    objects = [_object(place, each, verify, in_parts=in_parts) for each in announced]
     return _lfs_answer({"transfer": "multipart" if in_parts else "basic", "objects": objects})
 
 
@@ -101,35 +105,66 @@ def complete(signed: Segment, services: AllServices) -> dict[str, str]:
 
 
 class _Place:
-    """Signs addresses for one repository, on the host that the client used."""
+    """Gives addresses for one caller and repository: here, on the host that the client used, or in the object store."""
 
-    def __init__(self, request: Request, services: Services, repository_id: int, verify: str) -> None:
+    def __init__(self, request: Request, services: Services, caller: Caller, repository_id: int) -> None:
         self._base = f"{address_of(request)}/api/uploads"
         self._sign = services.signed_addresses.sign
+        self._uploads = services.uploads
+        self._caller = caller
         self._repository_id = repository_id
-        self.verify = verify
 
-    def address(self, kind: str, file: Wanted, part: int = 0) -> str:
-        return f"{self._base}/{self._sign(Grant(kind, self._repository_id, file.sha256, file.size, part))}"
+    def addresses(self, file: Wanted) -> "_Addresses":
+        return _Addresses(self, file, self._uploads.begin_direct(self._caller, self._repository_id, file))
+
+    def here(self, kind: str, file: Wanted, *, part: int = 0, staged: str = "") -> str:
+        return f"{self._base}/{self._sign(Grant(kind, self._repository_id, file.sha256, file.size, part, staged))}"
+
+    def in_the_store(self, name: StagedName) -> str:
+        return self._uploads.direct_address(name)
 
 
-def _object(place: _Place, announced: Announced, *, in_parts: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Addresses:
+    """Those of one file; `staged` is its name in the object store, if it is to go there."""
+
+    place: _Place
+    file: Wanted
+    staged: StagedName | None
+
+    def whole(self) -> str:
+        return self.place.here("basic", self.file) if self.staged is None else self.place.in_the_store(self.staged)
+
+    def part(self, number: int) -> str:
+        if self.staged is None:
+            return self.place.here("part", self.file, part=number)
+        return self.place.in_the_store(self.staged.of_part(number))
+
+    def complete(self) -> str:
+        return self.place.here("complete", self.file, staged="" if self.staged is None else str(self.staged))
+
+
+def _object(place: _Place, announced: Announced, verify: str, *, in_parts: bool) -> dict[str, Any]:
     file = announced.file
     shape: dict[str, Any] = {"oid": file.sha256, "size": file.size}
     if announced.refusal is not None:
         return shape | {"error": {"code": _TOO_LARGE, "message": announced.refusal}}
     if announced.is_here:
         return shape
-    upload: dict[str, Any] = {"href": place.address("basic", file)}
+    addresses = place.addresses(file)
     if in_parts and file.size > PART_BYTES:
-        numbers = range(1, parts_in(file.size) + 1)
-        parts = {f"{number:05d}": place.address("part", file, number) for number in numbers}
-        arrived = {"arrived": " ".join(f"{number}:{sha256}" for number, sha256 in announced.parts.items())}
-        upload = {
-            "href": place.address("complete", file),
-            "header": {"chunk_size": str(PART_BYTES), **arrived, **parts},
-        }
-    return shape | {"actions": {"upload": upload, "verify": {"href": place.verify}}}
+        upload = _upload_in_parts(addresses, announced)
+    else:
+        upload = {"href": addresses.whole()}
+    return shape | {"actions": {"upload": upload, "verify": {"href": verify}}}
+
+
+def _upload_in_parts(addresses: _Addresses, announced: Announced) -> dict[str, Any]:
+    """Parts that were sent to the object store are not looked at before all are there, so `arrived` names none."""
+    there = announced.parts if addresses.staged is None else {}
+    arrived = " ".join(f"{number}:{sha256}" for number, sha256 in there.items())
+    parts = {f"{number:05d}": addresses.part(number) for number in range(1, parts_in(announced.file.size) + 1)}
+    return {"href": addresses.complete(), "header": {"chunk_size": str(PART_BYTES), "arrived": arrived, **parts}}
 
 
 def _lfs_answer(body: dict[str, Any]) -> Response:
