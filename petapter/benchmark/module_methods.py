@@ -20,6 +20,7 @@ from petapter_schemas.errors import InputError
 from petapter_schemas.messages import first_problem
 
 _ALIAS: Final = "module"
+_OF_LORA: Final = ("rank", "alpha")
 
 _Options = TypeVar("_Options", TrainingOptions, PaperOptions, StrongOptions)
 
@@ -59,17 +60,22 @@ class ModuleMethod:
 
 
 def module_method(**options: object) -> ModuleMethod:
-    """`module`: every field of TrainingOptions but the seed may be given.
+    """`module`: every field of TrainingOptions but the seed may be given; an adapter by its kind alone or with more.
+
+    `adapter: ia3` is `adapter: {kind: ia3}`, and `adapter: lora` has the `rank` and `alpha` that stand beside it.
 
     Raises:
         InputError: An option is unknown or has a wrong value.
     """
-    chosen = _chosen(TrainingOptions, options, given_by_the_grid="seed")
+    chosen = _chosen(TrainingOptions, _with_adapter(options), given_by_the_grid="seed")
+    # the head that is left open has the key that it had when it was never open: where it is not the masked LM's, there
+    # is none to be chosen
+    decided = _decided(replace(chosen, head_init=chosen.head_init or "mlm"), given_by_the_grid="seed")
 
     def make(trial: Trial) -> TrainedModule:
         return train(trial.task, trial.train, trial.backbone, replace(chosen, seed=trial.seed))
 
-    return ModuleMethod(make, _decided(chosen, given_by_the_grid="seed"), REVISIONS["plain"])
+    return ModuleMethod(make, decided, REVISIONS["plain"])
 
 
 def paper_method(**options: object) -> ModuleMethod:
@@ -105,6 +111,24 @@ METHODS: Mapping[str, MethodOf] = {"module": module_method, "paper": paper_metho
 """By the name that a grid uses."""
 
 
+def _with_adapter(options: Mapping[str, object]) -> Mapping[str, object]:
+    """Options with the adapter as a mapping, LoRA's rank and alpha within it.
+
+    Raises:
+        InputError: Rank or alpha stand beside an adapter that does not take them from there.
+    """
+    adapter = options.get("adapter")
+    if adapter is None:
+        return options
+    own = {name: options[name] for name in _OF_LORA if name in options}
+    if adapter != "lora" and own:
+        raise InputError(
+            f"option {min(own)!r} belongs to 'adapter: lora' alone: drop it, or write it into '{{kind: lora, …}}'"
+        )
+    others = {name: value for name, value in options.items() if name not in own}
+    return others | {"adapter": {"kind": adapter, **own} if isinstance(adapter, str) else adapter}
+
+
 def _chosen(kind: type[_Options], options: Mapping[str, object], *, given_by_the_grid: str) -> _Options:
     """Options of a preset from the values of a grid, each checked against its type."""
     hints = get_type_hints(kind)
@@ -117,7 +141,16 @@ def _chosen(kind: type[_Options], options: Mapping[str, object], *, given_by_the
             values[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError as error:
             raise InputError(f"option {name!r}: {first_problem(error)}") from error
+        if isinstance(value, Mapping):
+            _check_keys(name, value, values[name])
     return kind(**values)
+
+
+def _check_keys(name: str, given: Mapping[object, object], made: Any) -> None:  # noqa: ANN401 (any choice)
+    """Refuse keys of an option that it does not have; pydantic passes over those of dataclasses."""
+    known = [field.name for field in fields(made)]
+    if unknown := [key for key in given if key not in known]:
+        raise InputError(f"option {name!r} has no {unknown[0]!r}: choose among {', '.join(known)}")
 
 
 def _decided(chosen: _Options, *, given_by_the_grid: str) -> dict[str, object]:

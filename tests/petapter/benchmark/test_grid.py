@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from petapter.adapters import AdapterChoice
 from petapter.benchmark.grid import MethodEntry, MethodPlan, locate, narrowed, read_grid
-from petapter.benchmark.methods import resolve_method
+from petapter.benchmark.methods import Method, decided_by, resolve_method
 from petapter_schemas.errors import InputError
 from petapter_schemas.task import TaskSpec
 
@@ -63,13 +65,73 @@ def test_nothing_is_looked_at_more_closely_unless_the_grid_says_so(tmp_path: Pat
 
 
 def test_lists_of_options_are_multiplied_and_named() -> None:
-    found = plans({"method": "module", "adapter": ["lora", "ia3"], "steps": "80", "rank": ["2", "4"], "patterns": "1"})
+    entry = {"method": "module", "adapter": ["lora", "ia3"], "steps": ["2", "4"], "batch_size": "8", "patterns": "1"}
+    found = plans(entry)
     assert [plan.name for plan in found] == [
-        "module adapter=lora rank=2", "module adapter=lora rank=4", "module adapter=ia3 rank=2",
-        "module adapter=ia3 rank=4",
+        "module adapter=lora steps=2", "module adapter=lora steps=4", "module adapter=ia3 steps=2",
+        "module adapter=ia3 steps=4",
     ]  # fmt: skip
-    assert found[0].options == {"adapter": "lora", "steps": 80, "rank": 2}
+    assert found[0].options == {"adapter": "lora", "steps": 2, "batch_size": 8}
     assert found[0].patterns == 1
+    methods = [resolve_method(plan.method, plan.options) for plan in found]
+    assert [kind_and_steps(method) for method in methods] == [("lora", 2), ("lora", 4), ("ia3", 2), ("ia3", 4)]
+
+
+def test_adapters_by_name_and_with_all_they_have_stand_in_one_list() -> None:
+    adapters = ["none", "bitfit", {"kind": "bottleneck", "placement": "houlsby", "layers": ["0", "1"]}]
+    found = plans({"method": "module", "adapter": adapters})
+    assert [plan.name for plan in found] == [
+        "module adapter=none", "module adapter=bitfit",
+        'module adapter={"kind":"bottleneck","layers":[0,1],"placement":"houlsby"}',
+    ]  # fmt: skip
+    chosen = [adapter_of(resolve_method(plan.method, plan.options)) for plan in found]
+    assert chosen == [
+        AdapterChoice(kind="none"),
+        AdapterChoice(kind="bitfit"),
+        AdapterChoice(kind="bottleneck", placement="houlsby", layers=(0, 1)),
+    ]
+
+
+def test_lora_by_its_name_has_the_rank_beside_it() -> None:
+    method = resolve_method("module", {"adapter": "lora", "rank": 3, "alpha": 6.0})
+    assert adapter_of(method) == AdapterChoice(rank=3, alpha=6.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"adapter": "ia3", "rank": 4}, "option 'rank' belongs to 'adapter: lora' alone: drop it, or write"),
+        ({"adapter": {"kind": "lora"}, "alpha": 8}, "option 'alpha' belongs to 'adapter: lora' alone"),
+        ({"adapter": "lora", "rank": 0}, "an adapter's rank and reduction must be 1 or more"),
+        ({"adapter": "loro"}, "option 'adapter': kind: Input should be 'lora', 'ia3', 'bottleneck', 'bitfit' or"),
+        ({"adapter": {"kind": "lora", "rnk": 4}}, "option 'adapter' has no 'rnk': choose among kind, rank, alpha"),
+        ({"head": {"init": "random", "form": 1}}, "option 'head' has no 'form': choose among init, trains"),
+    ],
+)
+def test_adapter_that_is_none_is_one_line(options: dict[str, object], complaint: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve_method("module", options)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_head_that_is_left_open_keeps_the_key_of_results_that_were_finished_before_it_was() -> None:
+    left_open, chosen = (decided_by(resolve_method("module", given)) for given in ({}, {"head_init": "mlm"}))
+    assert left_open == chosen
+    assert left_open != decided_by(resolve_method("module", {"head_init": "random"}))
+
+
+def decided(method: Method) -> dict[str, Any]:
+    options: dict[str, Any] = decided_by(method)["options"]  # type: ignore[assignment]
+    return options
+
+
+def adapter_of(method: Method) -> AdapterChoice:
+    return AdapterChoice(**decided(method)["adapter"])
+
+
+def kind_and_steps(method: Method) -> tuple[str, int]:
+    return decided(method)["adapter"]["kind"], decided(method)["steps"]
 
 
 def test_words_in_the_file_become_numbers_and_truth_values() -> None:
