@@ -25,6 +25,8 @@ _PRESETS_OF: Mapping[str, tuple[Preset, ...]] = {
     "rank": ("plain",),
     "head": ("plain",),
     "layers": ("plain",),
+    "placement": ("plain",),
+    "biases": ("plain",),
     "head_activation": ("plain",),
     "head_norm": ("plain",),
     "head_trains": ("plain",),
@@ -36,6 +38,7 @@ _ADAPTERS: Mapping[Preset, tuple[Adapter, ...]] = {
     "plain": ("lora", "ia3", "bottleneck", "bitfit", "none"),
     "paper": ("lora", "ia3", "bottleneck"),
 }
+_BIASES = "attention.self.query,intermediate.dense"
 _UPPER = "upper"
 _UPPER_SHARE = 0.5
 
@@ -51,7 +54,9 @@ class RunSettings:
         adapter: What trains inside the backbone.
         rank: Of LoRA, in preset `plain`; 0 trains the head alone.
         layers: Which layers get the adapter, in preset `plain`: numbers from 0 joined by commas, or `upper`.
-        head: Where the head starts, in preset `plain`.
+        placement: Where bottlenecks go: after the feed-forward block alone, or after the attention block too.
+        biases: Which biases BitFit trains: names of linear layers inside a layer of the backbone, joined by commas.
+        head: Where the head starts, in preset `plain`; left open, at the masked LM if the backbone has one.
         head_activation: Of a random head.
         head_norm: Of a random head likewise.
         head_trains: What trains of a head from the masked LM.
@@ -68,6 +73,8 @@ class RunSettings:
     adapter: Adapter | None = None
     rank: int | None = None
     layers: str | None = None
+    placement: Literal["pfeiffer", "houlsby"] | None = None
+    biases: str | None = None
     head: Literal["mlm", "random"] | None = None
     head_activation: str | None = None
     head_norm: Literal["layer-norm", "none"] | None = None
@@ -79,7 +86,7 @@ class RunSettings:
     keep: Keep | None = None
 
     def __post_init__(self) -> None:
-        for check in (_check_preset, _check_calibration, _check_adapter, _check_head):
+        for check in (_check_preset, _check_calibration, _check_adapter, _check_places, _check_head):
             check(self)
 
     def options(self, backbone: "Backbone") -> "PresetOptions":
@@ -130,7 +137,10 @@ class RunSettings:
             return None
         numbers = _layer_numbers(self.layers) if self.layers is not None else None
         chosen = numbers or (top_layers(backbone.model, _UPPER_SHARE) if self.layers is not None else None)
-        return AdapterChoice(**_given(kind=self.adapter, rank=self.rank, layers=chosen))
+        targets = _bias_names(self.biases) if self.biases is not None else None
+        return AdapterChoice(
+            **_given(kind=self.adapter, rank=self.rank, layers=chosen, placement=self.placement, targets=targets)
+        )
 
     def _head_choice(self) -> "HeadChoice | None":
         """None where nothing but its start was chosen."""
@@ -159,6 +169,20 @@ def _layer_numbers(layers: str) -> tuple[int, ...]:
     if len(set(numbers)) < len(numbers):
         raise InputError(f"--layers {layers!r} names a layer twice: name it once")
     return numbers
+
+
+def _bias_names(biases: str) -> tuple[str, ...]:
+    """Names of the linear layers whose biases train.
+
+    Raises:
+        InputError: They are written in another way, or one twice.
+    """
+    names = tuple(name.strip() for name in biases.split(","))
+    if not all(re.fullmatch(r"\w+(\.\w+)*", name, re.ASCII) for name in names):
+        raise InputError(f"--biases {biases!r} are no names: write linear layers, such as {_BIASES}")
+    if len(set(names)) < len(names):
+        raise InputError(f"--biases {biases!r} names a linear layer twice: name it once")
+    return names
 
 
 def _check_preset(settings: RunSettings) -> None:
@@ -195,6 +219,17 @@ def _check_adapter(settings: RunSettings) -> None:
         raise InputError(f"--rank belongs to --adapter lora, not {kind}: drop it")
     if kind == "lora" and settings.rank == 0:
         raise InputError("--rank 0 trains no adapter: give --adapter none, or a rank of 1 or more")
+
+
+def _check_places(settings: RunSettings) -> None:
+    """Where an adapter goes."""
+    kind = settings.adapter
+    if settings.placement is not None and kind != "bottleneck":
+        raise InputError("--placement says where bottlenecks go: give --adapter bottleneck too, or drop it")
+    if settings.biases is not None:
+        if kind != "bitfit":
+            raise InputError("--biases says what BitFit trains: give --adapter bitfit too, or drop it")
+        _bias_names(settings.biases)
     if settings.layers is None:
         return
     if kind == "none" or settings.rank == 0:

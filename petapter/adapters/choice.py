@@ -147,7 +147,10 @@ def check_places(spec: AdapterSpec, model: PreTrainedModel) -> int:
     found = dict(adapted_modules(spec, model))
     for target in spec.targets:
         if not any(name == target or name.endswith(f".{target}") for name in found):
-            raise BackboneError(f"the backbone has no {target!r} in such layers: name modules inside its layers")
+            usual = ", ".join(known.targets(spec.kind, spec.placement))
+            raise BackboneError(
+                f"the backbone has no {target!r} in such layers: name modules inside its layers, such as {usual}"
+            )
     numbers = {layer_number(name) for name in found}
     if lost := set(spec.layers or ()) - numbers:
         raise BackboneError(f"the backbone has no layer {min(lost)}: it has {model.config.num_hidden_layers}, from 0")

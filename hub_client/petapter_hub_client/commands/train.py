@@ -71,8 +71,22 @@ def train(  # noqa: PLR0913 (a command's options)
         str | None,
         typer.Option(metavar="3,4,5|upper", help="Preset plain: layers with an adapter, from 0. Default: all."),
     ] = None,
+    placement: Annotated[
+        Literal["pfeiffer", "houlsby"] | None,
+        typer.Option(help="Preset plain: bottlenecks after the feed-forward block, or after attention too."),
+    ] = None,
+    biases: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Preset plain: linear layers whose biases BitFit trains. Default: query and feed-forward.",
+        ),
+    ] = None,
     head: Annotated[
-        Literal["mlm", "random"] | None, typer.Option(help="Preset plain: where the head starts. Default: mlm.")
+        Literal["mlm", "random"] | None,
+        typer.Option(
+            help="Preset plain: where the head starts. Default: mlm; random where the backbone has no such head."
+        ),
     ] = None,
     head_trains: Annotated[
         Literal["rows", "all", "none"] | None,
@@ -131,6 +145,8 @@ def train(  # noqa: PLR0913 (a command's options)
             adapter=adapter,
             rank=rank,
             layers=layers,
+            placement=placement,
+            biases=biases,
             head=head,
             head_activation=head_activation,
             head_norm=head_norm,
