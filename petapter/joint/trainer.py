@@ -30,7 +30,7 @@ from petapter.scoring import Scores
 from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.training.record import Outcome, peak_memory_bytes
-from petapter.training.trainer import RunResult, TrainingRun, collect_module
+from petapter.training.trainer import RunResult, TrainingRun, collect_module, tell_of_random_heads
 from petapter.training.trunk import can_cut
 from petapter_schemas.errors import InputError
 
@@ -84,6 +84,7 @@ def train_jointly(  # noqa: PLR0913 (a door of the library)
         InputError: Not even one module fits the memory.
     """
     backbone.check_trains()
+    tell_of_random_heads((run.recipe for run in runs), backbone)
     begun = _begin(runs, backbone)
     total = sum(run.recipe.options.steps or 0 for run in runs)
     told = _Told(on_plan, on_step, total)

@@ -32,7 +32,8 @@ class TrainingOptions:
         adapter: What trains inside the backbone; None means LoRA of `rank` and `alpha`.
         rank: Rank of LoRA where no adapter is chosen; 0 trains the head alone.
         alpha: LoRA's scale is alpha / rank; PETapter uses 16 with rank 8.
-        head_init: Start the head at the masked-LM head, or at random as in the paper, where no head is chosen.
+        head_init: Start the head at the masked-LM head, or at random as in the paper, where no head is chosen; None
+            means the masked-LM head, and at random, with a warning, on a backbone without one.
         head: Where the head starts, what of it trains, and its form; None means `head_init` and its usual parts.
         steps: Optimiser steps; None means 80 and one more per row, at most 300.
         batch_size: Rows per step.
@@ -50,7 +51,7 @@ class TrainingOptions:
     seed: int = 0
     rank: int = 8
     alpha: float = 16.0
-    head_init: HeadInit = "mlm"
+    head_init: HeadInit | None = None
     steps: int | None = None
     batch_size: int = 16
     adapter_lr: float | None = None
@@ -81,13 +82,20 @@ class TrainingOptions:
     @property
     def head_choice(self) -> HeadChoice:
         """Where the head starts and what of it trains, however it was chosen."""
-        return self.head or HeadChoice(self.head_init)
+        return self.head or HeadChoice(self.head_init or "mlm")
 
-    def resolved(self, rows: int, hidden_size: int) -> Self:
-        """The same options with every None replaced by its value for a number of rows and a backbone's width."""
+    def resolved(self, rows: int, hidden_size: int, *, has_mlm_head: bool = True) -> Self:
+        """The same options with every None replaced by its value for a number of rows and a backbone.
+
+        Args:
+            rows: How many.
+            hidden_size: The backbone's width.
+            has_mlm_head: Whether the backbone has a masked-LM head.
+        """
         lr = _LR_TIMES_WIDTH / hidden_size
         return replace(
             self,
+            head_init=self.head_init or ("mlm" if has_mlm_head else "random"),
             steps=self.steps or min(_MOST_STEPS, _LEAST_STEPS + rows),
             adapter_lr=ADAPTER_LR.get(self.adapter_choice.kind, lr) if self.adapter_lr is None else self.adapter_lr,
             head_lr=lr if self.head_lr is None else self.head_lr,

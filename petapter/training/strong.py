@@ -162,6 +162,8 @@ def _collect(run: Run, result: _Result) -> TrainedModule:
     if not bool(torch.isfinite(scores.log_probabilities).all()):
         raise InputError("training diverged, its scores are no numbers: choose a lower learning rate")
     parts: tuple[HeadPart, ...] = ("labels",)
+    # the format has no word for a head of a label map alone, which began at zero: "random" says that none of it is the
+    # backbone's, and that holds
     init: HeadInit = "mlm" if rows.backbone.has_mlm_head else "random"
     facts: _Facts = {
         "shipped": "convex" if delta is None else "delta", "left_out_loss": round(convex.loss, 6),

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -89,7 +89,7 @@ def train_plain(
 
 def plain_recipe(options: TrainingOptions, backbone: Backbone, rows: int) -> Recipe:
     """What a run of preset `plain` on a number of rows does."""
-    chosen = options.resolved(rows, backbone.hidden_size)
+    chosen = options.resolved(rows, backbone.hidden_size, has_mlm_head=backbone.has_mlm_head)
     return Recipe("plain", chosen, chosen.hyperparameters(), weights="class-prior")
 
 
@@ -124,6 +124,7 @@ def follow(
         PetapterError: As `train_plain`.
     """
     rows = EncodedRows(task, examples, checked_rows(task, examples, backbone))
+    tell_of_random_heads([recipe], backbone)
     return follow_encoded(recipe, rows, backbone, on_step=on_step)
 
 
@@ -177,6 +178,15 @@ def checked_rows(task: TaskSpec, examples: Sequence[Example], backbone: Backbone
             raise TaskError(finding.message)
         logger.warning("%s", finding.message)
     return encoded
+
+
+def tell_of_random_heads(recipes: Iterable[Recipe], backbone: Backbone) -> None:
+    """Warn once where heads begin at random because, or although, the backbone has no masked-LM head."""
+    if not backbone.has_mlm_head and any(recipe.options.head_choice.init == "random" for recipe in recipes):
+        logger.warning(
+            "%s comes without a masked-LM head: the head begins at random, where the words of the labels mean nothing",
+            backbone.repo,
+        )
 
 
 def as_one(on_step: OnStep | None, steps: Sequence[int]) -> list[OnStep | None]:

@@ -11,6 +11,7 @@ import pytest
 from petapter_hub_client.run_settings import RunSettings
 from tests.hub_client.conftest import Petapter
 from tests.hub_client.tiny_reviews import TASK
+from tests.petapter.tiny_backbones import build_backbone
 
 LEFT_OUT = "since rows that were left out tell how sure a module may be"
 ONE_WORD = ("--pattern", "{text} it was {mask} .", "--label", "good", "--label", "bad")
@@ -57,6 +58,8 @@ def test_strong_preset_is_the_default(petapter: Petapter, backbone: Path, data: 
         ("--rank", "4"),
         ("--head", "mlm"),
         ("--layers", "upper"),
+        ("--placement", "houlsby"),
+        ("--biases", "intermediate.dense"),
         ("--head-trains", "all"),
         ("--head-activation", "relu"),
         ("--head-norm", "none"),
@@ -71,7 +74,15 @@ def test_options_of_the_plain_preset_are_refused_by_the_strong_one(
 
 
 @pytest.mark.parametrize(
-    "option", [("--seed", "1"), ("--rank", "4"), ("--head", "mlm"), ("--steps", "5"), ("--layers", "0")]
+    "option",
+    [
+        ("--seed", "1"),
+        ("--rank", "4"),
+        ("--head", "mlm"),
+        ("--steps", "5"),
+        ("--layers", "0"),
+        ("--placement", "pfeiffer"),
+    ],
 )
 def test_paper_preset_decides_the_rest_itself(
     petapter: Petapter, backbone: Path, data: Path, tmp_path: Path, option: tuple[str, str]
@@ -106,6 +117,16 @@ def test_paper_preset_refuses_several_words_of_a_label(
             ("--adapter", "bottleneck", "--layers", "0"),
             {"kind": "bottleneck", "layers": [0]},
             {"adapter_reduction": 16},
+        ),
+        (
+            ("--adapter", "bottleneck", "--placement", "houlsby"),
+            {"kind": "bottleneck", "placement": "houlsby", "targets": ["attention.output.dropout", "output.dropout"]},
+            {"adapter_placement": "houlsby"},
+        ),
+        (
+            ("--adapter", "bitfit", "--biases", "output.dense, attention.output.dense", "--layers", "0"),
+            {"kind": "bitfit", "targets": ["output.dense", "attention.output.dense"], "layers": [0]},
+            {"adapter": "bitfit"},
         ),
         (("--adapter", "bitfit", "--layers", "upper"), {"kind": "bitfit", "layers": [0]}, {"adapter": "bitfit"}),
         (("--layers", " 0 "), {"kind": "lora", "rank": 8, "layers": [0]}, {"adapter_alpha": 16.0}),
@@ -181,6 +202,33 @@ def test_strong_preset_without_adapter_is_its_convex_head(
             ("--preset", "plain", "--adapter", "none", "--head-trains", "none"),
             "nothing would train: choose an adapter, or a head of which something trains",
         ),
+        (
+            ("--preset", "plain", "--adapter", "ia3", "--placement", "houlsby"),
+            "--placement says where bottlenecks go: give --adapter bottleneck too, or drop it",
+        ),
+        (
+            ("--preset", "plain", "--biases", "intermediate.dense"),
+            "--biases says what BitFit trains: give --adapter bitfit too, or drop it",
+        ),
+        (
+            ("--preset", "plain", "--adapter", "bitfit", "--biases", "dense,"),
+            "--biases 'dense,' are no names: write linear layers, such as attention.self.query,intermediate.dense",
+        ),
+        (
+            ("--preset", "plain", "--adapter", "bitfit", "--biases", "output.dense,output.dense"),
+            "--biases 'output.dense,output.dense' names a linear layer twice: name it once",
+        ),
+        (
+            ("--preset", "plain", "--adapter", "bitfit", "--biases", "ffn.lin1"),
+            (
+                "the backbone has no 'ffn.lin1' in such layers: name modules inside its layers, such as "
+                "attention.self.query, intermediate.dense"
+            ),
+        ),
+        (
+            ("--preset", "plain", "--adapter", "bitfit", "--biases", "output.LayerNorm"),
+            "bert.encoder.layer.0.output.LayerNorm is no linear layer: choose other targets",
+        ),
         (("--preset", "plain", "--calibrate", "5"), "5 folds need 5 rows or more, and there are 4"),
         (
             ("--preset", "plain", "--keep", "auto"),
@@ -209,6 +257,40 @@ def test_strong_preset_is_told_only_what_was_given(
 ) -> None:
     monkeypatch.setattr("petapter.training.StrongOptions", lambda **options: options)
     assert RunSettings(**given)._strong() == expected
+
+
+@pytest.mark.parametrize(
+    ("adapter", "why"),
+    [
+        (("bitfit",), "BitFit on a modernbert model is not supported, since its linear layers have no biases"),
+        (("bitfit", "--biases", "attn.Wo"), "BitFit on a modernbert model is not supported, since its linear layers"),
+        (("ia3",), "(IA)^3 on a modernbert model is not supported, since one projection gives queries, keys and"),
+    ],
+)
+def test_architecture_without_such_a_place_is_refused_in_one_line(
+    petapter: Petapter, data: Path, tmp_path: Path, adapter: tuple[str, ...], why: str
+) -> None:
+    modern = build_backbone("modernbert", tmp_path / "modernbert")
+    ran = petapter(
+        "train", data, "--out", tmp_path / "m", *ONE_WORD, "--backbone", modern, "--preset", "plain", "--adapter",
+        *adapter,
+    )  # fmt: skip
+    assert ran.code == 1
+    assert ran.err.startswith(f"error: {why}")
+    assert ran.err.endswith(": take lora or bottleneck\n")
+    assert ran.err.count("\n") == 1
+
+
+def test_encoder_without_a_masked_lm_head_gets_a_random_one_and_says_so(
+    petapter: Petapter, data: Path, tmp_path: Path
+) -> None:
+    encoder = build_backbone("encoder", tmp_path / "encoder")
+    asked = ("train", data, *ONE_WORD, "--backbone", encoder, "--preset", "plain", "--steps", "1")
+    ran = petapter(*asked, "--out", tmp_path / "m")
+    assert ran.code == 0, ran.err
+    assert ran.err.count("comes without a masked-LM head: the head begins at random") == 1
+    refused = petapter(*asked, "--out", tmp_path / "n", "--head", "mlm")
+    assert (refused.code, "without a masked-LM head: use --head random" in refused.err) == (1, True)
 
 
 def test_way_to_keep_long_texts_is_written_into_the_module(

@@ -5,6 +5,7 @@ Every test names one defect; `train` is petapter's own preset, `train_paper` the
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -238,11 +239,30 @@ def test_steps_at_5e_5_leave_the_module_undertrained(bert: Backbone) -> None:
     assert sum(losses["plain"][-4:]) / 4 < 0.3
 
 
-def test_encoder_without_a_masked_lm_head_trains_unnoticed(backbone_of: BackboneOf) -> None:
-    encoder = backbone_of("encoder")
-    with pytest.raises(BackboneError, match="use --head random"):
-        train(TASK, ROWS, encoder, QUICK)
-    assert train_paper(TASK, ROWS, encoder, SHORT).head.init == "random"
+@pytest.mark.parametrize("options", [QUICK, SHORT, replace(QUICK, head_init="random")], ids=["plain", "paper", "asked"])
+def test_encoder_without_a_masked_lm_head_trains_unnoticed(
+    backbone_of: BackboneOf, caplog: pytest.LogCaptureFixture, options: TrainingOptions | PaperOptions
+) -> None:
+    module = train(TASK, ROWS, backbone_of("encoder"), options, calibrate_folds=2)
+    assert module.head.init == module.training.hyperparameters["head_init"] == "random"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "encoder comes without a masked-LM head: the head begins at random, where the words of the labels mean nothing"
+    ]
+
+
+@pytest.mark.parametrize("chosen", [{"head_init": "mlm"}, {"head": HeadChoice("mlm", "all")}])
+def test_masked_lm_head_that_is_chosen_and_not_there_is_refused(
+    backbone_of: BackboneOf, chosen: dict[str, Any]
+) -> None:
+    with pytest.raises(BackboneError, match="without a masked-LM head: use --head random"):
+        train(TASK, ROWS, backbone_of("encoder"), replace(QUICK, **chosen))
+
+
+def test_random_head_of_the_paper_is_no_warning_where_there_is_another(
+    bert: Backbone, caplog: pytest.LogCaptureFixture
+) -> None:
+    train_paper(TASK, ROWS, bert, SHORT)
+    assert "begins at random" not in caplog.text
 
 
 # What is kept
