@@ -1,8 +1,10 @@
 """Clients that race for one thing at a registry, one thread each, and what became of each round."""
 
+import math
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -28,10 +30,11 @@ class Outcome:
 
 
 class Racers:
-    """`clients` clients, spread evenly over the replicas, that all start at once."""
+    """`clients` clients, spread evenly over the replicas, that all start at once; no round begins after `seconds`."""
 
-    def __init__(self, urls: Sequence[str], token: str, clients: int) -> None:
+    def __init__(self, urls: Sequence[str], token: str, clients: int, seconds: float = math.inf) -> None:
         self._stack = ExitStack()
+        self._seconds = seconds
         headers = {"authorization": f"Bearer {token}"}
         self._clients = [
             self._stack.enter_context(
@@ -54,6 +57,14 @@ class Racers:
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
 
+    def rounds(self, most: int) -> Iterator[int]:
+        """Numbers of rounds from 0, as many as asked for, or as fit into the time of one race."""
+        ends = time.monotonic() + self._seconds
+        for number in range(most):
+            if time.monotonic() > ends:
+                return
+            yield number
+
     def all_at_once(self, attempt: Attempt) -> list[httpx.Response]:
         """Let every client make its attempt, all released together."""
 
@@ -74,7 +85,7 @@ Race = Callable[[Racers, int], Outcome]
 def race_for_names(racers: Racers, rounds: int) -> Outcome:
     """All make the same repository, in a namespace that nobody has: one makes it, to the others it exists."""
     outcome = Outcome()
-    for number in range(rounds):
+    for number in racers.rounds(rounds):
         body = {"name": "tickets", "organization": f"names{number}x"}
         answers = racers.all_at_once(lambda client, _, body=body: client.post("/api/repos/create", json=body))
         _judge(outcome, f"name {number}", answers, losers={409})
@@ -91,9 +102,9 @@ def race_for_versions(racers: Racers, rounds: int) -> Outcome:
     unchanging = module_files()
     publish(racers.first, "modules", unchanging)
     racers.each(lambda client, racer: _branch(client, "modules", f"of-{racer}"))
-    for number in range(1, rounds + 1):
-        version = f"1.{number}.0"
-        modules = [module_files(version=version, fill=number * len(racers) + n) for n in range(len(racers))]
+    for number in racers.rounds(rounds):
+        version = f"1.{number + 1}.0"
+        modules = [module_files(version=version, fill=number * len(racers) + n + 1.0) for n in range(len(racers))]
         commits = _committed(racers, "modules", [dict(module.items() - unchanging.items()) for module in modules])
         answers = racers.all_at_once(
             lambda client, racer, tag=f"v{version}", commits=commits: client.post(
@@ -152,7 +163,7 @@ def race_for_tags(racers: Racers, rounds: int) -> Outcome:
     """All give the same tag, which is no version, to the same commit: one gives it."""
     outcome = Outcome()
     make_repository(racers.first, "tags")
-    for number in range(rounds):
+    for number in racers.rounds(rounds):
         body = {"tag": f"build-{number}"}
         answers = racers.all_at_once(
             lambda client, _, body=body: client.post("/api/models/races/tags/tag/main", json=body)
@@ -165,7 +176,7 @@ def race_for_branches(racers: Racers, rounds: int) -> Outcome:
     """All move main from the same parent, each with other bytes: one moves it."""
     outcome = Outcome()
     make_repository(racers.first, "branches")
-    for number in range(rounds):
+    for number in racers.rounds(rounds):
         parent = head(racers.first, "branches")
 
         def move(client: httpx.Client, racer: int, parent: str = parent, number: int = number) -> httpx.Response:
@@ -183,7 +194,7 @@ def race_with_one_commit(racers: Racers, rounds: int) -> Outcome:
     """All commit the same bytes on the same parent: one commit comes of it, and whoever gets 200 gets that one."""
     outcome = Outcome()
     make_repository(racers.first, "commits")
-    for number in range(rounds):
+    for number in racers.rounds(rounds):
         parent = head(racers.first, "commits")
         body = commit_body({"a.txt": b"commit %d" % number}, parent=parent)
         answers = racers.all_at_once(

@@ -66,6 +66,7 @@ from petapter_registry_server.storage.own_scratch import claim_scratch
 from petapter_registry_server.storage.staging import Staging
 from petapter_registry_server.web import all_pages
 from petapter_registry_server.web.errors import page_native_or_hub
+from petapter_registry_server.writes import Writes
 
 
 def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
@@ -81,10 +82,11 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     scratch = own_scratch.directory if own_scratch else None
     if settings.direct_uploads:
         check_staging(settings)
-    blobs = open_checked_store(settings.data, settings.blobs, reached, scratch=scratch)
+    writes = Writes()
+    blobs = open_checked_store(settings.data, settings.blobs, reached, scratch=scratch, writes=writes)
     if own_scratch is None:
         blobs.clear_scratch()
-    database = open_database(settings)
+    database = open_database(settings, writes)
     check_belonging(database, blobs)
     services = wire(settings, database, blobs, reached, staging=open_staging(settings))
     services.indexing.fill()

@@ -48,8 +48,12 @@ RegistryError
  |- EvaluationNotFoundError      no such job of a module, or none that this caller may see
  |- EvaluationRefusedError       an evaluation that cannot be made, or a result that cannot be taken
  |- ConfinementError             no process can be kept from the network on this machine
- |- StoreError                   the blob store cannot be used or does not answer
- |- DatabaseUnavailableError     the database does not answer now, or not in time
+ |- PassingError                 what the registry stands on fails; asking again later may help
+ |   |- StorageFullError         no room on the disk
+ |   |- StorageFailedError       the system refuses to read or write files
+ |   |- WritesStoppedError       a sync to disk has failed, and this server only reads until it is restarted
+ |   |- StoreError               the blob store cannot be used or does not answer
+ |   '- DatabaseUnavailableError the database does not answer now, or not in time
  '- DataDirectoryError           the data directory or its database cannot be used: locked, damaged, too new
 """
 
@@ -301,8 +305,49 @@ class DamagedAuditError(RegistryError):
     """A row of the audit was changed, removed or added behind the registry's back."""
 
 
-class DatabaseUnavailableError(RegistryError):
-    """The database does not answer now, or not in time; asking again after `retry_after_s` may help."""
+class PassingError(RegistryError):
+    """What the registry stands on fails; asking again after `retry_after_s` may help."""
+
+    retry_after_s = 5
+
+
+class StorageFullError(PassingError):
+    """There is no room on the disk; what was acknowledged is there, and reads go on."""
+
+    retry_after_s = 60
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the registry's disk is full, and nothing of this request was kept: ask whoever runs it to make room, and "
+            "send it again"
+        )
+
+
+class StorageFailedError(PassingError):
+    """The system refuses to read or write files now; its log says why."""
+
+    def __init__(self) -> None:
+        super().__init__("the registry cannot use its files now, and nothing of this request was kept: try again later")
+
+
+class WritesStoppedError(PassingError):
+    """A sync to disk has failed: nobody knows what is on it, so this server acknowledges no write until a restart."""
+
+    retry_after_s = 30
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the registry could not write to its disk and takes nothing more until it is restarted; reading goes on. "
+            "Ask whoever runs it, and send this again later"
+        )
+
+
+class StoreError(PassingError):
+    """The blob store cannot be used, or does not answer."""
+
+
+class DatabaseUnavailableError(PassingError):
+    """The database does not answer now, or not in time."""
 
     retry_after_s = 1
 
@@ -337,7 +382,3 @@ class EvaluationRefusedError(RegistryError):
 
 class ConfinementError(RegistryError):
     """No process can be confined as an evaluation has to be."""
-
-
-class StoreError(RegistryError):
-    """The blob store cannot be used, or does not answer."""

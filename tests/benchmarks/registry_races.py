@@ -1,14 +1,15 @@
 """Races for names, tags, branches and versions on SQLite and on three replicas over PostgreSQL: who wins, and any 500.
 
     python -m tests.benchmarks.registry_races [--rounds 200] [--clients 64] [--writers 32] [--each 4]
-        [--race NAME ...] [--only sqlite|postgres]
+        [--race NAME ...] [--only sqlite|postgres] [--minutes M]
 
-Prints a table. Every round must have exactly one winner, every loser 409 or 412 (or the winner's own commit, for the same
+Prints a table. Every round must have exactly one winner, every loser 409 or 412 (or the winner's own commit, for one
 commit sent by all), what a published version holds must be its winner's, and compare-and-swap increments must lose
-none. Ends with 1 when that does not hold.
+none. Ends with 1 when that does not hold. The rounds that it prints are those that were run.
 """
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -45,13 +46,14 @@ def main() -> int:
 
 def _races(start: str, urls: list[str], token: str, options: argparse.Namespace) -> int:
     bad = 0
-    with races.Racers(urls, token, options.clients) as racers:
+    with races.Racers(urls, token, options.clients, options.minutes * 60) as racers:
         for name in (name for name in RACES if name in options.race):
             began = time.perf_counter()
             outcome = RACES[name](racers, options.rounds)
             bad += len(outcome.bad_rounds)
             print(*outcome.bad_rounds, sep="\n", file=sys.stderr)
-            _print(start, name, f"{options.rounds} | {options.clients}", outcome, len(outcome.bad_rounds), began)
+            size = f"{outcome.statuses.total() // options.clients} | {options.clients}"
+            _print(start, name, size, outcome, len(outcome.bad_rounds), began)
     return bad + (_increments(start, urls, token, options) if INCREMENTS in options.race else 0)
 
 
@@ -88,6 +90,7 @@ def _servers(kind: str) -> Iterator[tuple[list[str], str]]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after which no round of a race begins")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--writers", type=int, default=32)
     parser.add_argument("--each", type=int, default=4, help="increments of each writer")

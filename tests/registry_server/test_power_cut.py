@@ -96,7 +96,7 @@ def test_store_that_leaves_out_a_sync_is_caught(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_out: Callable[[Path], bool], said: str
 ) -> None:
     team = member_of_team(registry)
-    monkeypatch.setattr(local, "sync_all", lambda places, ts: sync_all([p for p in places if not left_out(p)], ts))
+    monkeypatch.setattr(local, "sync_all", lambda places, *how: sync_all([p for p in places if not left_out(p)], *how))
     with recorded(registry.data, tmp_path / "snapshots") as recording:
         push(team, 1)
     assert any(said in problem for state in states(recording) for problem in state.problems())

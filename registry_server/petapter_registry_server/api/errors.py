@@ -14,6 +14,7 @@ from petapter_registry_server import errors
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.passing import pass_through
 from petapter_registry_server.api.problems import Answer, HubAnswer, native_or_hub
+from petapter_registry_server.api.system_errors import told
 from petapter_schemas.errors import InputError, ModuleError, PetapterError
 
 _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
@@ -51,8 +52,8 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.IdentityProviderError: (502, None),
     errors.UpstreamError: (502, None),
     errors.NotOfferedError: (501, None),
-    errors.DatabaseUnavailableError: (503, None),
-    errors.StoreError: (503, None),
+    errors.StorageFullError: (507, None),
+    errors.PassingError: (503, None),
     errors.RegistryError: (400, None),
     InputError: (400, None),
     ModuleError: (400, None),
@@ -70,6 +71,7 @@ def add_error_answers(app: FastAPI, formed: Callable[[HubAnswer], Answer] = nati
     app.add_exception_handler(errors.RepositoryMovedError, _lead_on)
     app.add_exception_handler(errors.ElsewhereError, _look_elsewhere)
     app.add_exception_handler(PetapterError, formed(_answer_ours))
+    app.add_exception_handler(OSError, formed(_answer_system))
     app.add_exception_handler(RequestValidationError, formed(_answer_bad_parameters))
     app.add_exception_handler(HTTPException, formed(_answer_framework))
     app.add_exception_handler(ClientDisconnect, formed(_answer_nobody))
@@ -103,7 +105,7 @@ def _answer_ours(request: Request, error: Exception) -> JSONResponse:
         headers |= _rate_limit_headers(error)
     if isinstance(error, errors.OAuthError):
         body = {"error": error.code, "error_description": str(error)}
-    if isinstance(error, errors.DatabaseUnavailableError):
+    if isinstance(error, errors.PassingError):
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, errors.RepositoryExistsError):
         body["url"] = f"{address_of(request)}/{error.full_name}"  # huggingface_hub reads it with exist_ok=True
@@ -148,6 +150,14 @@ def _answer_framework(request: Request, error: Exception) -> JSONResponse:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     message = f"{request.method} {request.url.path} is not a route of this registry"
     return error_answer(status, message if status in {404, 405} else str(error), headers=headers, body={})
+
+
+def _answer_system(request: Request, error: Exception) -> JSONResponse:
+    """What the disk refuses is told in one line; every other error of the system is a bug and keeps its traceback."""
+    refusal = told(error) if isinstance(error, OSError) else None
+    if refusal is None:
+        raise error
+    return _answer_ours(request, refusal)
 
 
 def _answer_nobody(_request: Request, _error: Exception) -> JSONResponse:

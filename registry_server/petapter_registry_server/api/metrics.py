@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from petapter_registry_server.clock import now_ms
 from petapter_registry_server.db import evaluation_jobs
 from petapter_registry_server.db.engine import Database
-from petapter_registry_server.errors import DatabaseUnavailableError
+from petapter_registry_server.errors import PassingError
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -97,7 +97,7 @@ class _EvaluationQueue(Collector):
         try:
             with self._database.read() as session:
                 queue = evaluation_jobs.measure_queue(session)
-        except DatabaseUnavailableError:
+        except PassingError:
             return
         jobs = GaugeMetricFamily("petapter_registry_evaluation_jobs", "Evaluations by status", labels=("status",))
         for status, count in queue.by_status.items():

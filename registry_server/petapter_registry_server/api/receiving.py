@@ -15,7 +15,6 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from petapter_registry_server.errors import TooLargeError
-from petapter_registry_server.storage.durable import sync_file
 
 _BLOCK_BYTES = 1 << 20
 """What goes to a thread at once; a server gives bodies in pieces of 64 KiB, and each hand-over costs 0.1 ms."""
@@ -32,21 +31,24 @@ async def save_body(request: Request, file: Path, check: Callable[[int], None]) 
         file: Made here.
         check: Called with the length that the request declares, and then with what has arrived; raises to stop.
     """
-    await _save(request, file, check, _Handling(see=lambda _: None, flush_bytes=sys.maxsize))
+    await _save(request, file, check, _Handling(lambda _: None, lambda _: None, sys.maxsize))
 
 
-async def save_and_hash(request: Request, file: Path, check: Callable[[int], None]) -> str:
-    """`save_body` for a file that is to stay; its sha256."""
+async def save_and_hash(
+    request: Request, file: Path, check: Callable[[int], None], flush: Callable[[Path], None]
+) -> str:
+    """`save_body` for a file that is to stay; its sha256. `flush` writes to disk what has arrived, now and then."""
     digest = hashlib.sha256()
-    await _save(request, file, check, _Handling(see=digest.update, flush_bytes=_FLUSH_BYTES))
+    await _save(request, file, check, _Handling(digest.update, flush, _FLUSH_BYTES))
     return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class _Handling:
-    """What else is done with a body: who sees its bytes, and after how many of them the file is synced."""
+    """What else is done with a body: who sees its bytes, and how, and after how many of them, the file is flushed."""
 
     see: Callable[[bytes], None]
+    flush: Callable[[Path], None]
     flush_bytes: int
 
 
@@ -74,8 +76,8 @@ async def _save(request: Request, file: Path, check: Callable[[int], None], hand
                     writing = asyncio.create_task(run_in_threadpool(write, block))
                     block, held = [], 0
                 if size - flushed >= handling.flush_bytes and flushing.done():
-                    flushing.result()  # a sync that failed is not tried again
-                    flushing, flushed = asyncio.create_task(run_in_threadpool(sync_file, file)), size
+                    flushing.result()  # one that failed is not tried again
+                    flushing, flushed = asyncio.create_task(run_in_threadpool(handling.flush, file)), size
         finally:
             await asyncio.gather(writing, flushing)
         await run_in_threadpool(write, block)

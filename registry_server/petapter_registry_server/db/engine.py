@@ -15,6 +15,7 @@ from petapter_registry_server.db.answers import Answers, State, check_may_wait
 from petapter_registry_server.db.failures import one_line, translated
 from petapter_registry_server.db.sqlite import SQLite
 from petapter_registry_server.errors import DatabaseUnavailableError, DataDirectoryError
+from petapter_registry_server.writes import Writes
 
 _TURN_S = 30
 
@@ -54,7 +55,9 @@ class Backend(Protocol):
 class Database:
     """A SQLite file or a PostgreSQL database. Readers see a snapshot; writers, of all processes, take turns."""
 
-    def __init__(self, location: Path | Backend) -> None:
+    def __init__(self, location: Path | Backend, writes: Writes | None = None) -> None:
+        """Open it. A sync that fails in a commit stops `writes`, and once they are stopped nothing is committed."""
+        self.writes = writes or Writes()
         self._backend: Backend = SQLite(location) if isinstance(location, Path) else location
         self._engine = self._backend.open()
         self._read_sessions = sessionmaker(self._for("read"), expire_on_commit=False)
@@ -162,14 +165,18 @@ class Database:
 
         Raises:
             DatabaseUnavailableError: The database does not answer, or other writers kept it for too long.
+            StorageFullError: Its disk is full.
+            WritesStoppedError: A sync has failed, here or in the blob store, since the process began.
             NotKeptError: Within `kept_alone`.
         """
         check_may_wait()
+        self.writes.check()
         if not self._turn.acquire(timeout=_TURN_S):
             raise DatabaseUnavailableError
         try:
-            with translated(), self._write_sessions.begin() as session:
+            with translated(self.writes.stop), self._write_sessions.begin() as session:
                 yield session
+                self.writes.check()
         finally:
             self._turn.release()
 

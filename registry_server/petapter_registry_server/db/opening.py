@@ -7,6 +7,7 @@ from petapter_registry_server.db.engine import Database
 from petapter_registry_server.db.postgres import PostgreSQL
 from petapter_registry_server.errors import DataDirectoryError
 from petapter_registry_server.settings import Place, Settings
+from petapter_registry_server.writes import Writes
 from petapter_schemas.errors import InputError
 
 _CONNECTIONS_OF_A_COMMAND = 2
@@ -26,14 +27,14 @@ def hold_directory(settings: Settings) -> AbstractContextManager[None]:
     return directory.shared()
 
 
-def open_database(settings: Settings) -> Database:
-    """The database of a server, with the tables of this version.
+def open_database(settings: Settings, writes: Writes | None = None) -> Database:
+    """The database of a server, with the tables of this version; it writes as long as `writes` are not stopped.
 
     Raises:
         InputError: The URL names no PostgreSQL database, or the driver is not installed.
         DataDirectoryError: It cannot be used, or a URL is given and the data directory holds a SQLite registry.
     """
-    database = _database(settings)
+    database = _database(settings, writes)
     try:
         database.migrate()
     except DataDirectoryError:
@@ -61,13 +62,14 @@ def open_existing(place: Place) -> Database:
     return Database(file)
 
 
-def _database(settings: Settings) -> Database:
+def _database(settings: Settings, writes: Writes | None) -> Database:
     directory = DataDirectory(settings.data)
     if settings.database is None:
-        return Database(directory.database)
+        return Database(directory.database, writes)
     if directory.database.exists():
         raise DataDirectoryError(
             f"{settings.data} holds a registry of its own in {directory.database.name}: leave out the database to"
             " serve it, or choose another --data"
         )
-    return Database(PostgreSQL(settings.database.get_secret_value(), connections=settings.database_connections))
+    backend = PostgreSQL(settings.database.get_secret_value(), connections=settings.database_connections)
+    return Database(backend, writes)

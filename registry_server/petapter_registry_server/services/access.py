@@ -23,6 +23,7 @@ from petapter_registry_server.errors import (
     InvalidTokenError,
     NameRetiredError,
     OrganisationNotFoundError,
+    PassingError,
     PermissionDeniedError,
     RegistryError,
     RepositoryMovedError,
@@ -278,7 +279,7 @@ class Access:
         try:
             with self._database.write() as session:
                 accounts.note_use(session, holder.token_id, at_ms=now, unless_after_ms=before)
-        except OperationalError:
+        except (OperationalError, PassingError):
             _log.warning("the use of token %d could not be written down", holder.token_id)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from petapter_registry_server.db import downloads
 from petapter_registry_server.db.engine import Database
+from petapter_registry_server.errors import PassingError
 
 _EVERY_S = 5.0
 
@@ -53,7 +54,7 @@ class Downloads:
         try:
             with self._database.write() as session:
                 downloads.add_downloads(session, counted)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, PassingError):
             logger.warning("downloads of %d repositories could not be written down and are kept", len(counted))
             with self._lock:
                 self._counted.update(counted)

@@ -74,6 +74,10 @@ class Uploads:
         """A directory for one file on its way."""
         return self._blobs.scratch()
 
+    def flush(self, file: Path) -> None:
+        """Let what has arrived of a file be written to disk while more arrives."""
+        self._blobs.flush(file)
+
     def announce(self, caller: Caller, repo_id: str, files: Sequence[Wanted]) -> tuple[int, list[Announced]]:
         """The row of a repository, and what becomes of each file.
 

@@ -34,6 +34,9 @@ class BlobStore(Protocol):
     def scratch(self) -> AbstractContextManager[Path]:
         """A new empty directory on this machine for one request, removed with its content at the end."""
 
+    def flush(self, file: Path) -> None:
+        """Note that a scratch file that still grows will be promoted: what is slow about that may begin."""
+
     def promote(self, files: Mapping[str, Path]) -> None:
         """Store scratch files, by the digests that the caller computed; durable on return. The scratch files stay."""
 

@@ -23,6 +23,7 @@ from petapter_registry_server.storage.durable import (
     sync_file,
 )
 from petapter_registry_server.storage.scratch import Scratch
+from petapter_registry_server.writes import Writes, nobody_asks
 
 _CHUNK_BYTES = 1 << 20
 _SYNCS_AT_ONCE = 16
@@ -31,15 +32,19 @@ _SYNCS_AT_ONCE = 16
 class LocalBlobStore:
     """Blobs and scratch below one root, on one file system, so that a second name and a rename move the bytes."""
 
-    def __init__(self, root: Path, scratch: Path | None = None, reached: Reached = nothing) -> None:
+    def __init__(
+        self, root: Path, scratch: Path | None = None, reached: Reached = nothing, writes: Writes | None = None
+    ) -> None:
         """Open the store.
 
         Args:
             root: The data directory.
             scratch: A scratch folder of this process alone; None takes the common one.
             reached: Called at the named places of failpoints.py.
+            writes: What a failed sync stops; None for programs of one deed.
         """
         self._reached = reached
+        self._failed = nobody_asks if writes is None else writes.stop
         self._root = root
         self._blobs = root / "blobs"
         self._quarantine = root / "quarantine"
@@ -53,15 +58,15 @@ class LocalBlobStore:
 
     def claim(self, owner: str) -> str:
         """Note whose blobs these are in `blobs/owner`, unless that is there, and return whose they are."""
-        make_durable_directory(self._blobs, above=self._root)
+        make_durable_directory(self._blobs, above=self._root, failed=self._failed)
         note = self._blobs / "owner"
         with self.scratch() as directory:
             ours = directory / "owner"
             ours.write_text(f"{owner}\n", encoding="ascii")
-            sync_file(ours)
+            sync_file(ours, self._failed)
             if not note.exists():
-                link_unless_taken(ours, note)
-        sync_directory(self._blobs)
+                link_unless_taken(ours, note, self._failed)
+        sync_directory(self._blobs, self._failed)
         return self.owner() or ""
 
     def owner(self) -> str | None:
@@ -75,6 +80,10 @@ class LocalBlobStore:
         """A new empty directory for the files of one request, removed with its content at the end."""
         return self._scratch.directory()
 
+    def flush(self, file: Path) -> None:
+        """Write what a scratch file holds so far to disk, so that little is left for `promote` to wait for."""
+        sync_file(file, self._failed)
+
     def promote(self, files: Mapping[str, Path]) -> None:
         """Bring scratch files to their lasting places; replacing bytes that are there heals a damaged copy.
 
@@ -84,15 +93,15 @@ class LocalBlobStore:
         fresh = self._make_directories({target.parent for target in targets.values()})
         arriving = {sha256: file.with_name(f".{sha256}.{secrets.token_hex(8)}") for sha256, file in files.items()}
         for sha256, file in files.items():
-            link_or_copy(file, arriving[sha256])
-        sync_all([*files.values(), *{directory.parent for directory in fresh}], self._syncing)
+            link_or_copy(file, arriving[sha256], self._failed)
+        sync_all([*files.values(), *{directory.parent for directory in fresh}], self._syncing, self._failed)
         self._lasting.update(map(os.fspath, fresh))
         for sha256, target in targets.items():
             self._reached("synced")
             arriving[sha256].replace(target)
             self._reached("renamed")
             arriving[sha256].unlink(missing_ok=True)  # a rename does nothing where both already name one file (POSIX)
-        sync_all({target.parent for target in targets.values()}, self._syncing)
+        sync_all({target.parent for target in targets.values()}, self._syncing, self._failed)
 
     def _make_directories(self, wanted: Iterable[Path]) -> set[Path]:
         """Make directories, and return those on the way to them whose own name may not be on disk yet.
@@ -164,17 +173,17 @@ class LocalBlobStore:
         path = self._path(sha256)
         if path.exists():
             path.unlink(missing_ok=True)
-            sync_directory(path.parent)
+            sync_directory(path.parent, self._failed)
 
     def set_aside(self, sha256: str) -> None:
         """Move a blob to `quarantine/`; damage that was found there before is kept beside it."""
         path = self._path(sha256)
         if not path.exists():
             return
-        make_durable_directory(self._quarantine, above=self._root)
+        make_durable_directory(self._quarantine, above=self._root, failed=self._failed)
         path.replace(self._quarantine / f"{sha256}.{secrets.token_hex(4)}")
-        sync_directory(self._quarantine)
-        sync_directory(path.parent)
+        sync_directory(self._quarantine, self._failed)
+        sync_directory(path.parent, self._failed)
 
     def _path(self, sha256: str) -> Path:
         return self._blobs / blob_name(sha256)

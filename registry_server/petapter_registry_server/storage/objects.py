@@ -65,6 +65,10 @@ class ObjectBlobStore:
         """A new empty directory for the files of one request, removed with its content at the end."""
         return self._scratch.directory()
 
+    def flush(self, file: Path) -> None:
+        """Nothing: the bytes go to the store, and a copy on this disk need not last."""
+        del file
+
     def promote(self, files: Mapping[str, Path]) -> None:
         """Upload scratch files unless the same bytes are there; other bytes under a name are damage and replaced.
 

@@ -9,9 +9,17 @@ from petapter_registry_server.settings import Settings
 from petapter_registry_server.storage.blobs import BlobShelf
 from petapter_registry_server.storage.local import LocalBlobStore
 from petapter_registry_server.storage.staging import SigningKey, Staging
+from petapter_registry_server.writes import Writes
 
 
-def open_store(data: Path, url: str | None, reached: Reached = nothing, *, scratch: Path | None = None) -> BlobShelf:
+def open_store(
+    data: Path,
+    url: str | None,
+    reached: Reached = nothing,
+    *,
+    scratch: Path | None = None,
+    writes: Writes | None = None,
+) -> BlobShelf:
     """The blobs below the data directory, or those at `s3://bucket[/prefix]`; a bucket is not asked anything yet.
 
     Endpoint, region and credentials of a bucket come from the usual `AWS_…` variables of the environment.
@@ -21,12 +29,13 @@ def open_store(data: Path, url: str | None, reached: Reached = nothing, *, scrat
         url: The bucket; None for the directory.
         reached: Called at the named places of failpoints.py.
         scratch: A scratch folder of this process alone; None takes the common one of the directory.
+        writes: What a failed sync stops; None for programs of one deed.
 
     Raises:
         StoreError: The address is none that is understood, or obstore is not installed.
     """
     if url is None:
-        return LocalBlobStore(data, scratch, reached)
+        return LocalBlobStore(data, scratch, reached, writes)
     _require_obstore()
     from petapter_registry_server.storage.buckets import open_bucket  # noqa: PLC0415 (needs obstore)
     from petapter_registry_server.storage.objects import ObjectBlobStore  # noqa: PLC0415 (needs obstore)
@@ -35,7 +44,12 @@ def open_store(data: Path, url: str | None, reached: Reached = nothing, *, scrat
 
 
 def open_checked_store(
-    data: Path, url: str | None, reached: Reached = nothing, *, scratch: Path | None = None
+    data: Path,
+    url: str | None,
+    reached: Reached = nothing,
+    *,
+    scratch: Path | None = None,
+    writes: Writes | None = None,
 ) -> BlobShelf:
     """As `open_store`, and a bucket has to refuse a second write of a key.
 
@@ -47,7 +61,7 @@ def open_checked_store(
         from petapter_registry_server.storage.buckets import check_store, open_bucket  # noqa: PLC0415 (needs obstore)
 
         check_store(open_bucket(url))
-    return open_store(data, url, reached, scratch=scratch)
+    return open_store(data, url, reached, scratch=scratch, writes=writes)
 
 
 def open_staging(settings: Settings) -> Staging | None:

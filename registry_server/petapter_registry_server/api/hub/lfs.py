@@ -90,7 +90,7 @@ async def receive(request: Request, signed: Segment, services: AllServices) -> R
     grant = services.signed_addresses.read(signed, "basic", "part")
     with services.uploads.scratch() as scratch:
         file = scratch / "bytes"
-        digest = await save_and_hash(request, file, at_most(expected_bytes(grant)))
+        digest = await save_and_hash(request, file, at_most(expected_bytes(grant)), services.uploads.flush)
         keep = services.uploads.keep_part if grant.kind == "part" else services.uploads.keep
         await run_in_threadpool(keep, grant, file, digest)
     return Response(headers={"ETag": f'"{digest}"'})
