@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -25,13 +26,14 @@ Where a server closes first, a request that is on its way at that moment is lost
 
 
 def serve_directory(settings: Settings, port_file: Path | None, reached: Reached = nothing) -> None:
-    """Serve until SIGINT or SIGTERM. Requests are queued from the moment `port_file` is written.
+    """Serve until SIGINT or SIGTERM, and then return. Requests are queued from the moment `port_file` is written.
 
     Raises:
         DataDirectoryError: The directory is in use, damaged or too new, or the address cannot be listened on.
     """
     with hold_directory(settings), _listen(settings) as listener:
         app = create_app(settings, reached)
+        server = _ending_politely(uvicorn.Server(server_config(app)))
         first_token = app.state.services.accounts.create_first_admin()
         port: int = listener.getsockname()[1]
         if port_file is not None:
@@ -39,7 +41,18 @@ def serve_directory(settings: Settings, port_file: Path | None, reached: Reached
         typer.echo(_greeting(settings, port, app.state.database.name, first_token))
         gc.freeze()  # tables, routes and models stay: no collection need look at them
         gc.enable()
-        uvicorn.Server(server_config(app)).run(sockets=[listener])
+        server.run(sockets=[listener])
+
+
+def _ending_politely(server: uvicorn.Server) -> uvicorn.Server:
+    """Let the first SIGINT or SIGTERM end the server, from now on, and the process go on to its end with 0.
+
+    uvicorn gives every signal back to whoever had it before, once its work is done: to the system, which would end the
+    process by it, before the data directory is let go.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    return server
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:
