@@ -20,7 +20,7 @@ from petapter_schemas.errors import (
     VersionConflictError,
 )
 from petapter_schemas.references import HUB_REMOTE
-from petapter_schemas.registry_api import API, API_HEADER
+from petapter_schemas.registry_api import API, API_HEADER, API_VERSION
 
 _TIMEOUT_S = 30.0
 _ERROR_CODE = "X-Error-Code"
@@ -31,7 +31,6 @@ Answer = TypeVar("Answer", bound=BaseModel)
 Parameters = Sequence[tuple[str, str | int | float | bool | None]]
 
 
-_VERSION = "1"
 """Of the native API, as this client speaks it."""
 
 
@@ -128,11 +127,11 @@ def _trusted() -> ssl.SSLContext:
 
 def _read(hub: Hub, response: httpx.Response, answer: type[Answer]) -> Answer:
     version = response.headers.get(API_HEADER)
-    if version not in {None, _VERSION}:
+    if version not in {None, API_VERSION}:
         raise _other_version(hub, f"speaks version {_line(version)} of the native API")
     if response.headers.get("content-type", "").startswith(_PROBLEM) and not _is_route_missing(response):
         raise _refusal(hub, response)
-    if version is None:
+    if version is None or _is_route_missing(response):
         raise _no_native_api(hub)
     try:
         return answer.model_validate_json(response.content)
@@ -172,7 +171,8 @@ def _no_native_api(hub: Hub) -> NoNativeApiError:
 
 def _other_version(hub: Hub, how: str) -> OtherNativeApiError:
     return OtherNativeApiError(
-        f"remote {hub.remote.name!r} {how}, and this petapter speaks version {_VERSION}: upgrade the older of the two"
+        f"remote {hub.remote.name!r} {how}, "
+        f"and this petapter speaks version {API_VERSION}: upgrade the older of the two"
     )
 
 

@@ -9,6 +9,7 @@ from petapter_registry_server import api
 from petapter_registry_server.api.errors import add_error_answers
 from petapter_registry_server.api.forwarded import Forwarded
 from petapter_registry_server.api.metrics import Metrics, RequestMetrics
+from petapter_registry_server.api.native_mark import NativeMark
 from petapter_registry_server.api.raw_path import RawPathRouting
 from petapter_registry_server.api.request_log import RequestLog
 from petapter_registry_server.data_directory import DataDirectory
@@ -113,6 +114,7 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     add_error_answers(app, page_native_or_hub)
     app.add_middleware(RequestMetrics, metrics=app.state.metrics)
     app.add_middleware(RawPathRouting)
+    app.add_middleware(NativeMark)
     app.add_middleware(RequestLog)
     if settings.proxies:
         app.add_middleware(Forwarded, trusted=settings.proxies)

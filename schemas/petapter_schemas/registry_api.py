@@ -12,7 +12,10 @@ API = "/api/petapter/v1"
 """Where the routes begin."""
 
 API_HEADER = "X-Petapter-Api"
-"""Header of every answer but problems, by which a client tells a registry from another hub; it says the version."""
+"""Header of every answer, by which clients tell a registry from another hub; older registries left it off problems."""
+
+API_VERSION = "1"
+"""What the header says."""
 
 MAX_COMPARED = 100
 """Modules of one question about compatibility."""

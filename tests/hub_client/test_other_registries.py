@@ -18,11 +18,8 @@ from petapter_registry_server.api import modules
 api.PARTS = tuple(part for part in api.PARTS if part not in modules.PARTS)
 """
 NEWER = """
-from fastapi import Response
-from petapter_registry_server.api import modules
-def mark(response: Response) -> None:
-    response.headers["X-Petapter-Api"] = "2"
-modules.mark = mark
+from petapter_registry_server.api import native_mark
+native_mark.API_VERSION = "2"
 """
 PROGRAM = """#!{python}
 {change}

@@ -18,6 +18,7 @@ from petapter_registry_server.api.hub import (
     upload,
     xet,
 )
+from petapter_registry_server.api.modules import openapi
 from petapter_registry_server.api.people import (
     audit,
     devices,
@@ -47,5 +48,5 @@ def add_routes(app: FastAPI) -> None:
     parts = (*PARTS, not_offered)
     check_declared(part.router for part in parts)
     for part in parts:
-        marks = [Depends(modules.mark)] if part in modules.PARTS else []
-        app.include_router(part.router, dependencies=[Depends(admit), *marks])
+        app.include_router(part.router, dependencies=[Depends(admit)])
+    app.state.description = openapi.description_of(openapi.native_routes(part.router for part in parts))

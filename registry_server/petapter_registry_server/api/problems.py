@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from petapter_schemas.registry_api import API, Problem
+from petapter_schemas.registry_api import API, API_HEADER, API_VERSION, Problem
 
 MEDIA_TYPE = "application/problem+json"
 _KEPT = ("X-Error-Code", "X-Error-Message", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate")
@@ -42,4 +42,5 @@ def _problem(request: Request, answer: JSONResponse) -> JSONResponse:
         instance=request.url.path,
     )
     kept = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
+    kept[API_HEADER] = API_VERSION  # answers to errors that nobody expected pass by all middleware
     return JSONResponse(problem.model_dump(), status_code=answer.status_code, headers=kept, media_type=MEDIA_TYPE)

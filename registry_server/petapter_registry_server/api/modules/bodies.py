@@ -1,33 +1,40 @@
-"""How the description of the native API names the bodies that routes read for themselves."""
+"""What the bodies hold that routes read for themselves (`json_body`), for descriptions of the routes."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from petapter_schemas.evaluation_api import EvaluationSetSettings
-from petapter_schemas.measuring_api import EvaluationRequest, Reproduction
-from petapter_schemas.registry_api import ChannelTarget, CompatibilityQuestion, YankRequest
+from petapter_registry_server.api.dependencies import body_of
 
-_BODIES: tuple[type[BaseModel], ...] = (
-    ChannelTarget,
-    CompatibilityQuestion,
-    EvaluationRequest,
-    EvaluationSetSettings,
-    Reproduction,
-    YankRequest,
-)
 _REFERENCE = "#/components/schemas/{model}"
 
 
-def sent(model: type[BaseModel]) -> dict[str, Any]:
-    """For a route's `openapi_extra`: it takes this model as JSON."""
-    schema = {"$ref": _REFERENCE.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def add_bodies(document: dict[str, Any], routes: Sequence[APIRoute]) -> None:
+    """Add to a description of these routes which JSON each of them takes, and the schemas of that."""
+    bodies = {id(route): model for route in routes if (model := _body(route.dependant)) is not None}
+    references, defined = models_json_schema(
+        [(model, "validation") for model in {*bodies.values()}], ref_template=_REFERENCE
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(defined.get("$defs", {}))
+    for route in routes:
+        if model := bodies.get(id(route)):
+            content = {"application/json": {"schema": references[(model, "validation")]}}
+            for operation in _operations(document, route):
+                operation["requestBody"] = {"required": True, "content": content}
 
 
-def definitions() -> dict[str, Any]:
-    """The schemas of all bodies and what they hold, by name."""
-    _, document = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REFERENCE)
-    schemas: dict[str, Any] = document["$defs"]
-    return schemas
+def _operations(document: Mapping[str, Any], route: APIRoute) -> list[dict[str, Any]]:
+    path = document["paths"].get(route.path_format, {})
+    return [path[method.lower()] for method in route.methods or () if method.lower() in path]
+
+
+def _body(dependant: Dependant) -> type[BaseModel] | None:
+    for inner in dependant.dependencies:
+        if (found := body_of(inner.call) or _body(inner)) is not None:
+            return found
+    return None

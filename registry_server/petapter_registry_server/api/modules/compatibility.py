@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller, json_body
-from petapter_registry_server.api.modules.bodies import sent
 from petapter_registry_server.api.problems import PROBLEMS
 from petapter_registry_server.services.access import Caller
 from petapter_registry_server.services.revisions import At
@@ -16,7 +15,7 @@ from petapter_schemas.registry_api import API, CompatibilityAnswer, Compatibilit
 router = APIRouter(prefix=API, tags=["modules"], responses=PROBLEMS)
 
 
-@router.post("/compatibility", openapi_extra=sent(CompatibilityQuestion))
+@router.post("/compatibility")
 def check_compatibility(
     question: Annotated[CompatibilityQuestion, Depends(json_body(CompatibilityQuestion))],
     caller: CurrentCaller,

@@ -7,7 +7,6 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller, json_body
-from petapter_registry_server.api.modules.bodies import sent
 from petapter_registry_server.api.problems import PROBLEMS
 from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.api.receiving import save_body
@@ -22,7 +21,7 @@ from petapter_schemas.evaluation_api import (
 )
 from petapter_schemas.evaluation_rows import ROWS_FILE
 from petapter_schemas.evaluation_set import EvaluationSetSpec
-from petapter_schemas.registry_api import API, API_HEADER
+from petapter_schemas.registry_api import API
 
 router = APIRouter(prefix=API, tags=["evaluation sets"], responses=PROBLEMS)
 
@@ -125,7 +124,6 @@ def download_rows(
         "Content-Disposition": f'attachment; filename="{rows.spec.name}-{rows.spec.version}-{ROWS_FILE}"',
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "X-Content-Type-Options": "nosniff",
-        API_HEADER: "1",
     }
     return StreamingResponse(services.evaluation_sets.open(rows), media_type="application/x-ndjson", headers=headers)
 
@@ -138,7 +136,7 @@ def withdraw_rows(
     return services.evaluation_sets.withdraw_rows(caller, version)
 
 
-@router.put("/evalsets/{namespace}/{name}/settings", openapi_extra=sent(EvaluationSetSettings))
+@router.put("/evalsets/{namespace}/{name}/settings")
 def set_visibility(
     full_name: Annotated[str, Depends(_set_name)],
     new: Annotated[EvaluationSetSettings, Depends(json_body(EvaluationSetSettings))],

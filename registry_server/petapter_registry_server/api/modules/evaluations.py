@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller, json_body
-from petapter_registry_server.api.modules.bodies import sent
 from petapter_registry_server.api.problems import PROBLEMS
 from petapter_registry_server.api.raw_path import Segment
 from petapter_schemas.measuring_api import (
@@ -22,7 +21,7 @@ from petapter_schemas.registry_api import API
 router = APIRouter(prefix=API, tags=["evaluations"], responses=PROBLEMS)
 
 
-@router.post("/modules/{namespace}/{name}/evaluation-jobs", openapi_extra=sent(EvaluationRequest), status_code=202)
+@router.post("/modules/{namespace}/{name}/evaluation-jobs", status_code=202)
 def request_evaluation(
     namespace: Segment,
     name: Segment,
@@ -66,7 +65,7 @@ def list_evaluations(
     return services.evaluations.list(caller, f"{namespace}/{name}", revision)
 
 
-@router.post("/modules/{namespace}/{name}/evaluations", openapi_extra=sent(Reproduction), status_code=201)
+@router.post("/modules/{namespace}/{name}/evaluations", status_code=201)
 def hand_in_evaluation(
     namespace: Segment,
     name: Segment,

@@ -5,12 +5,18 @@ from fastapi import APIRouter, Request, Response
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.atom import MEDIA_TYPE, atom
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
+from petapter_registry_server.api.problems import PROBLEMS
 from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.services.feeds import Feed
 from petapter_schemas.digests import sha256_bytes
-from petapter_schemas.registry_api import API, API_HEADER
+from petapter_schemas.registry_api import API
 
-router = APIRouter(prefix=f"{API}/feeds", include_in_schema=False)
+router = APIRouter(
+    prefix=f"{API}/feeds",
+    tags=["feeds"],
+    default_response_class=Response,
+    responses={**PROBLEMS, 200: {"description": "An Atom feed (RFC 4287)", "content": {MEDIA_TYPE: {}}}},
+)
 
 _NOT_MODIFIED = 304
 
@@ -34,7 +40,7 @@ def _answer(request: Request, feed: Feed) -> Response:
     registry = address_of(request)
     body = atom(feed, here=f"{registry}{request.url.path}", registry=registry)
     tag = f'"{sha256_bytes(body)[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization", API_HEADER: "1"}
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
     if _has(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=_NOT_MODIFIED, headers=headers)
     return Response(body, media_type=f"{MEDIA_TYPE}; charset=utf-8", headers=headers)

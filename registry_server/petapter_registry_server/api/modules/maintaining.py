@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller, json_body
-from petapter_registry_server.api.modules.bodies import sent
 from petapter_registry_server.api.problems import PROBLEMS
 from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.services.versions import ChannelName, VersionName
@@ -22,7 +21,7 @@ def _channel(namespace: Segment, name: Segment, channel: Segment) -> ChannelName
     return ChannelName(f"{namespace}/{name}", channel)
 
 
-@router.put("/modules/{namespace}/{name}/versions/{version}/yank", openapi_extra=sent(YankRequest))
+@router.put("/modules/{namespace}/{name}/versions/{version}/yank")
 def yank_version(
     which: Annotated[VersionName, Depends(_version)],
     why: Annotated[YankRequest, Depends(json_body(YankRequest))],
@@ -43,7 +42,7 @@ def unyank_version(
     return services.modules.detail(caller, which.repo_id)
 
 
-@router.put("/modules/{namespace}/{name}/channels/{channel}", openapi_extra=sent(ChannelTarget))
+@router.put("/modules/{namespace}/{name}/channels/{channel}")
 def set_channel(
     which: Annotated[ChannelName, Depends(_channel)],
     target: Annotated[ChannelTarget, Depends(json_body(ChannelTarget))],

@@ -8,14 +8,16 @@ from fastapi.responses import JSONResponse
 
 from petapter_registry_server.api.addresses import next_page
 from petapter_registry_server.api.dependencies import AllServices
+from petapter_registry_server.api.people.shapes import AuditShape
+from petapter_registry_server.api.problems import PROBLEMS
 
-router = APIRouter()
+router = APIRouter(tags=["audit"], responses=PROBLEMS)
 
 _PAGE = 1000
 _MAX_ID = 1 << 62
 
 
-@router.get("/api/petapter/v1/audit")
+@router.get("/api/petapter/v1/audit", response_model=list[AuditShape])
 def read_audit(
     request: Request,
     services: AllServices,

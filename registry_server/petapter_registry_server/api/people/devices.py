@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
+from petapter_registry_server.api.problems import PROBLEMS
 from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.services.device_login import INTERVAL_S, WAIT_S
 
@@ -41,14 +42,14 @@ def explain(request: Request) -> Response:
     )
 
 
-@router.post("/api/petapter/v1/devices/{code}/approve")
+@router.post("/api/petapter/v1/devices/{code}/approve", tags=["devices"], responses=PROBLEMS)
 def approve(code: Segment, caller: CurrentCaller, services: AllServices) -> dict[str, bool]:
     """Let the program that shows a code act as the caller."""
     services.devices.approve(caller, code)
     return {"success": True}
 
 
-@router.post("/api/petapter/v1/devices/{code}/deny")
+@router.post("/api/petapter/v1/devices/{code}/deny", tags=["devices"], responses=PROBLEMS)
 def deny(code: Segment, caller: CurrentCaller, services: AllServices) -> dict[str, bool]:
     """Send the program that shows a code away."""
     services.devices.deny(caller, code)

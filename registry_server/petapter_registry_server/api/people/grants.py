@@ -1,23 +1,23 @@
 """Roles of users on single modules."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller, json_body
 from petapter_registry_server.api.people.organisations import NewRole
+from petapter_registry_server.api.people.shapes import MemberShape
+from petapter_registry_server.api.problems import PROBLEMS
 from petapter_registry_server.api.raw_path import Segment
 
-router = APIRouter(prefix="/api/petapter/v1/modules/{namespace}/{name}/grants")
+router = APIRouter(prefix="/api/petapter/v1/modules/{namespace}/{name}/grants", tags=["grants"], responses=PROBLEMS)
 
 
 @router.get("")
-def list_grants(
-    namespace: Segment, name: Segment, caller: CurrentCaller, services: AllServices
-) -> list[dict[str, Any]]:
+def list_grants(namespace: Segment, name: Segment, caller: CurrentCaller, services: AllServices) -> list[MemberShape]:
     """Who has a role on a module itself."""
     grants = services.organisations.grants(caller, f"{namespace}/{name}")
-    return [{"user": line.user, "role": line.role, "disabled": line.is_disabled} for line in grants]
+    return [MemberShape(user=line.user, role=line.role, disabled=line.is_disabled) for line in grants]
 
 
 @router.put("/{user}")

@@ -1,14 +1,16 @@
 """Organisations and their members."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
 from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
+from petapter_registry_server.api.people.shapes import MemberShape, OrganisationShape
+from petapter_registry_server.api.problems import PROBLEMS
 from petapter_registry_server.api.raw_path import Segment
 from petapter_registry_server.services.roles import Role
 
-router = APIRouter(prefix="/api/petapter/v1/organisations")
+router = APIRouter(prefix="/api/petapter/v1/organisations", tags=["organisations"], responses=PROBLEMS)
 
 
 class NewOrganisation(Body):
@@ -24,9 +26,9 @@ class NewRole(Body):
 
 
 @router.get("")
-def list_own(caller: CurrentCaller, services: AllServices) -> list[dict[str, str]]:
+def list_own(caller: CurrentCaller, services: AllServices) -> list[OrganisationShape]:
     """The caller's organisations with the role there."""
-    return [{"name": name, "role": role} for name, role in services.organisations.list_for(caller)]
+    return [OrganisationShape(name=name, role=role) for name, role in services.organisations.list_for(caller)]
 
 
 @router.post("")
@@ -38,10 +40,10 @@ def create(
 
 
 @router.get("/{organisation}/members")
-def list_members(organisation: Segment, caller: CurrentCaller, services: AllServices) -> list[dict[str, Any]]:
+def list_members(organisation: Segment, caller: CurrentCaller, services: AllServices) -> list[MemberShape]:
     """Who belongs to an organisation, for those who do."""
     members = services.organisations.members(caller, organisation)
-    return [{"user": line.user, "role": line.role, "disabled": line.is_disabled} for line in members]
+    return [MemberShape(user=line.user, role=line.role, disabled=line.is_disabled) for line in members]
 
 
 @router.put("/{organisation}/members/{user}")

@@ -1,16 +1,18 @@
 """The programs that may act as the caller."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import Field
 
 from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
+from petapter_registry_server.api.people.shapes import PublisherShape
+from petapter_registry_server.api.problems import PROBLEMS
 from petapter_registry_server.clock import hub_date
 from petapter_registry_server.services.roles import Role
 from petapter_registry_server.services.trusted_publishing import NewPublisher
 
-router = APIRouter(prefix="/api/petapter/v1/publishers")
+router = APIRouter(prefix="/api/petapter/v1/publishers", tags=["publishers"], responses=PROBLEMS)
 
 _MAX_ID = 1 << 31
 _MAX_LENGTH = 500
@@ -27,18 +29,18 @@ class PublisherWish(Body):
 
 
 @router.get("")
-def list_publishers(caller: CurrentCaller, services: AllServices) -> list[dict[str, Any]]:
+def list_publishers(caller: CurrentCaller, services: AllServices) -> list[PublisherShape]:
     """The programs that may act as the caller."""
     return [
-        {
-            "id": line.id,
-            "pattern": line.new.pattern,
-            "scope": line.new.scope,
-            "issuer": line.new.issuer,
-            "audience": line.new.audience,
-            "claims": line.new.claims,
-            "createdAt": hub_date(line.created_ms),
-        }
+        PublisherShape(
+            id=line.id,
+            pattern=line.new.pattern,
+            scope=line.new.scope,
+            issuer=line.new.issuer,
+            audience=line.new.audience,
+            claims=line.new.claims,
+            created_at=hub_date(line.created_ms),
+        )
         for line in services.publishers.list_own(caller)
     ]
 

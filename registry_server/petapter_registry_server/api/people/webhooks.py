@@ -1,15 +1,17 @@
 """The webhooks of namespaces and modules, for their admins."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
 
 from petapter_registry_server.api.dependencies import AllServices, Body, CurrentCaller, json_body
+from petapter_registry_server.api.people.shapes import DeliveryShape, NewWebhookShape, WebhookShape
+from petapter_registry_server.api.problems import PROBLEMS
 from petapter_registry_server.services.events import KINDS, Kind
 from petapter_registry_server.services.webhooks import MOST_OVERLAP_HOURS, OVERLAP_HOURS, NewWebhook, WebhookLine
 
-router = APIRouter(prefix="/api/petapter/v1/webhooks")
+router = APIRouter(prefix="/api/petapter/v1/webhooks", tags=["webhooks"], responses=PROBLEMS)
 
 MAX_URL = 500
 MAX_ID = (1 << 31) - 1
@@ -35,7 +37,7 @@ def list_webhooks(
     caller: CurrentCaller,
     services: AllServices,
     place: Annotated[str | None, Query(alias="for", max_length=300)] = None,
-) -> list[dict[str, Any]]:
+) -> list[WebhookShape]:
     """The webhooks of the places that the caller is an admin of, or of one of them."""
     return [_shown(line) for line in services.webhooks.list_for(caller, place)]
 
@@ -43,10 +45,10 @@ def list_webhooks(
 @router.post("")
 def create_webhook(
     wish: Annotated[WebhookWish, Depends(json_body(WebhookWish))], caller: CurrentCaller, services: AllServices
-) -> dict[str, Any]:
+) -> NewWebhookShape:
     """Make a webhook; its secret is in this answer alone."""
     issued = services.webhooks.create(caller, NewWebhook(wish.place, wish.url, wish.events))
-    return {**_shown(issued.line), "secret": issued.secret}
+    return NewWebhookShape(**dict(_shown(issued.line)), secret=issued.secret)
 
 
 @router.delete("/{webhook}")
@@ -69,10 +71,10 @@ def rotate_secret(
     wish: Annotated[NewSecret, Depends(json_body(NewSecret))],
     caller: CurrentCaller,
     services: AllServices,
-) -> dict[str, Any]:
+) -> NewWebhookShape:
     """Give a webhook a new secret, which is in this answer alone; for a while the one before it signs too."""
     issued = services.webhooks.rotate(caller, webhook, overlap_hours=wish.overlap_hours)
-    return {**_shown(issued.line), "secret": issued.secret}
+    return NewWebhookShape(**dict(_shown(issued.line)), secret=issued.secret)
 
 
 @router.get("/{webhook}/deliveries")
@@ -82,34 +84,34 @@ def list_deliveries(
     services: AllServices,
     before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
-) -> list[dict[str, Any]]:
+) -> list[DeliveryShape]:
     """What became of the last events, newest first."""
     _, lines = services.webhooks.deliveries(caller, webhook, before, limit=limit)
     return [
-        {
-            "id": line.id,
-            "messageId": line.message_id,
-            "event": line.kind,
-            "createdAt": line.created,
-            "state": line.state,
-            "attempts": line.attempts,
-            "triedAt": line.tried,
-            "nextAt": line.due,
-            "status": line.status,
-            "problem": line.problem,
-        }
+        DeliveryShape(
+            id=line.id,
+            message_id=line.message_id,
+            event=line.kind,
+            created_at=line.created,
+            state=line.state,
+            attempts=line.attempts,
+            tried_at=line.tried,
+            next_at=line.due,
+            status=line.status,
+            problem=line.problem,
+        )
         for line in lines
     ]
 
 
-def _shown(line: WebhookLine) -> dict[str, Any]:
-    return {
-        "id": line.id,
-        "for": line.place,
-        "url": line.url,
-        "events": line.kinds,
-        "createdAt": line.created,
-        "failuresInARow": line.failures,
-        "restsUntil": line.rests_until,
-        "formerSecretUntil": line.former_until,
-    }
+def _shown(line: WebhookLine) -> WebhookShape:
+    return WebhookShape(
+        id=line.id,
+        place=line.place,
+        url=line.url,
+        events=line.kinds,
+        created_at=line.created,
+        failures_in_a_row=line.failures,
+        rests_until=line.rests_until,
+        former_secret_until=line.former_until,
+    )
