@@ -23,6 +23,7 @@ RegistryError
  |- LoginRequiredError           an action that no anonymous caller may take
  |- PermissionDeniedError        a known caller without the right
  |- InvalidRequestError          a request that breaks the protocol or a limit of form
+ |   '- UnsafePathError          a path in a commit that is not safe on every file system
  |- VersionRefusedError          a version or channel that may not be made, moved or removed so
  |- ContentRefusedError          a file of a kind that is not stored
  |- RepositoryExistsError        the repository is there already
@@ -191,6 +192,10 @@ class VersionRefusedError(RegistryError):
 
 class InvalidRequestError(RegistryError):
     """The request breaks the protocol."""
+
+
+class UnsafePathError(InvalidRequestError):
+    """A path in a commit leads out of the tree, or is not safe on every file system."""
 
 
 class ContentRefusedError(RegistryError):

@@ -1,4 +1,4 @@
-"""Every parser of untrusted bytes as a function that takes any bytes: it reads them or refuses them, and never breaks.
+"""Parsers of untrusted bytes as functions that take any bytes: each reads or refuses them, and never breaks.
 
 A refusal is a PetapterError with one line of text; anything else that is raised is a bug. `SEEDS` are where mutation
 starts: inputs that are good, so that what lies behind the first check is reached too.

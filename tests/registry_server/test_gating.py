@@ -23,6 +23,18 @@ def statuses(team: Caller, status: str) -> list[str]:
     return [request["user"]["user"] for request in team.get(f"{REQUESTS}/{status}").json()]
 
 
+def test_list_is_filtered_by_gates(registry: Registry, team: Caller) -> None:
+    team.create("team/closed")
+    assert team.call("PUT", "/api/models/team/closed/settings", json={"gated": "auto"}).status_code == 200
+    for asked, found in (
+        ("True", {"team/closed"}),
+        ("false", {"team/tickets"}),
+        (None, {"team/closed", "team/tickets"}),
+    ):
+        listed = registry.anonymous.get("/api/models", params={} if asked is None else {"gated": asked}).json()
+        assert {model["id"] for model in listed} == found
+
+
 def test_gated_repository_is_seen_but_its_files_are_not_given(registry: Registry, team: Caller, grace: Caller) -> None:
     gate(team, "manual")
     info = grace.get("/api/models/team/tickets")

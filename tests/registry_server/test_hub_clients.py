@@ -165,12 +165,35 @@ found = list(api.list_models(author="info-team", full=True, **wanted))
 assert [model.id for model in found] == ["info-team/tickets"] and found[0].siblings
 assert [m.id for m in api.list_models(search="info-team/TICK", sort="last_modified", limit=5)] == ["info-team/tickets"]
 assert list(api.list_models(author="info-team", filter="fr")) == []
+assert [m.id for m in api.list_models(author="info-team", gated=False, num_parameters="min:1,max:1B")] == [
+    "info-team/tickets"]
+assert list(api.list_models(author="info-team", gated=True)) == list(api.list_models(apps="ollama")) == []
+for sort in ("likes", "trending_score", "downloads", "created_at"):
+    assert len(list(api.list_models(author="info-team", sort=sort))) == 1
 for number in range(3):
     api.create_repo(f"info-team/repo{number}a")
 assert len(list(api.list_models(author="info-team", limit=3))) == 3
 assert api.model_info("info-team/tickets", expand=["sha"]).sha == info.sha
 """
     run_script(hub, script, module)
+
+
+def test_delete_folder_and_delete_files(hub: Hub) -> None:
+    script = """
+api.create_repo("deleting-team/x")
+for path in ("a.txt", "b.txt", "plots/one.csv", "plots/deep/two.csv", "notes/c.txt", "notes/d.txt", "plotsother.txt"):
+    api.upload_file(path_or_fileobj=b"1", path_in_repo=path, repo_id="deleting-team/x")
+def left():
+    return api.list_repo_files("deleting-team/x")
+api.delete_folder("plots", "deleting-team/x")
+assert left() == [".gitattributes", "a.txt", "b.txt", "notes/c.txt", "notes/d.txt", "plotsother.txt"], left()
+api.delete_files("deleting-team/x", ["notes/", "b.txt"])
+assert left() == [".gitattributes", "a.txt", "plotsother.txt"], left()
+api.delete_file("a.txt", "deleting-team/x")
+assert left() == [".gitattributes", "plotsother.txt"], left()
+raises(HfHubHTTPError, api.delete_folder, "nothing", "deleting-team/x")
+"""
+    run_script(hub, script)
 
 
 def test_tree_refs_commits_and_paths_info(hub: Hub) -> None:

@@ -1,5 +1,6 @@
 import pytest
 
+from petapter_registry_server.api.hub import models
 from tests.registry_server.conftest import Caller, Registry, member_of_team
 from tests.registry_server.module_bytes import module_files
 
@@ -48,6 +49,44 @@ def test_filter_and_search(three: Caller, query: str, found: list[str]) -> None:
     assert ids(three, query) == found
 
 
+def parameters_of(caller: Caller) -> int:
+    facts = caller.get("/api/petapter/v1/modules/team/tickets").json()["shown"]["facts"]
+    count: int = facts["parameters"]
+    assert count > 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("bounds", "is_found"),
+    [("min:{0}", True), ("max:{0}", True), ("min:{0},max:{0}", True), ("MIN:{1}", False), ("max:0.0001K", False),
+     ("max:1M", True), ("min:1b", False), ("max:99999999T", True)],
+)  # fmt: skip
+def test_list_is_bounded_by_parameters_that_tensors_have(three: Caller, bounds: str, is_found: bool) -> None:
+    count = parameters_of(three)
+    found = ids(three, f"?num_parameters={bounds.format(count, count + 1)}")
+    assert found == (["team/tickets"] if is_found else [])
+
+
+@pytest.mark.parametrize(
+    "query", ["?apps=ollama", "?apps=vllm&apps=ollama", "?inference=warm", "?inference_provider=all"]
+)
+def test_nothing_here_runs_in_the_hubs_apps(three: Caller, query: str) -> None:
+    assert ids(three, query) == []
+
+
+def test_what_trends_is_what_is_downloaded_and_nothing_is_liked(three: Caller) -> None:
+    assert ids(three, "?sort=trendingScore") == ids(three, "?sort=downloads")
+    assert ids(three, "?sort=likes&direction=-1") == ids(three, "?sort=createdAt")
+
+
+def test_page_with_files_is_shorter(three: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_MAX_PAGE_OF_TREES", 2)
+    assert len(ids(three, "?limit=3")) == 3
+    first = three.get("/api/models?limit=3&full=true")
+    second = three.get(first.links["next"]["url"])
+    assert [len(page.json()) for page in (first, second)] == [2, 1]
+
+
 def test_pages_follow_the_link_header(three: Caller) -> None:
     answer = three.get("/api/models?limit=2&filter=petapter")
     assert "next" in answer.links
@@ -81,7 +120,17 @@ def test_expand_in_a_list_shows_only_what_is_named(three: Caller) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["?sort=likes", "?gated=true", "?num_parameters=min:6B", "?limit=0", "?cursor=x", "?expand=x", "?search=%00"],
+    [
+        "?sort=stars",
+        "?gated=auto",
+        "?num_parameters=6B",
+        "?num_parameters=min:1,min:2",
+        "?num_parameters=max:1e3",
+        "?limit=0",
+        "?cursor=x",
+        "?expand=x",
+        "?search=%00",
+    ],
 )
 def test_question_that_cannot_be_answered_is_400(shared_registry: Registry, query: str) -> None:
     answer = shared_registry.anonymous.get(f"/api/models{query}")

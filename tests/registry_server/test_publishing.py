@@ -1,3 +1,4 @@
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -109,9 +110,19 @@ def test_plain_peft_repository_is_accepted(team: Caller) -> None:
     ],
 )
 def test_unsafe_path_is_refused(team: Caller, path: str) -> None:
-    answer = team.commit("team/tickets", {path: b"x"})
-    assert answer.status_code == 400
-    assert "not allowed" in answer.json()["error"]
+    for answer in (team.commit("team/tickets", {path: b"x"}), team.commit("team/tickets", {}, deleted=[path])):
+        assert answer.status_code == 422
+        assert "not allowed" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("key", ["deletedFile", "deletedFolder"])
+@pytest.mark.parametrize("path", ["plots", "plots/"])
+def test_folder_is_deleted_by_either_key_and_what_only_begins_like_it_stays(team: Caller, key: str, path: str) -> None:
+    team.published("team/tickets", {"plots/a.csv": b"1", "plots/deep/b.csv": b"2", "plots.csv": b"3"})
+    line = json.dumps({"key": key, "value": {"path": path}}).encode()
+    answer = team.call("POST", "/api/models/team/tickets/commit/main", content=commit_body({}) + line)
+    assert answer.status_code == 200, answer.text
+    assert team.paths("team/tickets") == [".gitattributes", "plots.csv"]
 
 
 @pytest.mark.parametrize("path", ["model.bin", "model.pt", "model.pkl", "code.py", "archive.zip", "noextension"])

@@ -256,3 +256,19 @@ def test_unknown_route_and_method_answer_in_the_hubs_form(shared_registry: Regis
     for answer, status in ((client.get("/no/such/route"), 404), (client.put("/health"), 405)):
         assert answer.status_code == status
         assert "is not a route" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest.mark.parametrize("range_", [None, "bytes=0-999"])
+def test_download_is_never_compressed(registry: Registry, team: Caller, method: str, range_: str | None) -> None:
+    """A HEAD says `identity` and a GET gzip: lengths and ranges have to be those of the file in both."""
+    data = b"the same words again and again\n" * 5000
+    team.published("team/tickets", {"long.txt": data})
+    headers = {"Accept-Encoding": "gzip, deflate, br, zstd"} | ({"Range": range_} if range_ else {})
+    answer = team.call(method, "/team/tickets/resolve/main/long.txt", headers=headers)
+    assert "Content-Encoding" not in answer.headers
+    assert not answer.headers["ETag"].startswith("W/")
+    length = 1000 if range_ and method == "GET" else len(data)
+    assert answer.headers["Content-Length"] == str(length)
+    assert answer.content == (b"" if method == "HEAD" else data[:length])
+    del registry

@@ -45,6 +45,7 @@ _ANSWERS: dict[type[PetapterError], tuple[int, str | None]] = {
     errors.StaleParentError: (412, None),
     errors.TooLargeError: (413, None),
     errors.RangeNotSatisfiableError: (416, None),
+    errors.UnsafePathError: (422, None),
     errors.TooManyRequestsError: (429, None),
     errors.QuotaExceededError: (403, None),
     errors.BlobUnavailableError: (500, None),

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true
+from sqlalchemy import BigInteger, ColumnElement, and_, cast, exists, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from petapter_registry_server.db.downloads import DownloadTotal
+from petapter_registry_server.db.gates import Gate
+from petapter_registry_server.db.module_tables import CommitFacts
 from petapter_registry_server.db.repositories import BRANCH, MAIN
 from petapter_registry_server.db.tables import CardRow, CardTag, Commit, Reference, Repository
 from petapter_registry_server.db.visibility import Viewer, visible
@@ -31,7 +33,20 @@ class Position:
 
 @dataclass(frozen=True)
 class ListQuery:
-    """What to list. Tags and words must all match; `words` are substrings, case-folded."""
+    """What to list.
+
+    Attributes:
+        author: The namespace.
+        words: Substrings, case-folded; all must match.
+        tags: All must match.
+        pipeline_tag: The card's.
+        order: Highest first.
+        limit: Most rows.
+        after: Where the page before ended.
+        gated: Those alone that are gated, or that are not; None for all.
+        parameters: The fewest and the most parameters that a module or adapter has by its tensors; None is no bound.
+            Under a bound, repositories of which no number is known are left out.
+    """
 
     author: str | None = None
     words: tuple[str, ...] = ()
@@ -40,6 +55,8 @@ class ListQuery:
     order: Order = "lastModified"
     limit: int = 100
     after: Position | None = None
+    gated: bool | None = None
+    parameters: tuple[int | None, int | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -92,11 +109,24 @@ def _filters(query: ListQuery) -> list[ColumnElement[bool]]:
     if query.pipeline_tag:
         filters.append(CardRow.pipeline_tag == query.pipeline_tag)
     filters.extend(exists().where(CardTag.commit_oid == Commit.oid, CardTag.tag == tag) for tag in query.tags)
+    if query.gated is not None:
+        is_gated = exists().where(Gate.repository_id == Repository.id)
+        filters.append(is_gated if query.gated else ~is_gated)
+    filters.extend(_within(query.parameters))
     filters.extend(
         or_(CardRow.search_text.contains(word, autoescape=True), Repository.lookup.contains(word, autoescape=True))
         for word in query.words
     )
     return filters
+
+
+def _within(parameters: tuple[int | None, int | None]) -> list[ColumnElement[bool]]:
+    """Bounds on the parameters that were counted in the tensors of a commit."""
+    fewest, most = parameters
+    count = cast(CommitFacts.facts["parameters"].as_string(), BigInteger)
+    bounds = [count >= fewest] if fewest is not None else []
+    bounds += [count <= most] if most is not None else []
+    return [exists().where(CommitFacts.commit_oid == Commit.oid, *bounds)] if bounds else []
 
 
 def shows_any(session: Session, viewer: Viewer, namespace_id: int) -> bool:

@@ -11,14 +11,15 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from petapter_registry_server.errors import InvalidRequestError, TooLargeError
+from petapter_registry_server.errors import InvalidRequestError, TooLargeError, UnsafePathError
 from petapter_registry_server.services.file_kinds import check_file_bytes, check_file_name
 from petapter_registry_server.services.limits import Limits
 from petapter_registry_server.tree import Changes, TreeFile, pointer_oid
 from petapter_schemas import strict_json
 from petapter_schemas.digests import git_blob_sha1, sha256_bytes
-from petapter_schemas.errors import ManifestError
+from petapter_schemas.errors import InvalidNameError, ManifestError
 from petapter_schemas.messages import first_problem
+from petapter_schemas.names import check_path
 
 _LINE_OVERHEAD_BYTES = 16 * 1024  # path, keys and quotes around a file's content
 MAX_TITLE = 500
@@ -99,7 +100,7 @@ def read_commit(body: Path, scratch: Path, limits: Limits) -> Received:
         InvalidRequestError: A line breaks the protocol.
         TooLargeError: A file is above its limit.
         ContentRefusedError: A file is of a kind that is not stored.
-        InvalidNameError: A path is not safe.
+        UnsafePathError: A path is not safe.
         TensorFileError: A safetensors file breaks the strict rules.
     """
     header: Header | None = None
@@ -117,14 +118,29 @@ def read_commit(body: Path, scratch: Path, limits: Limits) -> Received:
         elif key == "lfsFile":
             apart = _parse(NamedFile, value, number)
             _refuse_twice(apart.path, number, written.keys() | named.keys())
-            named[check_file_name(apart.path)] = apart
+            _check_name(apart.path)
+            named[apart.path] = apart
         elif key in {"deletedFile", "deletedFolder"}:
-            deleted.append(_parse(_Deleted, value, number).path)
+            deleted.append(_safe(_parse(_Deleted, value, number).path))
         else:
             raise InvalidRequestError(f"line {number} of the commit: unknown key {key[:40]!r}")
     if header is None:
         raise InvalidRequestError("the commit has no header line")
     return Received(header, Changes(tuple(written.values()), tuple(deleted)), locations, tuple(named.values()))
+
+
+def _check_name(path: str) -> None:
+    _safe(path)
+    check_file_name(path)
+
+
+def _safe(path: str) -> str:
+    """A path unchanged; one that is deleted may be a folder's, with a slash at its end."""
+    try:
+        check_path(path.removesuffix("/"))
+    except InvalidNameError as error:
+        raise UnsafePathError(str(error)) from error
+    return path
 
 
 def _refuse_twice(path: str, number: int, before: Collection[str]) -> None:
@@ -199,7 +215,7 @@ def _parse(model: type[Value], value: object, number: int) -> Value:
 
 
 def _receive(line: _File, location: Path, limits: Limits) -> tuple[Path, TreeFile]:
-    check_file_name(line.path)
+    _check_name(line.path)
     data = _decoded(line)
     limits.check_inline(line.path, len(data))
     sha256, sha1 = _HASHING.submit(sha256_bytes, data), _HASHING.submit(git_blob_sha1, data)

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from petapter_registry_server.api.addresses import next_page
 from petapter_registry_server.api.at_once import at_once
 from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
+from petapter_registry_server.api.hub.model_filters import MATCHED_BY_NONE, read_gated, read_parameter_bounds
 from petapter_registry_server.api.hub.model_shapes import Shape, check_expand, model_shape
 from petapter_registry_server.api.hub.notices import warning_header
 from petapter_registry_server.api.hub.revision import revision_of
@@ -26,15 +27,21 @@ from petapter_registry_server.services.wired import Services
 router = APIRouter()
 
 _MAX_PAGE = 1000
+"""As the Hub; who asks for more follows `Link`."""
+_MAX_PAGE_OF_TREES = 100
+"""Where each model comes with its files, of which it may have a thousand."""
 _CURSOR = re.compile(rb"([0-9]{1,18})\.([0-9]{1,9})")
-_UNKNOWN_FILTERS = ("apps", "gated", "inference", "inference_provider", "num_parameters")
 _ORDERS: dict[str, Order] = {
     "lastModified": "lastModified",
     "last_modified": "lastModified",
     "createdAt": "createdAt",
     "created_at": "createdAt",
     "downloads": "downloads",
+    "trendingScore": "downloads",
+    "trending_score": "downloads",
+    "likes": "createdAt",
 }
+"""Nobody likes anything here, so all are alike by that and the newest come first; what is downloaded most trends."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +78,10 @@ class SearchQuery:
         cursor: Annotated[str | None, Query()] = None,
     ) -> None:
         asked = request.query_params
-        if unknown := [name for name in _UNKNOWN_FILTERS if name in asked]:
-            raise InvalidRequestError(f"this registry cannot filter by {unknown[0]!r}: leave it out")
         if sort not in _ORDERS:
             raise InvalidRequestError(
-                f"this registry cannot sort by {sort!r}: use lastModified, createdAt or downloads"
+                f"this registry cannot sort by {sort[:40]!r}: use lastModified, createdAt, downloads, likes "
+                "or trendingScore"
             )
         if zero := [name for name, value in asked.multi_items() if "\0" in value]:
             raise InvalidRequestError(f"{zero[0]}: a zero byte is no text")  # SQLite would end the word there
@@ -87,7 +93,10 @@ class SearchQuery:
             order=_ORDERS[sort],
             limit=min(limit, _MAX_PAGE),
             after=_read_cursor(cursor) if cursor else None,
+            gated=read_gated(asked.get("gated")),
+            parameters=read_parameter_bounds(asked.get("num_parameters")),
         )
+        self.finds_nothing = any(asked.get(name) for name in MATCHED_BY_NONE)
 
 
 class ListShape:
@@ -113,7 +122,12 @@ def list_models(
     services: AllServices,
 ) -> JSONResponse:
     """One page of models, newest first, and the address of the next page."""
-    page = services.reading.list_models(caller, search.query, with_trees=wanted.with_trees)
+    if search.finds_nothing:
+        return JSONResponse([])
+    query = (
+        replace(search.query, limit=min(search.query.limit, _MAX_PAGE_OF_TREES)) if wanted.with_trees else search.query
+    )
+    page = services.reading.list_models(caller, query, with_trees=wanted.with_trees)
     headers = next_page(request, cursor=_write_cursor(page.next)) if page.next else {}
     return JSONResponse([model_shape(model, wanted.shape) for model in page.models], headers=headers)
 
