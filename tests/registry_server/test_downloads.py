@@ -1,5 +1,10 @@
 """What counts as a download, and what lists show of it."""
 
+import pytest
+
+from petapter_registry_server.services import downloads as counting
+from petapter_registry_server.services.callers import ANONYMOUS
+from petapter_registry_server.services.downloads import Downloads
 from tests.registry_server.conftest import Caller, Registry, running
 from tests.registry_server.module_bytes import module_files
 
@@ -12,9 +17,44 @@ def downloads(registry: Registry, repo_id: str = "team/tickets") -> int:
 
 def test_reading_the_manifest_is_a_download(registry: Registry, team: Caller) -> None:
     team.published("team/tickets", module_files())
-    for path in ("petapter.json", "head.safetensors", "petapter.json"):
-        registry.anonymous.get(f"/team/tickets/resolve/main/{path}")
+    for caller in (registry.anonymous, registry.caller("grace")):
+        for path in ("petapter.json", "head.safetensors"):
+            caller.get(f"/team/tickets/resolve/main/{path}")
     assert downloads(registry) == 2
+
+
+def test_same_commit_for_the_same_client_is_counted_once_an_hour(
+    registry: Registry, team: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.published("team/tickets", module_files())
+    now = [7200.0]
+    monkeypatch.setattr(counting.time, "time", lambda: now[0])
+
+    def read(*callers: Caller) -> int:
+        for caller in callers:
+            assert caller.get("/team/tickets/resolve/main/petapter.json").status_code == 200
+        return downloads(registry)
+
+    assert read(registry.anonymous, registry.anonymous, registry.caller("eve"), registry.caller("eve")) == 2
+    now[0] += 3599
+    assert read(registry.anonymous) == 2
+    now[0] += 1
+    assert read(registry.anonymous, registry.anonymous) == 3
+    team.published("team/tickets", {"notes.txt": b"another commit"})
+    assert read(registry.anonymous) == 4
+
+
+def test_addresses_and_users_are_told_apart_and_memory_is_bounded(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Downloads(registry.app.state.database)
+    for address in ("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "192.0.2.1"):
+        counted.count(1, "a" * 40, ANONYMOUS, address)
+    assert counted._counted[1] == 3
+    monkeypatch.setattr(counting, "_MOST_REMEMBERED", 3)
+    for number in range(10):
+        counted.count(2, f"{number:040}", ANONYMOUS, "192.0.2.1")
+    assert (counted._counted[2], len(counted._seen) <= 3) == (10, True)
 
 
 def test_looking_and_going_on_after_a_break_are_none(registry: Registry, team: Caller) -> None:
@@ -35,8 +75,8 @@ def test_list_is_sorted_by_downloads_and_paged(registry: Registry, team: Caller)
     for repo_id, times in wanted.items():
         team.create(repo_id)
         team.published(repo_id, {"adapter_config.json": b'{"peft_type": "LORA"}'})
-        for _ in range(times):
-            team.get(f"/{repo_id}/resolve/main/adapter_config.json")
+        for number in range(times):
+            registry.caller(f"reader{number}").get(f"/{repo_id}/resolve/main/adapter_config.json")
     registry.app.state.services.downloads.write()
     first = team.get("/api/models?sort=downloads&limit=3")
     second = team.get(first.links["next"]["url"])

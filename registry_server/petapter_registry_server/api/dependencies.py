@@ -57,7 +57,7 @@ async def admit(request: Request) -> None:
     services, need = request.app.state.services, need_of(request)
     if need.resource in {"public", "signed"}:
         if request.url.path not in _UNCOUNTED:
-            services.rate_limits.count_address(_address(request))
+            services.rate_limits.count_address(client_address(request))
         request.state.caller = ANONYMOUS
         return
     state = await services.access.state()
@@ -86,7 +86,7 @@ def _counted(request: Request, services: Services, state: State | None) -> Calle
     try:
         caller = services.access.authenticate(request.headers.get("authorization"), state)
     except InvalidTokenError:
-        services.rate_limits.count_address(_address(request))
+        services.rate_limits.count_address(client_address(request))
         raise
     count_request(services, caller, request)
     return caller
@@ -94,10 +94,11 @@ def _counted(request: Request, services: Services, state: State | None) -> Calle
 
 def count_request(services: Services, caller: Caller, request: Request) -> None:
     """Count a request. Raises: TooManyRequestsError."""
-    services.rate_limits.count(caller, _address(request))
+    services.rate_limits.count(caller, client_address(request))
 
 
-def _address(request: Request) -> str:
+def client_address(request: Request) -> str:
+    """Where a request comes from, as far as is known."""
     return request.client.host if request.client else ""
 
 

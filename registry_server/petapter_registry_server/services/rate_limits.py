@@ -47,7 +47,7 @@ class RateLimits:
 
     def count_address(self, address: str) -> None:
         """Count a request of nobody known, such as one with a wrong token. Raises: as `count`."""
-        self._hit(self._address, f"address {_network(address)}")
+        self._hit(self._address, f"address {network_of(address)}")
 
     def _hit(self, item: "RateLimitItem | None", key: str) -> None:
         if item is None or self._windows is None or self._windows.hit(item, key):
@@ -71,7 +71,7 @@ def _windows() -> "FixedWindowRateLimiter":
     return FixedWindowRateLimiter(MemoryStorage())
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """One customer has a whole /64 of IPv6 addresses; what is no address stands for itself."""
     try:
         found = ipaddress.ip_address(address)

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from petapter_registry_server.api.at_once import at_once
 from petapter_registry_server.api.byte_ranges import ByteRange, requested_range
-from petapter_registry_server.api.dependencies import AllServices, CurrentCaller
+from petapter_registry_server.api.dependencies import AllServices, CurrentCaller, client_address
 from petapter_registry_server.api.hub.notices import warning_header
 from petapter_registry_server.api.hub.revision import revision_of
 from petapter_registry_server.api.raw_path import Segment
@@ -45,7 +45,7 @@ def download_file(
     part = requested_range(request.headers, size=found.file.size, etag=headers["ETag"])
     chosen = part or ByteRange(0, found.file.size)
     if found.is_first and chosen.begin == 0:
-        services.downloads.count(found.repository_id)
+        services.downloads.count(found.repository_id, found.commit_oid, caller, client_address(request))
     if address := services.reading.address(found.file):
         return RedirectResponse(address, status_code=302, headers=_redirect_headers(found))
     headers["Content-Length"] = str(chosen.length)
