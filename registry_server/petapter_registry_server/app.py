@@ -29,6 +29,8 @@ from petapter_registry_server.services.evaluations import Evaluations
 from petapter_registry_server.services.feeds import Feeds
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.gates import Gates
+from petapter_registry_server.services.identities import Identities
+from petapter_registry_server.services.identity_provider import IdentityProvider
 from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.services.leaderboards import Leaderboards
 from petapter_registry_server.services.limits import Limits
@@ -48,6 +50,8 @@ from petapter_registry_server.services.readiness import Readiness
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.showing import Showing
+from petapter_registry_server.services.sign_in import SignIn
+from petapter_registry_server.services.sign_in_settings import read_provider
 from petapter_registry_server.services.signed_addresses import SignedAddresses
 from petapter_registry_server.services.staged_files import StagedFiles
 from petapter_registry_server.services.tokens import Tokens
@@ -76,7 +80,9 @@ def create_app(settings: Settings, reached: Reached = nothing) -> FastAPI:
     Raises:
         DataDirectoryError: The directory cannot be used.
         StoreError: The object store cannot be used.
+        InputError: The settings of the identity provider cannot be used.
     """
+    read_provider(settings)  # what is wrong with it is said before anything is made
     data = DataDirectory(settings.data)
     data.create() if settings.database else data.create_for_sqlite()
     own_scratch = None if settings.database is None else claim_scratch(data.scratch)
@@ -170,9 +176,19 @@ def wire(
         feeds=Feeds(database, access),
         operations=Operations(database),
         web_sessions=WebSessions(database, access),
+        identities=Identities(database),
+        sign_in=_sign_in(settings, database),
         webhooks=Webhooks(database, access, to_webhooks),
         delivering=Delivering(database, to_webhooks),
         readiness=Readiness(database, blobs),
         garbage=GarbageCollection(database, blobs, staging, grace_ms=round(settings.gc_grace_s * 1000)),
         upstream=None if settings.upstream is None else Upstream(settings.upstream),
     )
+
+
+def _sign_in(settings: Settings, database: Database) -> SignIn | None:
+    provider = read_provider(settings)
+    if provider is None:
+        return None
+    asked = IdentityProvider(provider, Outbound(loopback=settings.oidc_loopback))
+    return SignIn(database, asked, Identities(database))

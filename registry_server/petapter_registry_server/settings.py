@@ -79,7 +79,17 @@ class Settings(Place):
         rate_limit_address: Requests that an address may send in five minutes without a token.
         quota_bytes: Bytes that a namespace may hold, each content once, unless it has a quota of its own.
         quota_repositories: Repositories that a namespace may hold, likewise.
-        oidc_loopback: Whether issuers of trusted publishers may be on this machine, by plain http.
+        oidc_issuer: The identity provider that people sign in with, by its address; unset, they show tokens alone.
+        oidc_client_id: What the provider calls this registry.
+        oidc_client_secret: What the provider knows this registry by; unset, as the file says, or it has none.
+        oidc_client_secret_file: File that holds nothing but that secret.
+        oidc_label: What the button calls the provider; unset, the host of the issuer.
+        oidc_scopes: What the registry asks the provider for, separated by spaces.
+        oidc_name_claim: The claim that names a user whom a sign-in makes.
+        oidc_create_users: Whether somebody whom nobody here is linked with becomes a user by signing in.
+        oidc_email_domains: Domains of the verified e-mail addresses that those must have, separated by commas.
+        oidc_required_claim: `NAME=VALUE`, a claim that those must have, or a value of it, such as a group.
+        oidc_loopback: Whether issuers, of people and of programs, may be on this machine, by plain http.
         webhook_interval_s: Seconds between two looks for events that wait for webhooks; 0 sends none.
         webhook_loopback: Whether webhooks may lead to this machine, by plain http.
         upstream: Address of another Hub, whose public repositories this server fetches for its callers; unset, none.
@@ -116,6 +126,16 @@ class Settings(Place):
     rate_limit_address: int = Field(default=1500, ge=1)
     quota_bytes: int | None = Field(default=None, ge=0)
     quota_repositories: int | None = Field(default=None, ge=0)
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_client_secret_file: Path | None = None
+    oidc_label: str | None = None
+    oidc_scopes: str = "openid profile email"
+    oidc_name_claim: str = "preferred_username"
+    oidc_create_users: bool = False
+    oidc_email_domains: str | None = None
+    oidc_required_claim: str | None = None
     oidc_loopback: bool = False
     webhook_interval_s: float = Field(default=2, ge=0)
     webhook_loopback: bool = False

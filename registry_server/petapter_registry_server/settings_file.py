@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from petapter_schemas.errors import InputError
 
 _OTHERS = stat.S_IRWXO
+_SECRETS = frozenset({"direct_uploads_secret", "oidc_client_secret"})
 
 
 class SettingsFile(PydanticBaseSettingsSource):
@@ -66,7 +67,7 @@ def _advice(name: str, known: Collection[str]) -> str:
 
 
 def _holds_secret(values: Mapping[str, object]) -> bool:
-    return "direct_uploads_secret" in values or _has_password(values.get("database"))
+    return not _SECRETS.isdisjoint(values) or _has_password(values.get("database"))
 
 
 def _has_password(url: object) -> bool:

@@ -22,6 +22,28 @@ def test_users_are_made_listed_disabled_and_enabled(registry: Registry) -> None:
     assert console(registry, "user", "list")[1].endswith("enabled")
 
 
+def test_identities_are_linked_listed_and_unlinked(registry: Registry) -> None:
+    console(registry, "user", "create", "ada")
+    console(registry, "user", "create", "grace")
+    who = ["--issuer", "https://login.example", "--subject", "248289"]
+    assert console(registry, "user", "link", "ada", *who) == ["248289 of https://login.example signs in as ada"]
+    (line,) = console(registry, "user", "identities")
+    assert line.split("\t")[:3] + line.split("\t")[4:] == ["ada", "https://login.example", "248289", "never used"]
+    for words, said in (
+        (["link", "grace", *who], "signs in as another user already"),
+        (["unlink", "grace", *who], "grace has no such identity"),
+        (["link", "nobody", *who], "there is no user 'nobody'"),
+        (["link", "ada", "--issuer", "login.example", "--subject", "x"], "is no issuer"),
+        (["link", "ada", "--issuer", "https://login.example", "--subject", "ü"], "is no subject"),
+    ):
+        done = CliRunner().invoke(app, ["user", *words, *registry.place])
+        assert (done.exit_code, said in str(done.exception)) == (1, True)
+    console(registry, "user", "unlink", "ada", *who)
+    assert console(registry, "user", "identities") == []
+    rows = registry.admin.get("/api/petapter/v1/audit").json()
+    assert [row["action"] for row in rows[-2:]] == ["identity.link", "identity.unlink"]
+
+
 def test_members_are_added_listed_and_removed(registry: Registry) -> None:
     for user in ("ada", "grace"):
         console(registry, "user", "create", user)

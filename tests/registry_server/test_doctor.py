@@ -23,6 +23,7 @@ from petapter_registry_server.settings import Settings
 from tests.postgres_cluster import Cluster
 from tests.registry_process import run
 from tests.registry_server.conftest import Backing, NewBacking, NewBlobs, Registry, fresh_database, running
+from tests.registry_server.identity_provider import running_provider
 
 MOUNTS = """/dev/vda / ext4 rw 0 0
 server:/export /mnt/team\\040share nfs4 rw 0 0
@@ -88,6 +89,36 @@ def test_full_disk_is_a_failure(registry: Registry, monkeypatch: pytest.MonkeyPa
 def test_address_that_is_no_bucket_is_a_failure(registry: Registry) -> None:
     found = findings(registry.settings.model_copy(update={"blobs": "nonsense"}))["blobs"]
     assert (found.state, "s3://bucket" in found.text) == ("failure", True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "about", "state", "cause"),
+    [
+        ({}, {}, "ok", "answers"),
+        ({"oidc_client_id": None}, {}, "failure", "oidc_issuer is set without oidc_client_id"),
+        ({"oidc_issuer": None}, {}, "failure", "oidc_client_id is set without oidc_issuer"),
+        ({}, {"issuer": "https://other.example"}, "failure", "calls itself otherwise"),
+        ({}, {"token_endpoint": "http://8.8.8.8/"}, "failure", "must be an https address"),
+        ({}, {"code_challenge_methods_supported": ["plain"]}, "warning", "does not do PKCE"),
+        ({"oidc_create_users": True}, {}, "warning", "becomes a user by signing in"),
+        ({"oidc_create_users": True, "oidc_required_claim": "groups=lab"}, {}, "ok", "answers"),
+    ],
+)
+def test_identity_provider_is_asked_what_it_can_do(
+    registry: Registry, changed: dict[str, object], about: dict[str, object], state: str, cause: str
+) -> None:
+    with running_provider() as provider:
+        provider.about |= about
+        given = {"oidc_issuer": provider.url, "oidc_client_id": "x", "oidc_loopback": True, **changed}
+        found = findings(registry.settings.model_copy(update=given))["sign-in"]
+    assert (found.state, cause in found.text) == (state, True), found.text
+
+
+def test_identity_provider_that_is_down_is_a_failure(registry: Registry) -> None:
+    with running_provider() as provider:
+        given = {"oidc_issuer": provider.url, "oidc_client_id": "x", "oidc_loopback": True}
+    found = findings(registry.settings.model_copy(update=given))["sign-in"]
+    assert (found.state, "cannot be used now" in found.text) == ("failure", True)
 
 
 def test_open_address_is_a_warning(registry: Registry) -> None:

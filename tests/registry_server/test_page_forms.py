@@ -157,12 +157,12 @@ def test_api_takes_no_cookies_and_pages_take_no_tokens(registry: Registry, team:
 
 def fill_in(route: str) -> str:
     return route.split()[1].format(
-        namespace="team", name="tickets", version="1.0.0", organisation="team", token=1, webhook=1
+        namespace="team", name="tickets", version="1.0.0", organisation="team", token=1, webhook=1, identity=1
     )
 
 
 def test_every_form_of_the_pages_is_known_here() -> None:
-    assert len(UNSAFE) == 17
+    assert len(UNSAFE) == 19
 
 
 @pytest.fixture(scope="module")

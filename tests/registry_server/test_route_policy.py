@@ -209,6 +209,9 @@ NEEDED = {
         "POST /web/organisations/{organisation}/members/remove",
     },
     "account admin": {
+        "GET /web/oidc/link",
+        "POST /web/identities",
+        "POST /web/identities/{identity}/remove",
         "POST /web/devices",
         "POST /web/organisations",
         "POST /web/tokens",
@@ -240,7 +243,13 @@ NEEDED = {
         f"POST {PAGE}/access/ask",
         f"POST {MODULE}/evaluations",
     },
-    "public write": {"POST /oauth/token", "POST /oauth/device", "POST /web/login", "POST /web/logout"},
+    "public write": {
+        "POST /oauth/token",
+        "POST /oauth/device",
+        "POST /web/login",
+        "POST /web/logout",
+        "GET /web/oidc/callback",
+    },
     "signed write": {
         "PUT /api/uploads/{signed}",
         "POST /api/uploads/{signed}",
@@ -250,7 +259,12 @@ NEEDED = {
 }
 """What every route needs that needs more than to read."""
 PATTERNED = ("team-pattern", "public-pattern", "other-pattern")
-NOT_BY = {f"POST {NATIVE}/devices/{{code}}/approve": PATTERNED, "POST /web/devices": PATTERNED}
+NOT_BY = {
+    f"POST {NATIVE}/devices/{{code}}/approve": PATTERNED,
+    "POST /web/devices": PATTERNED,
+    "GET /web/oidc/link": PATTERNED,
+    "POST /web/identities": PATTERNED,
+}
 """Tokens with a pattern cannot pass on what they have not."""
 
 
@@ -337,7 +351,7 @@ def send(registry: Registry, caller: Caller, route: str, target: str, **options:
         namespace=namespace, name=name, organisation=namespace, revision="main", folder="nowhere",
         path=".gitattributes", user="parrot", token=999, publisher=999, webhook=999, topic="x", channel="x",
         version="x", digest="0" * 64, status="pending", signed="x", xorb_hash="0" * 64, rest="v1/chunks", code="X",
-        file="x.css", job=999,
+        file="x.css", job=999, identity=999,
     )  # fmt: skip
     if route in PAGE_ROUTES:
         browser = Browser.of(registry, caller.token)

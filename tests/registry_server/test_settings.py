@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from petapter_registry_server.services.sign_in_settings import read_provider
 from petapter_registry_server.settings import Settings, read_place, read_settings
 from petapter_schemas.errors import InputError
 from tests.registry_process import run
@@ -80,6 +81,67 @@ def test_password_that_others_may_read_is_refused_and_not_shown(file: Path, url:
     database = read_settings({"config": file}).database
     assert database is not None
     assert database.get_secret_value() == url
+
+
+def test_client_secret_that_others_may_read_is_refused_and_not_shown(file: Path) -> None:
+    file.write_text('data = "/srv"\noidc_client_secret = "hush"\n')
+    file.chmod(0o604)
+    with pytest.raises(InputError, match=f"mode 604, so others may read it: chmod o= {file}") as refused:
+        read_settings({"config": file})
+    assert "hush" not in str(refused.value)
+
+
+PROVIDER = {"oidc_issuer": "https://login.example", "oidc_client_id": "x"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"oidc_issuer": None}, "oidc_client_id is set without oidc_issuer"),
+        ({"oidc_issuer": None, "oidc_client_id": None, "oidc_create_users": True}, "oidc_create_users is set without"),
+        ({"oidc_client_id": None}, "oidc_issuer is set without oidc_client_id"),
+        ({"oidc_issuer": "http://login.example"}, "oidc_issuer: .* must be an https address"),
+        ({"oidc_issuer": "http://login.example", "oidc_label": "Acme"}, "oidc_issuer: .* must be an https address"),
+        ({"oidc_scopes": "profile"}, "oidc_scopes is 'profile' without 'openid'"),
+        ({"oidc_client_secret": ""}, "oidc_client_secret is empty"),
+        ({"oidc_client_secret": "a", "oidc_client_secret_file": "b"}, "are both set: leave one out"),
+        ({"oidc_client_secret_file": "nowhere"}, "oidc_client_secret_file nowhere cannot be read: No such file"),
+        ({"oidc_create_users": True, "oidc_required_claim": "groups"}, "is 'groups' and not NAME=VALUE"),
+        ({"oidc_required_claim": "a=b"}, "set oidc_create_users too"),
+        ({"oidc_email_domains": "acme.example"}, "set oidc_create_users too"),
+    ],
+)
+def test_contradictions_about_the_provider_are_one_line(tmp_path: Path, changed: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said) as refused:
+        read_provider(read_settings({"data": tmp_path, **PROVIDER, **changed}))
+    assert "\n" not in str(refused.value)
+
+
+def test_provider_is_read_with_its_secret_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text("hush\n")
+    for name, value in PROVIDER.items():
+        monkeypatch.setenv(f"PETAPTER_REGISTRY_{name.upper()}", value)
+    monkeypatch.setenv("PETAPTER_REGISTRY_OIDC_CLIENT_SECRET_FILE", str(secret))
+    settings = read_settings({"data": tmp_path})
+    read = read_provider(settings)
+    assert read is not None
+    assert read.client_secret is not None
+    assert (read.client_secret.get_secret_value(), read.label) == ("hush", "login.example")
+    assert (read.newcomers.are_welcome, "hush" in repr(read)) == (False, False)
+    for text, mode, said in (("hush", 0o604, "chmod o="), ("\n", 0o600, "is empty")):
+        secret.write_text(text)
+        secret.chmod(mode)
+        with pytest.raises(InputError, match=said):
+            read_provider(settings)
+    secret.write_bytes(b"\xff")
+    with pytest.raises(InputError, match="is no text"):
+        read_provider(settings)
+
+
+def test_registry_without_a_provider_has_none(tmp_path: Path) -> None:
+    assert read_provider(read_settings({"data": tmp_path})) is None
 
 
 def test_file_without_a_password_may_be_read_by_all(file: Path) -> None:

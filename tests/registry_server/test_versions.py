@@ -214,7 +214,7 @@ LATER_TABLES = (
     "module_versions", "channel_moves", "module_facts", "module_index", "module_terms", "module_metrics", "scrubs",
     "former_names", "download_totals", "uploads", "upload_parts", "xorbs", "own_values", "gates", "access_requests",
     "webhook_deliveries", "webhooks", "ended_logins", "evaluations", "evaluation_jobs", "worker_keys",
-    "evaluation_set_versions", "evaluation_sets",
+    "evaluation_set_versions", "evaluation_sets", "identities",
 )  # fmt: skip
 """Those of the steps after the second."""
 

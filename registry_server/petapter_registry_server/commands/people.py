@@ -8,6 +8,7 @@ from petapter_registry_server.commands.opened import Config, Data, DatabaseUrl, 
 from petapter_registry_server.db.quotas import NO_QUOTA, Quota
 from petapter_registry_server.services.accounts import Accounts
 from petapter_registry_server.services.callers import CONSOLE
+from petapter_registry_server.services.identities import Identities
 from petapter_registry_server.services.quotas import Quotas
 from petapter_registry_server.services.roles import Role
 
@@ -17,6 +18,13 @@ member_app = typer.Typer(help="Members of an organisation.", no_args_is_help=Tru
 org_app.add_typer(member_app, name="member")
 
 User = Annotated[str, typer.Argument(help="The user's name.")]
+Issuer = Annotated[
+    str,
+    typer.Option(
+        envvar="PETAPTER_REGISTRY_OIDC_ISSUER", help="The identity provider, as its tokens name it: https://…"
+    ),
+]
+Subject = Annotated[str, typer.Option(help="Whom it knows: what it calls 'sub'.")]
 Organisation = Annotated[str, typer.Argument(help="The organisation's name.")]
 
 
@@ -51,6 +59,45 @@ def enable_user(user: User, data: Data = None, url: DatabaseUrl = None, config: 
     with opened_database(data, url, config) as database:
         Accounts(database).enable_user(user)
     typer.echo(f"enabled user {user}")
+
+
+@user_app.command("link")
+def link_identity(
+    user: User,
+    issuer: Issuer,
+    subject: Subject,
+    data: Data = None,
+    url: DatabaseUrl = None,
+    config: Config = None,
+) -> None:
+    """Let somebody whom an identity provider knows sign in as a user."""
+    with opened_database(data, url, config) as database:
+        Identities(database).link_for(user, issuer, subject)
+    typer.echo(f"{subject} of {issuer} signs in as {user}")
+
+
+@user_app.command("unlink")
+def unlink_identity(
+    user: User,
+    issuer: Issuer,
+    subject: Subject,
+    data: Data = None,
+    url: DatabaseUrl = None,
+    config: Config = None,
+) -> None:
+    """Let an identity sign in as a user no more, and end its logins."""
+    with opened_database(data, url, config) as database:
+        Identities(database).unlink_for(user, issuer, subject)
+    typer.echo(f"{subject} of {issuer} signs in as {user} no more")
+
+
+@user_app.command("identities")
+def list_identities(data: Data = None, url: DatabaseUrl = None, config: Config = None) -> None:
+    """List whom identity providers know users as, oldest first."""
+    with opened_database(data, url, config) as database:
+        for line in Identities(database).list_all():
+            used = f"used {line.used}" if line.used else "never used"
+            typer.echo(f"{line.user}\t{line.issuer}\t{line.subject}\t{line.created}\t{used}")
 
 
 @org_app.command("create")

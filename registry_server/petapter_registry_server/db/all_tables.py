@@ -8,6 +8,7 @@ from petapter_registry_server.db import (  # noqa: F401 (their tables join the m
     evaluation_tables,
     former_names,
     gates,
+    identities,
     module_tables,
     own_values,
     people_tables,

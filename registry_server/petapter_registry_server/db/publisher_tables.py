@@ -24,7 +24,10 @@ class Publisher(Table):
 
 
 class UsedAssertion(Table):
-    """An assertion that was exchanged, by the sha256 of issuer and `jti`, kept until nobody would take it anyway."""
+    """An assertion that was exchanged, by the sha256 of issuer and `jti`, kept until nobody would take it anyway.
+
+    A sign-in that was finished is here too, by the sha256 of its state.
+    """
 
     __tablename__ = "used_assertions"
 

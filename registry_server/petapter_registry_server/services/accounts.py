@@ -82,7 +82,7 @@ class Accounts:
         with self._database.write() as session:
             if accounts.has_users(session):
                 return None
-            return issue(session, _register(session, ADMIN), "admin", NO_LIMITS, actor=CONSOLE.name)
+            return issue(session, register(session, ADMIN), "admin", NO_LIMITS, actor=CONSOLE.name)
 
     def create_user(self, name: str) -> None:
         """Register a user, with the namespace of the same name.
@@ -92,7 +92,7 @@ class Accounts:
             InvalidRequestError: The name, or one that looks like it, is taken.
         """
         with self._database.write() as session:
-            _register(session, name)
+            register(session, name)
 
     def disable_user(self, name: str) -> None:
         """Shut a user out: every token is revoked and none works again; what the user published stays.
@@ -134,7 +134,7 @@ class Accounts:
                 the limits are none.
         """
         with self._database.write() as session:
-            user = accounts.find_user(session, user_name) or _register(session, user_name)
+            user = accounts.find_user(session, user_name) or register(session, user_name)
             return issue(session, user, role, limits, actor=CONSOLE.name)
 
     def revoke_token(self, token_id: int) -> None:
@@ -171,6 +171,23 @@ def require_user(session: Session, name: str) -> User:
     user = accounts.find_user(session, name)
     if user is None:
         raise UserNotFoundError(name)
+    return user
+
+
+def register(session: Session, name: str, *, actor: str = CONSOLE.name) -> User:
+    """Make a user with the namespace of the same name.
+
+    Raises:
+        InvalidNameError: The name breaks the rules for namespaces.
+        InvalidRequestError: The name, or one that looks like it, is taken.
+    """
+    check_namespace(name)
+    if taken := accounts.find_namespace(session, name_key(name)):
+        raise InvalidRequestError(f"{name!r} looks like the namespace {taken.name!r}: choose another user name")
+    user = accounts.add_user(session, name)
+    namespace = Namespace(name=name, key=name_key(name), user_id=user.id, created_ms=now_ms())
+    accounts.add_namespace(session, namespace, owner_id=user.id)
+    audit.record(session, actor=actor, action="user.create", subject=name)
     return user
 
 
@@ -236,14 +253,3 @@ def _check_limits(role: TokenRole, limits: TokenLimits) -> None:
         check_line(limits.name)
         if not 1 <= len(limits.name) <= _MAX_TOKEN_NAME:
             raise InvalidRequestError(f"the name of a token has 1 to {_MAX_TOKEN_NAME} characters")
-
-
-def _register(session: Session, name: str) -> User:
-    check_namespace(name)
-    if taken := accounts.find_namespace(session, name_key(name)):
-        raise InvalidRequestError(f"{name!r} looks like the namespace {taken.name!r}: choose another user name")
-    user = accounts.add_user(session, name)
-    namespace = Namespace(name=name, key=name_key(name), user_id=user.id, created_ms=now_ms())
-    accounts.add_namespace(session, namespace, owner_id=user.id)
-    audit.record(session, actor=CONSOLE.name, action="user.create", subject=name)
-    return user

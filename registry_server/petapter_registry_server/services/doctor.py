@@ -14,6 +14,7 @@ from petapter_registry_server.errors import DataDirectoryError, StoreError
 from petapter_registry_server.file_systems import is_network, kind_of
 from petapter_registry_server.services.belonging import look_at_belonging
 from petapter_registry_server.services.doctor_of_postgres import examine_postgres
+from petapter_registry_server.services.doctor_of_sign_in import examine_sign_in
 from petapter_registry_server.services.finding import Finding
 from petapter_registry_server.settings import Settings
 from petapter_registry_server.storage.opening import check_staging, open_checked_store, open_store
@@ -34,6 +35,7 @@ def examine_installation(settings: Settings) -> Iterator[Finding]:
         yield _no_directory(settings)
     if settings.database is not None or settings.data.is_dir():
         yield from _examine_rows_and_bytes(settings)
+    yield from examine_sign_in(settings)
 
 
 def _examine_rows_and_bytes(settings: Settings) -> Iterator[Finding]:

@@ -56,8 +56,7 @@ class Issuers:
         """What an issuer says of itself (OpenID Connect Discovery 1.0).
 
         Raises:
-            OutboundError: It cannot be asked, or publishes something else.
-            UnprovedError: It calls itself otherwise.
+            OutboundError: It cannot be asked, publishes something else, or calls itself otherwise.
         """
         return self._ask(issuer, _KEPT_S).about
 
@@ -81,7 +80,7 @@ class Issuers:
         if ends + LEEWAY_S <= now_s or max(issued, begins) - LEEWAY_S > now_s or ends - issued > MAX_LIFE_S:
             raise UnprovedError("it is not good any more, or not yet, or for more than a day")
         audience = claims.get("aud")
-        audiences = (audience,) if isinstance(audience, str) else tuple(audience or ())
+        audiences = (audience,) if isinstance(audience, str) else tuple(audience if isinstance(audience, list) else ())
         return Proved(issuer, audiences, claims, ends)
 
     def _signed_claims(self, token: str, issuer: str) -> Mapping[str, Any]:
@@ -106,7 +105,7 @@ class Issuers:
 
         about = self._outbound.read_json(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if about.get("issuer") != issuer:
-            raise UnprovedError("its issuer calls itself otherwise")
+            raise OutboundError(f"{issuer} calls itself otherwise")
         published = self._outbound.read_json(str(about.get("jwks_uri")))
         try:
             usable = [key for key in published.get("keys", ()) if key.get("kty") in {"RSA", "EC"}]

@@ -131,13 +131,13 @@ class Outbound:
             except httpx.HTTPError as error:
                 raise OutboundError(f"{parts.hostname} did not answer: {type(error).__name__}") from error
 
-    def read_json(self, url: str) -> Mapping[str, Any]:
-        """The JSON object at an address.
+    def read_json(self, url: str, *, headers: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+        """The JSON object at an address, asked for with headers that carry nobody's secrets but the address's own.
 
         Raises:
             OutboundError: The address may not be asked, does not answer, or answers something else.
         """
-        status, text = self._converse("GET", url, headers={}, body=b"")
+        status, text = self._converse("GET", url, headers=headers or {}, body=b"")
         if status != HTTPStatus.OK:
             raise OutboundError(f"{self.check_url(url).hostname} answered with status {status}")
         return _json_object(url, text)

@@ -1,7 +1,8 @@
 """Logins in a browser: the signed value of a cookie that stands for a token, and the proof that a form came from here.
 
-The cookie holds no token, only which one was shown: a login ends with its token, when somebody logs out, and after half
-a day. The registry's own key signs, so every server over one database knows the logins of all.
+The cookie holds no token, only which one was shown, or belongs to the identity that signed in: a login ends with its
+token, when somebody logs out, and after half a day. The registry's own key signs, so every server over one database
+knows the logins of all.
 """
 
 import hmac
@@ -30,7 +31,7 @@ class WebSession:
     """A login in a browser.
 
     Attributes:
-        token_id: The token that was shown.
+        token_id: The token that was shown, or that the logins of an identity stand for.
         id: Random; no other login has it.
     """
 
@@ -57,7 +58,14 @@ class WebSessions:
             caller = self._access.authenticate(f"Bearer {secret}", self._database.state())
         except InvalidTokenError:
             raise InvalidTokenError("this token is unknown, was revoked or has expired: show another one") from None
-        signed = self._serializer.dumps([caller.token_id, secrets.token_urlsafe(16)])
+        return self._signed(caller.token_id)
+
+    def begin_for(self, token_id: int) -> str:
+        """The cookie of somebody who proved otherwise to be the user of a token."""
+        return self._signed(token_id)
+
+    def _signed(self, token_id: int | None) -> str:
+        signed = self._serializer.dumps([token_id, secrets.token_urlsafe(16)])
         return signed if isinstance(signed, str) else signed.decode()
 
     def read(self, cookie: str) -> WebSession:

@@ -13,6 +13,7 @@ from petapter_registry_server.services.evaluations import Evaluations
 from petapter_registry_server.services.feeds import Feeds
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.gates import Gates
+from petapter_registry_server.services.identities import Identities
 from petapter_registry_server.services.indexing import Indexing
 from petapter_registry_server.services.leaderboards import Leaderboards
 from petapter_registry_server.services.module_search import ModuleSearch
@@ -28,6 +29,7 @@ from petapter_registry_server.services.readiness import Readiness
 from petapter_registry_server.services.reading import Reading
 from petapter_registry_server.services.repositories import Repositories
 from petapter_registry_server.services.showing import Showing
+from petapter_registry_server.services.sign_in import SignIn
 from petapter_registry_server.services.signed_addresses import SignedAddresses
 from petapter_registry_server.services.tokens import Tokens
 from petapter_registry_server.services.trusted_publishing import TrustedPublishing
@@ -75,6 +77,8 @@ class Services:
     feeds: Feeds
     operations: Operations
     web_sessions: WebSessions
+    identities: Identities
+    sign_in: SignIn | None
     webhooks: Webhooks
     delivering: Delivering
     readiness: Readiness

@@ -14,13 +14,27 @@ from petapter_registry_server.web.pages import (
     namespace,
     organisations,
     search,
+    sign_in,
     site,
     tokens,
     webhooks,
 )
 from petapter_registry_server.web.visitors import admitted_visitor
 
-PAGES = (search, login, tokens, organisations, webhooks, site, evaluation_sets, namespace, module, access, evaluations)
+PAGES = (
+    search,
+    login,
+    sign_in,
+    tokens,
+    organisations,
+    webhooks,
+    site,
+    evaluation_sets,
+    namespace,
+    module,
+    access,
+    evaluations,
+)
 """The files with pages; those at fixed addresses come before those about somebody."""
 
 PARTS = (static_files, *PAGES)

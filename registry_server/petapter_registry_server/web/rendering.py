@@ -15,6 +15,9 @@ from petapter_registry_server.web.visitors import PROOF, Visitor, form_cookie
 _PACK_ABOVE_BYTES = 1000
 _PACK_LEVEL = 5
 
+_ON_THE_WAY = "/web/oidc/"
+"""Steps of a sign-in; the address of one may hold what the identity provider sent."""
+
 _POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -69,7 +72,7 @@ def _keep_anchor(request: Request, response: Response, anchor: str) -> None:
 
 def _path(request: Request) -> str:
     """Where to come back to after a login: this page, where it can be asked for again."""
-    if request.method != "GET":
+    if request.method != "GET" or request.scope["path"].startswith(_ON_THE_WAY):
         return "/"
     query = f"?{request.url.query}" if request.url.query else ""
     return f"{request.scope['path']}{query}"

@@ -118,6 +118,11 @@ def form_cookie(request: Request) -> str:
     return f"{session_cookie(request)}-form"
 
 
+def sign_in_cookie(request: Request) -> str:
+    """The name of the cookie that a browser keeps while it is at the identity provider."""
+    return f"{session_cookie(request)}-sign-in"
+
+
 def _visitor(request: Request, services: Services, *, must_last: bool) -> Visitor:
     """Whoever sent the request; where it does not matter who, an ended login is none."""
     cookie = request.cookies.get(session_cookie(request))

@@ -1,4 +1,4 @@
-"""To log in with a token, to log out, and to let a program log in that shows a code."""
+"""To log in with a token (sign_in.py has the other way), to log out, and to let a program log in that shows a code."""
 
 from typing import Annotated, Literal
 
@@ -9,6 +9,7 @@ from pydantic import StringConstraints
 from petapter_registry_server.api.dependencies import AllServices
 from petapter_registry_server.errors import InvalidRequestError, InvalidTokenError
 from petapter_registry_server.services.web_sessions import LIFETIME_S
+from petapter_registry_server.services.wired import Services
 from petapter_registry_server.web.rendering import page
 from petapter_registry_server.web.routing import page_router
 from petapter_registry_server.web.visitors import (
@@ -41,9 +42,14 @@ class DeviceForm(Fields):
 
 
 @router.get("/web/login")
-def login_page(request: Request, visitor: CurrentVisitor, next: str = "/") -> Response:  # noqa: A002, ARG001 (in the address)
-    """Ask for a token."""
-    return page(request, "login.html", next=local_path(next), problem=None)
+def login_page(
+    request: Request,
+    visitor: CurrentVisitor,  # noqa: ARG001 (the guard)
+    services: AllServices,
+    next: str = "/",  # noqa: A002 (in the address)
+) -> Response:
+    """Ask for a token, or offer the identity provider."""
+    return _page(request, services, local_path(next))
 
 
 @router.post("/web/login")
@@ -56,14 +62,8 @@ def log_in(request: Request, fields: SentFields, visitor: CurrentVisitor, servic
     try:
         cookie = services.web_sessions.begin(form.token)
     except InvalidTokenError as error:
-        return page(request, "login.html", status=401, next=following, problem=str(error))
-    response = RedirectResponse(following, status_code=SEE_OTHER)
-    secure = request.url.scheme == "https"
-    response.set_cookie(
-        session_cookie(request), cookie, max_age=LIFETIME_S, httponly=True, secure=secure, samesite="lax", path="/"
-    )
-    response.delete_cookie(form_cookie(request), path="/", secure=secure, httponly=True, samesite="strict")
-    return response
+        return _page(request, services, following, status=401, problem=str(error))
+    return logged_in(request, cookie, following)
 
 
 @router.post("/web/logout")
@@ -95,7 +95,25 @@ def decide(request: Request, fields: SentFields, visitor: CurrentVisitor, servic
     return page(request, "devices.html", done=done)
 
 
+def logged_in(request: Request, cookie: str, following: str) -> Response:
+    """Let a browser keep the cookie of its login, and go on."""
+    response = RedirectResponse(following, status_code=SEE_OTHER)
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        session_cookie(request), cookie, max_age=LIFETIME_S, httponly=True, secure=secure, samesite="lax", path="/"
+    )
+    response.delete_cookie(form_cookie(request), path="/", secure=secure, httponly=True, samesite="strict")
+    return response
+
+
 def local_path(path: str) -> str:
     """A path of this registry, or its first page in the place of any other address."""
     is_local = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
     return path if is_local else "/"
+
+
+def _page(
+    request: Request, services: Services, following: str, *, status: int = 200, problem: str | None = None
+) -> Response:
+    label = services.sign_in.label if services.sign_in else None
+    return page(request, "login.html", status=status, next=following, problem=problem, provider=label)

@@ -68,4 +68,5 @@ def _page(request: Request, visitor: Visitor, services: Services, *, issued: Iss
         own=visitor.whole.token_id,
         scopes=ROLES,
         may_change=reaches(visitor.whole.most, "admin"),
+        provider=services.sign_in.label if services.sign_in else None,
     )
