@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -256,6 +257,18 @@ def test_sign_in_is_finished_once(registry: Registry, somebody: Person, provider
     provider.codes["code-0"] = {}
     refuses(Person(registry, kept).get(CALLBACK, params=brought), 400, "this sign-in is over already")
     assert len(provider.asked) == 1
+
+
+def test_one_of_many_that_finish_a_sign_in_at_once_gets_in(
+    registry: Registry, somebody: Person, provider: Provider
+) -> None:
+    brought = provider.authorize(somebody.get(LOGIN).headers["location"])
+    service, cookie = registry.app.state.services.sign_in, somebody.cookies[COOKIE]
+    answer = sign_in.ProviderAnswer(brought["state"], brought["code"], None, None)
+    with ThreadPoolExecutor(8) as pool:
+        tries = [pool.submit(service.finish, cookie, answer, f"{ORIGIN}{CALLBACK}") for _ in range(16)]
+    failed = [str(found.exception()) for found in tries if found.exception()]
+    assert (len(failed), set(failed)) == (15, {"this sign-in is over already: sign in again"})
 
 
 def test_sign_in_that_took_too_long_is_refused(

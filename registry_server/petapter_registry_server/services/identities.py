@@ -174,13 +174,16 @@ def _enter(session: Session, identity: Identity, user: User) -> int:
     if user.disabled_ms is not None:
         raise SignInRefusedError(f"the user {user.name!r} is disabled: ask whoever runs this registry")
     token = session.get(Token, identity.token_id) if identity.token_id is not None else None
-    if token is None or token.revoked_ms is not None:
-        host = (urlsplit(identity.issuer).hostname or "")[:_MAX_HOST]
-        issued = issue(session, user, "write", TokenLimits(f"sign-in by {host}"), actor=user.name)
-        identity.token_id = issued.id
-    identity.used_ms = now_ms()
+    token_id = _new_token(session, identity, user) if token is None or token.revoked_ms is not None else token.id
+    identity.token_id, identity.used_ms = token_id, now_ms()
     audit.record(session, actor=user.name, action="identity.sign-in", subject=user.name, detail=_detail(identity))
-    return identity.token_id or 0
+    return token_id
+
+
+def _new_token(session: Session, identity: Identity, user: User) -> int:
+    """It ends with no day, so that tokens which are made by it may last; its logins do, after half a day."""
+    host = (urlsplit(identity.issuer).hostname or "")[:_MAX_HOST]
+    return issue(session, user, "write", TokenLimits(f"sign-in by {host}"), actor=user.name).id
 
 
 def _detail(identity: Identity) -> str:
