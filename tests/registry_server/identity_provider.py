@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
@@ -91,6 +91,9 @@ def running_provider() -> Iterator[Provider]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path.startswith("/authorize?"):
+                self._lead_back()
+                return
             if self.path == "/userinfo" and self.headers["Authorization"] != "Bearer opens":
                 self._send(401, b"{}")
                 return
@@ -101,6 +104,13 @@ def running_provider() -> Iterator[Provider]:
             }
             document = documents.get(self.path)
             self._send(404 if document is None else 200, json.dumps(document).encode())
+
+        def _lead_back(self) -> None:
+            """As for somebody who is signed in there and asked nothing."""
+            brought = provider.authorize(self.path)
+            self.send_response(302)
+            self.send_header("Location", f"{provider.codes[brought['code']]['redirect_uri']}?{urlencode(brought)}")
+            self.end_headers()
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
