@@ -185,6 +185,7 @@ def test_registry_on_postgresql_and_a_bucket_is_examined(scaled: Settings) -> No
         "connections": "ok",
         "clock": "ok",
         "blobs": "ok",
+        "direct uploads": "ok",
         "belonging": "ok",
     }
     assert found["writes"].text.startswith("fsync, full_page_writes, synchronous_commit off: ")

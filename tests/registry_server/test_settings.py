@@ -144,6 +144,15 @@ def test_registry_without_a_provider_has_none(tmp_path: Path) -> None:
     assert read_provider(read_settings({"data": tmp_path})) is None
 
 
+def test_key_of_the_object_store_that_others_may_read_is_refused_and_not_shown(file: Path) -> None:
+    file.write_text('data = "/srv"\ndirect_uploads_key_id = "some"\ndirect_uploads_secret = "hush"\n')
+    file.chmod(0o644)
+    with pytest.raises(InputError, match=f"mode 644, so others may read it: chmod o= {file}"):
+        read_settings({"config": file})
+    file.chmod(0o640)
+    assert "hush" not in repr(read_settings({"config": file}))
+
+
 def test_file_without_a_password_may_be_read_by_all(file: Path) -> None:
     file.write_text('data = "/srv"\ndatabase = "postgresql://ada@db/lab"\n')
     file.chmod(0o644)
