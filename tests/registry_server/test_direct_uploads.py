@@ -1,7 +1,7 @@
 """Large files that clients send to the object store themselves: what arrives is looked at before anybody sees it."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,15 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from petapter_registry_server.app import create_app
 from petapter_registry_server.errors import StoreError
-from petapter_registry_server.services.doctor import examine_installation
 from petapter_registry_server.services.garbage import GarbageCollection
 from petapter_registry_server.services.uploads import PART_BYTES
 from petapter_registry_server.settings import Settings
 from petapter_registry_server.storage.object_staging import ObjectStaging
-from petapter_registry_server.storage.signed_puts import check_signed_puts
 from petapter_schemas.digests import sha256_bytes
 from tests.registry_server.conftest import Caller, Registry, member_of_team, running
-from tests.registry_server.module_bytes import safetensors
-from tests.registry_server.recording_proxy import Seen, recording_proxy
 from tests.registry_server.s3_server import S3Server
-from tests.registry_server.strict_store import REAL_KEY, StrictStore, is_allowed, strict_store
+from tests.registry_server.strict_store import StrictStore, strict_store
 from tests.registry_server.test_garbage import Clock
 from tests.registry_server.test_large_files import LARGE, OID, batch, link, wanted
 
@@ -352,68 +347,3 @@ def test_store_that_does_not_answer_is_503_and_loses_nothing(
         assert verify(team).status_code == 503
     assert len(keys(store, "staging")) == 1
     assert verify(team).status_code == 200
-
-
-def test_blobs_in_a_directory_are_refused_in_one_line(tmp_path: Path) -> None:
-    settings = Settings(data=tmp_path / "data", direct_uploads=True)
-    with pytest.raises(StoreError, match="direct_uploads needs an object store") as refused:
-        create_app(settings)
-    assert "\n" not in str(refused.value)
-    assert findings(settings)["direct uploads"] == ("failure", str(refused.value))
-
-
-def test_half_a_key_is_refused(s3: S3Server, tmp_path: Path) -> None:
-    blobs = f"s3://{s3.new_bucket()}"
-    with pytest.raises(StoreError, match="give both, or none"):
-        create_app(Settings(data=tmp_path, blobs=blobs, direct_uploads=True, direct_uploads_key_id="only"))
-
-
-def findings(settings: Settings) -> dict[str, tuple[str, str]]:
-    return {found.subject: (found.state, found.text) for found in examine_installation(settings)}
-
-
-def test_doctor_says_whether_the_store_signs_puts(registry: Registry) -> None:
-    text = "the object store signs PUTs that allow nothing else"
-    assert findings(registry.settings)["direct uploads"] == ("ok", f"on; {text}")
-    off = registry.settings.model_copy(update={"direct_uploads": False})
-    assert findings(off)["direct uploads"] == ("ok", f"off; {text}")
-
-
-Lax = Callable[[Seen], bool]
-
-
-def lax(**let_through: str) -> Callable[[Seen, str], bool]:
-    """A store as strict as any, but for one header that it takes unsigned."""
-
-    def may_pass(seen: Seen, secret: str) -> bool:
-        headers = {name: text for name, text in seen.headers.items() if name not in let_through.values()}
-        return is_allowed(replace(seen, headers=headers), secret)
-
-    return may_pass
-
-
-LAX: Mapping[str, tuple[Callable[[Seen, str], bool], str]] = {
-    "everything": (lambda _seen, _secret: True, "takes writes that nobody signed"),
-    "copies": (lax(one="x-amz-copy-source"), "lets whoever may upload copy any object"),
-    "rights": (
-        lambda seen, secret: lax(one="x-amz-acl")(seen, secret) or (seen.method == "GET" and "?" not in seen.path),
-        "shows everybody what clients upload",
-    ),
-    "nothing": (lambda seen, _secret: "authorization" in seen.headers, "answers a signed PUT with 403"),
-}
-
-
-@pytest.mark.skipif(REAL_KEY in os.environ, reason="a real store is as lax as it is")
-@pytest.mark.parametrize(("may_pass", "message"), LAX.values(), ids=LAX)
-def test_store_that_allows_more_is_refused(s3: S3Server, may_pass: Callable[[Seen, str], bool], message: str) -> None:
-    with recording_proxy(s3.endpoint, lambda seen: may_pass(seen, s3.secret)) as proxy:
-        bucket = replace(s3, endpoint=proxy.url).open(s3.new_bucket(), "some/prefix")
-        with pytest.raises(StoreError, match=message):
-            check_signed_puts(bucket, bucket)
-        assert [found for batch_ in obstore.list(bucket) for found in batch_] == []
-
-
-def test_weights_over_the_limit_are_large() -> None:
-    """What the other tests send is not sent inside a commit."""
-    assert len(LARGE) > 1000
-    assert safetensors({"weight": (50, 10)}) == LARGE

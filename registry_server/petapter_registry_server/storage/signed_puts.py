@@ -41,7 +41,7 @@ def check_signed_puts(objects: "S3Store", signer: "S3Store") -> None:
     finally:
         tried.tidy()
     if problem is not None:
-        raise StoreError(f"direct uploads cannot be on: {problem}")
+        raise StoreError(f"clients cannot be sent to this bucket: {problem}")
 
 
 class _Tried:
@@ -71,7 +71,7 @@ class _Tried:
         if self._sent() == b"hidden":
             yield (
                 "the object store lets whoever may upload copy any object of the bucket ('x-amz-copy-source' is taken "
-                "unsigned): sign with a key that may write and not read, DIRECT_UPLOADS_KEY_ID and _SECRET"
+                "unsigned): sign with a key that may write and not read (direct_uploads_key_id, direct_uploads_secret)"
             )
 
     def _try_to_show(self, client: "httpx.Client") -> Iterator[str]:
