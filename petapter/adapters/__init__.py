@@ -1,11 +1,13 @@
 """Adapter kinds as peft configurations, and their place inside a backbone's model."""
 
+from petapter.adapters.architectures import Ia3Place
 from petapter.adapters.choice import (
     AdapterChoice,
     adapted_modules,
     adapter_spec,
     check_places,
     layer_number,
+    lora_adapts_keys,
     scales_input,
     tensor_shapes,
     top_layers,
@@ -18,12 +20,14 @@ __all__ = [
     "AdapterChoice",
     "AdapterSlots",
     "Claim",
+    "Ia3Place",
     "adapted_modules",
     "adapter_spec",
     "check_config",
     "check_places",
     "config_values",
     "layer_number",
+    "lora_adapts_keys",
     "peft_config",
     "scales_input",
     "tensor_shapes",

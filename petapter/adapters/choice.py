@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from petapter.adapters.architectures import Places, places
+from petapter.adapters.architectures import Ia3Place, Places, places
 from petapter_schemas.adapter_files import module_pattern
 from petapter_schemas.adapter_spec import AdapterKind, AdapterSpec, Placement
 from petapter_schemas.errors import BackboneError, InputError
 
 _KINDS = ("lora", "ia3", "bottleneck", "bitfit", "none")
 _PLACEMENTS = ("pfeiffer", "houlsby")
+_IA3_PLACES = ("after-activation", "before-activation")
 _LAYER_NUMBER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
 
@@ -34,6 +35,9 @@ class AdapterChoice:
         dropout: Of LoRA's input, while it trains.
         up_std: Standard deviation of the weights of a bottleneck's second layer at the start. With 0 a new adapter
             changes nothing; AdapterHub's, and so PETapter's, is 0.02.
+        ia3_place: Of (IA)^3 without chosen targets: scale what the activation of the feed-forward block gives, as its
+            authors do, or what it gets, as AdapterHub, and so PETapter, does. Chosen targets say so by themselves: the
+            map into the block's middle is scaled at its output, the map back at its input.
     """
 
     kind: AdapterKind = "lora"
@@ -45,6 +49,7 @@ class AdapterChoice:
     layers: tuple[int, ...] | None = None
     dropout: float = 0.0
     up_std: float = 0.0
+    ia3_place: Ia3Place = "after-activation"
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -60,6 +65,7 @@ class AdapterChoice:
         if not 0 <= self.up_std <= 1 or (self.up_std and self.kind != "bottleneck"):
             raise InputError("up_std must be 0 to 1, and belongs to bottleneck alone")
         self._check_where()
+        self._check_ia3_place()
 
     def _check_where(self) -> None:
         if self.targets is not None and self.kind in {"bottleneck", "none"}:
@@ -71,6 +77,12 @@ class AdapterChoice:
                 raise InputError(f"an adapter's {name} must be one at least, each once; leave them out for all")
         if any(layer < 0 for layer in self.layers or ()):
             raise InputError("an adapter's layers are counted from 0")
+
+    def _check_ia3_place(self) -> None:
+        if self.ia3_place not in _IA3_PLACES:
+            raise InputError(f"{self.ia3_place!r} is no place of (IA)^3: take {' or '.join(_IA3_PLACES)}")
+        if self.ia3_place != "after-activation" and (self.kind != "ia3" or self.targets is not None):
+            raise InputError("ia3_place belongs to ia3 alone, where no targets are chosen: drop it")
 
     def hyperparameters(self) -> dict[str, bool | int | float | str]:
         """What belongs to the kind, under names that begin with `adapter`, for the manifest."""
@@ -87,7 +99,8 @@ _HYPERPARAMETERS: dict[AdapterKind, tuple[str, ...]] = {
     "bitfit": (),
     "none": (),
 }
-"""Targets and layers are left to the manifest's `adapter`, which always names them in full."""
+"""Targets, and with them the place of (IA)^3, and layers are left to the manifest's `adapter`, which always names them
+in full."""
 
 
 def top_layers(model: PreTrainedModel, share: float) -> tuple[int, ...]:
@@ -112,7 +125,7 @@ def adapter_spec(choice: AdapterChoice, model: PreTrainedModel) -> AdapterSpec:
     if choice.kind == "none":
         return AdapterSpec(kind="none", parameters=0)
     known = places(model.config.model_type, choice.kind)
-    targets = choice.targets or known.targets(choice.kind, choice.placement)
+    targets = choice.targets or known.targets(choice.kind, choice.placement, choice.ia3_place)
     if wrong := [target for target in targets if not re.fullmatch(r"\w+(\.\w+)*", target, re.ASCII)]:
         raise InputError(f"{wrong[0]!r} is no name of a module inside a layer")
     if choice.kind == "bottleneck" and choice.reduction > model.config.hidden_size:
@@ -164,7 +177,7 @@ def _check_agrees(spec: AdapterSpec, known: Places, model: PreTrainedModel) -> N
         raise BackboneError(
             f"the layers of {model.config.model_type} share their weights: leave the choice of layers out"
         )
-    if spec.kind == "bottleneck" and set(spec.targets) != set(known.targets(spec.kind, spec.placement)):
+    if spec.kind == "bottleneck" and set(spec.targets) != set(known.bottleneck[spec.placement or "pfeiffer"]):
         raise BackboneError(f"the targets of the adapter are not those of placement {spec.placement!r}")
     if spec.kind == "ia3" and set(spec.feedforward) != set(spec.targets) & set(known.feedforward):
         raise BackboneError("the adapter's feedforward are not the targets of the feed-forward block")
@@ -215,6 +228,15 @@ def scales_input(spec: AdapterSpec, name: str) -> bool:
     """Whether an (IA)^3 scales what a module of this name reads, not what it gives."""
     pattern = module_pattern(spec.feedforward, spec.layers) if spec.feedforward else None
     return pattern is not None and re.fullmatch(pattern, name) is not None
+
+
+def lora_adapts_keys(model: PreTrainedModel) -> bool:
+    """Whether LoRA on queries and values adapts the keys too, since one projection gives all three.
+
+    Raises:
+        BackboneError: The architecture is not known here.
+    """
+    return places(model.config.model_type, "lora").fused
 
 
 def layer_number(name: str) -> int | None:

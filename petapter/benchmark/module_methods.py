@@ -89,7 +89,10 @@ def paper_method(**options: object) -> ModuleMethod:
     def make(trial: Trial) -> TrainedModule:
         return train_paper(trial.task, trial.train, trial.backbone, replace(chosen, run=trial.seed + 1))
 
-    return ModuleMethod(make, _decided(chosen, given_by_the_grid="run"), REVISIONS["paper"])
+    decided = _decided(chosen, given_by_the_grid="run")
+    if chosen.adapter != "ia3":
+        del decided["ia3_place"]  # decides nothing then, so runs that know nothing of it are the same
+    return ModuleMethod(make, decided, REVISIONS["paper"])
 
 
 def strong_method(**options: object) -> ModuleMethod:

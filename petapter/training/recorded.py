@@ -70,7 +70,11 @@ def _strong(manifest: Manifest) -> StrongOptions:
 
 
 def _paper(manifest: Manifest) -> PaperOptions:
-    return PaperOptions(**_named(manifest, PaperOptions))
+    """Modules that were made before `ia3_place` was an option tell the place of their (IA)^3 by its targets."""
+    named = _named(manifest, PaperOptions)
+    if manifest.adapter.kind == "ia3":
+        named["ia3_place"] = "after-activation" if manifest.adapter.feedforward else "before-activation"
+    return PaperOptions(**named)
 
 
 def _plain(manifest: Manifest) -> TrainingOptions:

@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from petapter.adapters import AdapterChoice, AdapterSlots, adapter_spec, peft_config
+from petapter.adapters import AdapterChoice, AdapterSlots, Ia3Place, adapter_spec, peft_config
 from petapter.backbone import Backbone
 from petapter.benchmark.baselines.models import (
     ClassificationHead,
@@ -39,15 +39,18 @@ class FullFinetuningOptions(Optimisation):
 
 
 class StandardHeadOptions(Optimisation):
-    """Options of `standard-head`; defaults are the PETapter paper's.
+    """Options of `standard-head`; defaults are the PETapter paper's but for `bos`, which makes the comparison fair.
 
     Attributes:
-        bos: Whether the text has its special tokens, so that the head reads the token that begins every text. The
-            paper's code leaves them out, and its head reads the first token of the first word.
+        bos: Whether the text has its special tokens, so that the head reads the token that begins every text. With
+            false it is the paper's own baseline, whose code leaves them out, so that its head reads the first token of
+            the first word.
         adapter: Its kind; "none" trains the head alone. The paper has lora, ia3 and bottleneck.
         rank: Of LoRA.
         alpha: LoRA's scale is alpha / rank.
         reduction: A bottleneck has the backbone's width divided by this.
+        up_std: Standard deviation of the weights of a bottleneck's second layer at the start.
+        ia3_place: Where (IA)^3 scales the feed-forward block, see `petapter.adapters.AdapterChoice`.
     """
 
     lr: float = Field(default=5e-5, gt=0)
@@ -59,6 +62,17 @@ class StandardHeadOptions(Optimisation):
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
     reduction: int = Field(default=16, ge=1)
+    up_std: float = Field(default=0.02, ge=0, le=1)
+    ia3_place: Ia3Place = "before-activation"
+
+    def choice(self) -> AdapterChoice:
+        """The adapter; options of another kind count for nothing."""
+        own: dict[str, Any] = {"rank": self.rank, "alpha": self.alpha, "reduction": self.reduction}
+        if self.adapter == "bottleneck":
+            own["up_std"] = self.up_std
+        if self.adapter == "ia3":
+            own["ia3_place"] = self.ia3_place
+        return AdapterChoice(self.adapter, **own)
 
 
 @dataclass(frozen=True)
@@ -140,12 +154,12 @@ def _fit_and_answer(
 @contextmanager
 def _adapter(backbone: Backbone, options: StandardHeadOptions) -> Iterator[None]:
     """An adapter in the resident model for a block; the model is bare again afterwards."""
-    choice = AdapterChoice(options.adapter, rank=options.rank, alpha=options.alpha, reduction=options.reduction)
+    choice = options.choice()
     slots = AdapterSlots(backbone.model)
     try:
         spec = adapter_spec(choice, backbone.model)
         if spec.kind != "none":
-            slots.add(_SLOT, peft_config(spec))
+            slots.add(_SLOT, peft_config(spec, up_std=choice.up_std))
         yield
     finally:
         slots.close()

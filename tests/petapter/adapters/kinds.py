@@ -13,6 +13,7 @@ from tests.petapter.tiny_backbones import ARCHITECTURES
 CHOICES = {
     "lora": AdapterChoice(rank=3, alpha=6.0),
     "ia3": AdapterChoice(kind="ia3"),
+    "ia3-before": AdapterChoice(kind="ia3", ia3_place="before-activation"),
     "pfeiffer": AdapterChoice(kind="bottleneck", reduction=5),
     "houlsby": AdapterChoice(kind="bottleneck", reduction=4, placement="houlsby"),
     "bitfit": AdapterChoice(kind="bitfit"),
@@ -21,7 +22,7 @@ CASES = [
     (architecture, name)
     for architecture in ARCHITECTURES
     for name in CHOICES
-    if architecture != "modernbert" or name not in {"ia3", "bitfit"}
+    if architecture != "modernbert" or CHOICES[name].kind not in {"ia3", "bitfit"}
 ]
 IDS = torch.tensor([[2, 5, 6, 4, 3], [2, 7, 4, 8, 3]])  # [B, S]
 

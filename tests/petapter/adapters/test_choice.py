@@ -1,6 +1,14 @@
 import pytest
 
-from petapter.adapters import AdapterChoice, AdapterSlots, adapter_spec, check_places, peft_config, top_layers
+from petapter.adapters import (
+    AdapterChoice,
+    AdapterSlots,
+    adapter_spec,
+    check_places,
+    lora_adapts_keys,
+    peft_config,
+    top_layers,
+)
 from petapter_schemas.adapter_spec import AdapterSpec
 from petapter_schemas.errors import BackboneError, InputError, PetapterError
 from tests.petapter.adapters.conftest import ModelOf
@@ -22,6 +30,12 @@ from tests.petapter.adapters.kinds import CHOICES
         ({"kind": "lora", "up_std": 0.02}, "up_std must be 0 to 1, and belongs to bottleneck"),
         ({"kind": "bottleneck", "up_std": -0.02}, "up_std must be 0 to 1"),
         ({"kind": "bottleneck", "up_std": float("nan")}, "up_std must be 0 to 1"),
+        ({"kind": "ia3", "ia3_place": "middle"}, "'middle' is no place of .IA.*: take after-activation or before-act"),
+        ({"kind": "lora", "ia3_place": "before-activation"}, "ia3_place belongs to ia3 alone"),
+        (
+            {"kind": "ia3", "ia3_place": "before-activation", "targets": ("output.dense",)},
+            "ia3_place belongs to ia3 alone, where no targets are chosen",
+        ),
         ({"kind": "bottleneck", "targets": ("output.dense",)}, "takes no targets"),
         ({"kind": "none", "targets": ("query",)}, "takes no targets"),
         ({"kind": "none", "layers": (0,)}, "takes no layers"),
@@ -96,6 +110,19 @@ def test_target_of_the_feed_forward_block_is_scaled_at_its_input(model_of: Model
     assert spec.parameters == 2 * (32 + 64)  # by hand: 2 layers, H = 32, 64 in the middle
 
 
+def test_target_before_the_activation_is_scaled_at_its_output(model_of: ModelOf) -> None:
+    choice = AdapterChoice(kind="ia3", targets=("attention.self.key", "attention.self.value", "intermediate.dense"))
+    named = AdapterChoice(kind="ia3", ia3_place="before-activation")
+    assert adapter_spec(choice, model_of("bert")) == adapter_spec(named, model_of("bert"))
+
+
+@pytest.mark.parametrize("architecture", ["modernbert", "bert", "deberta-v2", "albert", "distilbert"])
+def test_one_projection_for_queries_keys_and_values_is_that_of_modernbert(
+    model_of: ModelOf, architecture: str
+) -> None:
+    assert lora_adapts_keys(model_of(architecture)) == (architecture == "modernbert")
+
+
 def test_layers_are_written_in_order(model_of: ModelOf) -> None:
     assert adapter_spec(AdapterChoice(layers=(1, 0)), model_of("bert")).layers == (0, 1)
 
@@ -138,6 +165,7 @@ def test_share_that_is_none_is_refused(model_of: ModelOf, share: float) -> None:
         ("pfeiffer", {"targets": ("output.dropout",)}),
         ("ia3", {"feedforward": ()}),
         ("ia3", {"feedforward": ("attention.self.key", "output.dense")}),
+        ("ia3-before", {"feedforward": ("intermediate.dense",)}),
         ("bitfit", {"targets": ("query",)}),
         ("bitfit", {"targets": ("attention.self.query", "nowhere")}),
         ("lora", {"layers": (0, 7)}),
@@ -159,6 +187,7 @@ def test_description_that_means_something_else_here_is_refused(
     [
         (AdapterChoice(rank=4), {"adapter": "lora", "adapter_rank": 4, "adapter_alpha": 16.0, "adapter_dropout": 0.0}),
         (AdapterChoice(kind="ia3"), {"adapter": "ia3"}),
+        (AdapterChoice(kind="ia3", ia3_place="before-activation"), {"adapter": "ia3"}),  # its targets say where
         (
             AdapterChoice(kind="bottleneck", placement="houlsby"),
             {

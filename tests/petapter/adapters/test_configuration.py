@@ -40,6 +40,7 @@ def test_field_that_changes_the_result_is_refused(model_of: ModelOf, name: str, 
     [
         ("ia3", {"feedforward_modules": ".*"}),
         ("ia3", {"feedforward_modules": []}),
+        ("ia3-before", {"feedforward_modules": r"(?:.*\.)?\d+\.(?:intermediate\.dense)"}),
         ("ia3", {"fan_in_fan_out": True}),
         ("ia3", {"exclude_modules": "x"}),
         ("pfeiffer", {"reduction": 2}),

@@ -130,6 +130,32 @@ def test_ia3_scales_keys_values_and_the_middle_of_the_feed_forward_block(model_o
 
 
 @pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "distilbert", "albert"])
+def test_ia3_before_the_activation_scales_what_the_activation_gets(model_of: ModelOf, architecture: str) -> None:
+    # reference: AdapterHub's IA3Config (attn_matrices k and v, intermediate_lora), whose layers multiply what a linear
+    # map gives, bias and all: diag(l) W x + l b at all three, so that the activation reads what is scaled
+    model = model_of(architecture)
+    reference = copy.deepcopy(model)
+    with adapted(model, CHOICES["ia3-before"]) as tensors, torch.no_grad():
+        ours = hidden(model)
+        for name, scale in tensors.items():
+            layer = _layer(reference, name)
+            layer.weight.mul_(scale)  # [out, 1]
+            layer.bias.mul_(scale.flatten())
+    torch.testing.assert_close(ours, hidden(reference), atol=1e-5, rtol=0)
+    assert sorted({tuple(tensor.shape) for tensor in tensors.values()}) == [(32, 1), (64, 1)]
+
+
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "distilbert", "albert"])
+def test_ia3_of_either_place_adapts_other_maps_of_the_feed_forward_block(model_of: ModelOf, architecture: str) -> None:
+    model = model_of(architecture)
+    after, before = (adapter_spec(CHOICES[name], model) for name in ("ia3", "ia3-before"))
+    assert after.targets[:2] == before.targets[:2]  # keys and values
+    assert after.feedforward == after.targets[2:] != before.targets[2:]
+    assert before.feedforward == ()
+    assert after.parameters == before.parameters
+
+
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "distilbert", "albert"])
 def test_bitfit_is_added_to_the_biases(model_of: ModelOf, architecture: str) -> None:
     # reference: Ben Zaken et al. 2021 (arXiv 2106.10199): the same model with other biases
     model = model_of(architecture)
@@ -210,6 +236,7 @@ def _roberta_large() -> RobertaForMaskedLM:
     [
         (AdapterChoice(rank=8), 786_432),  # 24 layers x q, v x 8 x (1024 + 1024)
         (AdapterChoice(kind="ia3"), 147_456),  # 24 x (1024 + 1024 + 4096)
+        (AdapterChoice(kind="ia3", ia3_place="before-activation"), 147_456),
         (AdapterChoice(kind="bottleneck"), 3_171_840),  # 24 x (2 x 1024 x 64 + 64 + 1024)
         (AdapterChoice(kind="bottleneck", placement="houlsby"), 6_343_680),  # twice that
         (AdapterChoice(kind="bitfit"), 122_880),  # 24 x (1024 + 4096)
@@ -234,4 +261,4 @@ def test_camembert_is_adapted_like_roberta() -> None:
     model = CamembertForMaskedLM(CamembertConfig(vocab_size=40, max_position_embeddings=32, pad_token_id=1, **sizes))
     counts = {name: adapter_spec(choice, model).parameters for name, choice in CHOICES.items()}
     # by hand: 2 x 2 x 3 x 64; 2 x (32 + 32 + 64); 2 x (2 x 32 x 6 + 6 + 32); 4 x (2 x 32 x 8 + 8 + 32); 2 x (32 + 64)
-    assert counts == {"lora": 768, "ia3": 256, "pfeiffer": 844, "houlsby": 2208, "bitfit": 192}
+    assert counts == {"lora": 768, "ia3": 256, "ia3-before": 256, "pfeiffer": 844, "houlsby": 2208, "bitfit": 192}

@@ -142,6 +142,7 @@ def test_learning_rate_of_the_adapter_follows_its_kind() -> None:
     # arXiv 2205.05638 for (IA)^3; the others scale with the width
     rates = {name: TrainingOptions(adapter=choice).resolved(10, 384).adapter_lr for name, choice in CHOICES.items()}
     width = 0.75 / 384
-    assert rates == {"lora": width, "pfeiffer": width, "houlsby": width, "ia3": 3e-3, "bitfit": 1e-3}
+    of_kind = {"lora": width, "bottleneck": width, "ia3": 3e-3, "bitfit": 1e-3}
+    assert rates == {name: of_kind[choice.kind] for name, choice in CHOICES.items()}
     assert TrainingOptions(adapter=CHOICES["ia3"], adapter_lr=0.5).resolved(10, 384).adapter_lr == 0.5
     assert TrainingOptions(adapter=CHOICES["ia3"]).resolved(10, 384).head_lr == width

@@ -26,6 +26,7 @@ KINDS = {
     "lora-3": AdapterChoice(rank=3, alpha=7.0),
     "lora-top": AdapterChoice(rank=1, alpha=2.0, layers=(1,)),
     "ia3": AdapterChoice(kind="ia3"),
+    "ia3-before": AdapterChoice(kind="ia3", ia3_place="before-activation"),
     "bitfit": AdapterChoice(kind="bitfit"),
     "pfeiffer": AdapterChoice(kind="bottleneck", reduction=4, up_std=0.02),
     "houlsby": AdapterChoice(kind="bottleneck", reduction=8, placement="houlsby", up_std=0.02),
@@ -83,7 +84,7 @@ def moved(module: TrainedModule, before: TrainedModule) -> float:
 
 
 def mixture(backbone: Backbone) -> list[JointRun]:
-    """Sixteen runs: every kind of adapter, tasks with one and two masks, one and two patterns, windows and tags."""
+    """Seventeen runs: every kind of adapter, tasks with one and two masks, one and two patterns, windows and tags."""
     runs = [
         run_of(backbone, SENTIMENT, SENTIMENT_ROWS, replace(QUICK, adapter=choice, seed=seed, steps=8 + seed))
         for seed, choice in enumerate(KINDS.values())
@@ -105,7 +106,7 @@ def mixture(backbone: Backbone) -> list[JointRun]:
         run_of(backbone, SENTIMENT, SENTIMENT_ROWS, replace(QUICK, head=HeadChoice("random"))),
         run_of(backbone, SENTIMENT, SENTIMENT_ROWS, replace(QUICK, head=HeadChoice("mlm", "all"), clip_norm=0.1)),
     ]
-    assert len(runs) == 16
+    assert len(runs) == 17
     return runs
 
 

@@ -16,6 +16,7 @@ TEXTS = [row.fields for row in SENTIMENT_ROWS]
 CHOICES = {
     "lora": {"rank": 3, "alpha": 6.0},
     "ia3": {"adapter": AdapterChoice(kind="ia3")},
+    "ia3-before": {"adapter": AdapterChoice(kind="ia3", ia3_place="before-activation")},
     "bitfit": {"adapter": AdapterChoice(kind="bitfit")},
     "bottleneck": {"adapter": AdapterChoice(kind="bottleneck", reduction=5, placement="houlsby")},
     "none": {"rank": 0},

@@ -75,7 +75,7 @@ def test_loras_of_other_ranks_and_alphas_merge_without_loss(bert: Backbone, modu
     assert merge_.adapter.rank == 8
 
 
-@pytest.mark.parametrize("kind", ["ia3", "bitfit"])
+@pytest.mark.parametrize("kind", ["ia3", "ia3-before", "bitfit"])
 def test_linear_gives_vectors_their_mean(kind: str, bert: Backbone, module_of: ModuleOf) -> None:
     one, other = module_of(kind, 0), module_of(kind, 1)
     merge_ = merged(bert, [one, other], (0.7, 0.3))
@@ -246,6 +246,11 @@ def test_what_differs_is_refused(change: object, reason: str, bert: Backbone, mo
 def test_another_kind_is_refused(bert: Backbone, module_of: ModuleOf) -> None:
     with pytest.raises(InputError, match=r"kinds of adapter.*ensemble"):
         merged(bert, [module_of("lora", 0), module_of("ia3", 0)])
+
+
+def test_ia3_of_another_place_is_refused(bert: Backbone, module_of: ModuleOf) -> None:
+    with pytest.raises(InputError, match=r"adapted modules or layers.*ensemble"):
+        merged(bert, [module_of("ia3", 0), module_of("ia3-before", 0)])
 
 
 def test_bottlenecks_of_other_widths_are_refused(bert: Backbone, module_of: ModuleOf) -> None:

@@ -23,6 +23,7 @@ KINDS: dict[str, AdapterChoice] = {
     "lora-3": AdapterChoice(rank=3, alpha=7.0),
     "lora-top": AdapterChoice(rank=1, alpha=2.0, layers=(1,)),
     "ia3": AdapterChoice(kind="ia3"),
+    "ia3-before": AdapterChoice(kind="ia3", ia3_place="before-activation"),
     "bitfit": AdapterChoice(kind="bitfit"),
     "pfeiffer": AdapterChoice(kind="bottleneck", reduction=4),
     "houlsby": AdapterChoice(kind="bottleneck", reduction=8, placement="houlsby"),

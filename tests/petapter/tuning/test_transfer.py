@@ -23,6 +23,7 @@ CHOICES = [
     AdapterChoice(rank=3, alpha=5.0),
     AdapterChoice(rank=2, alpha=4.0, layers=(1,)),
     AdapterChoice(kind="ia3"),
+    AdapterChoice(kind="ia3", ia3_place="before-activation"),
     AdapterChoice(kind="bottleneck", reduction=4),
     AdapterChoice(kind="bitfit"),
 ]
