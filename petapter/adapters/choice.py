@@ -160,7 +160,7 @@ def check_places(spec: AdapterSpec, model: PreTrainedModel) -> int:
     found = dict(adapted_modules(spec, model))
     for target in spec.targets:
         if not any(name == target or name.endswith(f".{target}") for name in found):
-            usual = ", ".join(known.targets(spec.kind, spec.placement))
+            usual = ", ".join(known.targets(spec.kind, spec.placement, "after-activation"))
             raise BackboneError(
                 f"the backbone has no {target!r} in such layers: name modules inside its layers, such as {usual}"
             )

@@ -117,9 +117,7 @@ def test_target_before_the_activation_is_scaled_at_its_output(model_of: ModelOf)
 
 
 @pytest.mark.parametrize("architecture", ["modernbert", "bert", "deberta-v2", "albert", "distilbert"])
-def test_one_projection_for_queries_keys_and_values_is_that_of_modernbert(
-    model_of: ModelOf, architecture: str
-) -> None:
+def test_one_projection_for_queries_keys_and_values_is_that_of_modernbert(model_of: ModelOf, architecture: str) -> None:
     assert lora_adapts_keys(model_of(architecture)) == (architecture == "modernbert")
 
 
