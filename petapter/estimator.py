@@ -11,20 +11,21 @@ from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from threading import RLock
-from typing import Any, Final, Protocol, Self, runtime_checkable
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import assert_all_finite, check_array, check_consistent_length, check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from petapter.backbone import Backbone
+from petapter.estimator_rows import read_labels, read_texts, read_weights
 from petapter.module import ModuleInfo, open_module, save_module
 from petapter.runtime import Engine
 from petapter.task import Example
+from petapter.task.encoding import Fields
 from petapter.trained import TrainedModule
 from petapter.training import PaperOptions, StrongOptions, TrainingOptions, train
 from petapter_schemas.errors import BackboneError, EstimatorDataError, InputError, TaskError
@@ -126,27 +127,41 @@ class PETapterClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         estimator._accept(opened, {name: name for name in task.label_names})
         return estimator
 
-    def fit(self, X: object, y: object, sample_weight: object = None) -> Self:  # noqa: N803 (scikit-learn's name)
+    def fit(
+        self,
+        X: object,  # noqa: N803 (scikit-learn's name)
+        y: object,
+        sample_weight: object = None,
+        *,
+        unlabelled: object = None,
+    ) -> Self:
         """Train a module on texts and their labels.
 
-        Rows of weight 0 are left out.
+        Args:
+            X: Texts, see the class.
+            y: Their labels, [N].
+            sample_weight: How much each counts, [N]; rows of weight 0 are left out.
+            unlabelled: Further texts of the same kind, in any form that X may have; preset "strong" alone uses them.
+                `cross_val_score` and searches hand on what `params` holds, whole unless it has as many texts as X.
 
         Raises:
-            EstimatorDataError: Rows or weights cannot be used; also a ValueError.
+            EstimatorDataError: Rows, weights or further texts cannot be used; also a ValueError.
             TaskError: A pattern or a word cannot work on the backbone.
             BackboneError: The backbone cannot be had, or an engine has it.
         """
         patterns = _patterns(self.pattern)
-        texts = _read_texts(X, _fields(patterns))
-        labels = _read_labels(y, len(texts))
-        weights = _read_weights(sample_weight, len(texts))
+        fields = _fields(patterns)
+        texts = read_texts(X, fields)
+        further = [] if unlabelled is None else read_texts(unlabelled, fields, "unlabelled")
+        labels = read_labels(y, len(texts))
+        weights = read_weights(sample_weight, len(texts))
         kept = np.flatnonzero(weights > 0).tolist()
         names = _label_names(labels[kept], self.verbalizer)
         task = _task(patterns, names, self.verbalizer)
         named = [names[label] for label in labels[kept].tolist()]
         examples = [Example(texts[row], name, float(weights[row])) for row, name in zip(kept, named, strict=True)]
         with _RUNNING:
-            self._accept(self._train(task, examples), names)
+            self._accept(self._train(task, examples, further), names)
         return self
 
     def predict(self, X: object) -> npt.NDArray[Any]:  # noqa: N803 (scikit-learn's name)
@@ -168,7 +183,7 @@ class PETapterClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             EstimatorDataError: Texts cannot be used; also a ValueError.
         """
         check_is_fitted(self, "module_")
-        texts = _read_texts(X, self.module_.task.fields)
+        texts = read_texts(X, self.module_.task.fields)
         with _RUNNING, Engine(_resident(self.backbone, self.device)) as engine:
             engine.load(self.module_, _ALIAS)
             answers = engine.predict([(_ALIAS, text) for text in texts])
@@ -200,12 +215,13 @@ class PETapterClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         tags.input_tags.two_d_array = False
         return tags
 
-    def _train(self, task: TaskSpec, examples: Sequence[Example]) -> TrainedModule:
+    def _train(self, task: TaskSpec, examples: Sequence[Example], unlabelled: Sequence[Fields]) -> TrainedModule:
         return train(
             task,
             examples,
             _resident(self.backbone, self.device),
             _seeded(self.preset, self.options, _seed(self.random_state)),
+            unlabelled=unlabelled,
             calibrate_folds=self.calibrate_folds,
             abstain_error_rate=self.abstain_error_rate,
         )
@@ -216,75 +232,6 @@ class PETapterClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.label_names_ = tuple(names[label] for label in self.classes_.tolist())
         self.module_ = module
         self.n_features_in_ = len(module.task.fields)
-
-
-@runtime_checkable
-class _Frame(Protocol):
-    """What pandas, polars and their like have in common: named columns."""
-
-    columns: Iterable[str]
-
-    def __getitem__(self, name: str, /) -> Iterable[object]: ...
-
-
-def _read_texts(rows: object, fields: tuple[str, ...]) -> list[dict[str, str]]:
-    """Texts by field, in whatever form they were given."""
-    if isinstance(rows, _Frame):
-        columns = list(rows.columns)
-        if missing := [name for name in fields if name not in columns]:
-            raise EstimatorDataError(f"X has no column {missing[0]!r}, which the pattern reads: add or rename one")
-        rows = list(zip(*(rows[name] for name in fields), strict=True))
-    if isinstance(rows, str) or not isinstance(rows, Iterable):
-        raise EstimatorDataError(f"X must be a sequence of texts, not one {type(rows).__name__}: give a list")
-    return [_read_text(row, number, fields) for number, row in enumerate(rows)]
-
-
-def _read_text(row: object, number: int, fields: tuple[str, ...]) -> dict[str, str]:
-    named: Mapping[object, object]
-    if isinstance(row, Mapping):
-        named = row
-    else:
-        cells = list(row) if isinstance(row, Sequence | np.ndarray) and not isinstance(row, str) else [row]
-        if len(cells) != len(fields):
-            raise EstimatorDataError(
-                f"row {number} of X has {len(cells)} texts, the pattern reads {len(fields)}: {', '.join(fields)}"
-            )
-        named = dict(zip(fields, cells, strict=True))
-    for name in fields:
-        if not isinstance(named.get(name), str):
-            found = f"a {type(named[name]).__name__}" if name in named else "missing"
-            raise EstimatorDataError(f"row {number} of X: {name!r} must be a text but is {found}: correct or drop it")
-    return {name: str(named[name]) for name in fields}
-
-
-def _read_labels(y: object, rows: int) -> npt.NDArray[Any]:
-    """Labels of all rows, [N]."""
-    if y is None:
-        raise EstimatorDataError(
-            "this classifier requires y to be passed, but the target y is None: give a label per row"
-        )
-    try:
-        labels: npt.NDArray[Any] = column_or_1d(y, warn=True)
-        assert_all_finite(labels, input_name="y")
-        check_classification_targets(labels)
-        check_consistent_length([None] * rows, labels)
-    except (ValueError, TypeError) as error:
-        raise EstimatorDataError(f"y cannot be used: {' '.join(str(error).split())}") from error
-    return labels
-
-
-def _read_weights(weights: object, rows: int) -> npt.NDArray[np.float64]:
-    """Weights of all rows, [N]."""
-    if weights is None:
-        return np.ones(rows)
-    values: npt.NDArray[np.float64] = check_array(
-        weights, ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="sample_weight"
-    )
-    if values.shape != (rows,):
-        raise EstimatorDataError(f"sample_weight has shape {values.shape}, expected ({rows},): give one for each row")
-    if (values < 0).any() or not (values > 0).any():
-        raise EstimatorDataError("weights must be 0 or more, and some must not be zero: correct sample_weight")
-    return values
 
 
 def _label_names(labels: npt.NDArray[Any], verbalizer: Mapping[Any, object] | None) -> dict[Any, str]:
