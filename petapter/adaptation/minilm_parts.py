@@ -1,9 +1,11 @@
-"""Makes the masked-LM parts of the built-in backbone anew: `python -m petapter.adaptation.minilm_parts --help`.
+"""Trains masked-LM parts of the built-in backbone anew: `python -m petapter.adaptation.minilm_parts --help`.
 
-Recipe of the parts in `petapter/assets/minilm_mlm/`: English Wikipedia of 2015, Wikinews, Stack Exchange posts and
-speeches in the public domain, pieces of 96 tokens of which 15 % are hidden, 32 a step, LoRA of rank 24 and alpha 48 on
-every linear map together with a new head, AdamW at 1.5e-3 falling linearly to 0, bfloat16 products, 42 minutes on two
-CPU cores. To use new parts, copy them over the old ones; the fingerprint of `minilm` changes with them.
+The parts in `petapter/assets/minilm_mlm/` are older than this script, which did not make them. It follows what is said
+of how they were trained (the README there): English Wikipedia of 2015, Wikinews, Stack Exchange posts and speeches in
+the public domain, pieces of 96 tokens of which 15 % are hidden, 32 a step, LoRA of rank 24 and alpha 48 on every linear
+map together with a new head, AdamW at 1.5e-3 falling linearly to 0, bfloat16 products, 42 minutes on two CPU cores. No
+run of it on these texts is recorded, so how close its parts come is not known. To use new parts, copy them over the old
+ones; the fingerprint of `minilm` changes with them.
 """
 
 import argparse
@@ -57,7 +59,7 @@ def make_parts(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the recipe; returns the exit code."""
+    """Train parts as the command line asks; returns the exit code."""
     parser = argparse.ArgumentParser(description="Train the masked-LM parts of the built-in backbone minilm.")
     parser.add_argument("texts", nargs="+", type=Path, metavar="TEXTS", help="one document per line; .xz and .gz too")
     parser.add_argument("--encoder", type=Path, required=True, help="directory of the published all-MiniLM-L6-v2")
