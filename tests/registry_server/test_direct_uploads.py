@@ -18,6 +18,7 @@ from petapter_registry_server.services.uploads import PART_BYTES
 from petapter_registry_server.settings import Settings
 from petapter_registry_server.storage.object_staging import ObjectStaging
 from petapter_schemas.digests import sha256_bytes
+from tests.registry_process import run
 from tests.registry_server.conftest import Caller, Registry, member_of_team, running
 from tests.registry_server.s3_server import S3Server
 from tests.registry_server.strict_store import StrictStore, strict_store
@@ -293,6 +294,14 @@ def test_objects_that_the_registry_did_not_name_are_left_alone(store: StrictStor
     clock.now_ms += 1000 * HOUR_MS
     assert collector(registry, clock).run().abandoned == 0
     assert keys(store, "staging") == ["staging/somebody/else.bin"]
+
+
+def test_command_says_how_many_abandoned_uploads_it_deleted(store: StrictStore, registry: Registry) -> None:
+    obstore.put(objects(store), f"staging/{OID}/1.1.{OID[:32]}.0", b"x")
+    for options, said in ((("--dry-run",), "would be deleted"), ((), "deleted")):
+        done = run("petapter-registry", "gc", *registry.place_with_bytes, *options)
+        assert done.stdout.splitlines()[1:] == [f"1 abandoned uploads {said}"]
+    assert keys(store, "staging") == []
 
 
 def parts_of(team: Caller, data: bytes) -> tuple[str, dict[str, str]]:
