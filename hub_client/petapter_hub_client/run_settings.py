@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from petapter_hub_client.paper_switches import read_paper_switches
 from petapter_schemas.errors import InputError
 from petapter_schemas.task import TaskSpec
 
@@ -49,7 +50,7 @@ class RunSettings:
 
     Attributes:
         preset: `strong`, petapter's own; `plain`, one adapter and the head together; or `paper`, the faithful one,
-            which decides all but the run itself and the kind of adapter.
+            which decides all but the run itself, the kind of adapter and its switches.
         seed: Of initial weights, order of rows and dropout.
         adapter: What trains inside the backbone.
         rank: Of LoRA, in preset `plain`; 0 trains the head alone.
@@ -62,6 +63,7 @@ class RunSettings:
         head_trains: What trains of a head from the masked LM.
         steps: Optimiser steps.
         repetition: Which of the repeated runs of `paper`, from 1.
+        paper: Switches of `paper` as KEY=VALUE, see `petapter_hub_client.paper_switches`.
         calibrate: Folds by which a module of `plain` or `paper` is calibrated.
         abstain_error: The share of texts that may get a wrong label; the module is silent where it must be for that.
         keep: How every pattern keeps long texts, instead of what the task says; `auto`, in preset `strong`, lets rows
@@ -81,12 +83,13 @@ class RunSettings:
     head_trains: Literal["rows", "all", "none"] | None = None
     steps: int | None = None
     repetition: int | None = None
+    paper: tuple[str, ...] = ()
     calibrate: int | None = None
     abstain_error: float | None = None
     keep: Keep | None = None
 
     def __post_init__(self) -> None:
-        for check in (_check_preset, _check_calibration, _check_adapter, _check_places, _check_head):
+        for check in (_check_preset, _check_paper, _check_calibration, _check_adapter, _check_places, _check_head):
             check(self)
 
     def options(self, backbone: "Backbone") -> "PresetOptions":
@@ -98,7 +101,8 @@ class RunSettings:
         from petapter.training import PaperOptions
 
         if self.preset == "paper":
-            return PaperOptions(run=self.repetition or 1, **_given(adapter=self.adapter))
+            switches: dict[str, Any] = dict(read_paper_switches(self.paper))
+            return PaperOptions(run=self.repetition or 1, **_given(adapter=self.adapter), **switches)
         return self._strong() if self.preset == "strong" else self._plain(backbone)
 
     def task(self, task: TaskSpec) -> TaskSpec:
@@ -198,6 +202,13 @@ def _check_preset(settings: RunSettings) -> None:
         raise InputError("--keep auto belongs to --preset strong: give head, tail, head+tail or windows")
     if preset != "paper" and settings.repetition is not None:
         raise InputError("--run belongs to --preset paper: give --seed instead")
+
+
+def _check_paper(settings: RunSettings) -> None:
+    if settings.paper and settings.preset != "paper":
+        raise InputError("--paper belongs to --preset paper: give that preset, or drop it")
+    if "ia3_place" in read_paper_switches(settings.paper) and settings.adapter != "ia3":
+        raise InputError("--paper ia3_place belongs to --adapter ia3: give that too, or drop it")
 
 
 def _check_calibration(settings: RunSettings) -> None:

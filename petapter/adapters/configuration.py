@@ -4,8 +4,8 @@ LoRA (Hu et al. 2021, arXiv 2106.09685) adds alpha / rank B A to a weight, A [r,
 (IA)^3 (Liu et al. 2022, arXiv 2205.05638) multiplies keys, values and the activations inside the feed-forward block by
 trained vectors: the last by scaling the input of the block's second linear map, which peft calls a feed-forward
 module. AdapterHub's (IA)^3 scales the output of the block's first linear map, so what the activation gets; that map is
-then none of peft's feed-forward modules. BitFit (Ben Zaken et al. 2021, arXiv 2106.10199; a choice of biases: Logan IV et al. 2021, arXiv 2106.13353)
-trains biases; here what is added to them, which is peft's BEFT.
+then none of peft's feed-forward modules. BitFit (Ben Zaken et al. 2021, arXiv 2106.10199; a choice of biases: Logan IV
+et al. 2021, arXiv 2106.13353) trains biases; here what is added to them, which is peft's BEFT.
 """
 
 from collections.abc import Callable, Mapping

@@ -7,9 +7,9 @@ warm-up, 30 epochs of batches of 2 in plain shuffled order, float32, the model's
 score of a label is the sum over the masks of its word's tokens, which is petapter's score only where every word fills
 every mask: all else is refused.
 
-Two things are not those of the paper's code. Its first weights are drawn before it seeds, so that a run depends on
-what ran before it; here the seed decides them. And AdapterHub multiplies (IA)^3 into the weights of a layer, but not
-into its bias, before it evaluates; here a module answers as it was trained.
+Three things are not those of the paper's code. Its first weights are drawn before it seeds, so that a run depends on
+what ran before it; here the seed decides them. AdapterHub multiplies (IA)^3 into the weights of a layer, but not into
+its bias, before it evaluates; here a module answers as it was trained. And a mask that a text spells is ordinary text.
 """
 
 import logging

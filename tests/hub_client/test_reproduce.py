@@ -26,6 +26,16 @@ def rows(tmp_path: Path) -> Path:
         ("--preset", "plain", "--steps", "4", "--adapter", "bottleneck", "--head-trains", "all"),
         ("--preset", "plain", "--steps", "4", "--rank", "0", "--calibrate", "2"),
         ("--preset", "paper", "--run", "2"),
+        (
+            "--preset",
+            "paper",
+            "--adapter",
+            "ia3",
+            "--paper",
+            "ia3_place=after-activation",
+            "--paper",
+            "text_apart=false",
+        ),
     ],
     ids=lambda options: " ".join(options[1:]),
 )

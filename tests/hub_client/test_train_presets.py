@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from petapter_hub_client.paper_switches import PAPER_SWITCHES, read_paper_switches
 from petapter_hub_client.run_settings import RunSettings
 from tests.hub_client.conftest import Petapter
 from tests.hub_client.tiny_reviews import TASK
@@ -155,6 +156,49 @@ def test_paper_preset_has_its_three_adapters(petapter: Petapter, backbone: Path,
     assert ran.err == "error: --preset paper has no --adapter bitfit: choose lora, ia3, bottleneck\n"
 
 
+def test_every_switch_of_the_paper_preset_can_be_turned(
+    petapter: Petapter, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    paper = ("train", data, *ONE_WORD, "--backbone", backbone, "--preset", "paper", "--adapter", "ia3", "--json")
+    switches = ("verbalizer_space=true", "truncate_verbalizer=false", "text_apart=false", "ia3_place=after-activation")
+    given = [part for switch in switches for part in ("--paper", switch)]
+    own: Any = petapter(*paper, "--out", tmp_path / "own").json
+    other: Any = petapter(*paper, "--out", tmp_path / "other", *given, "--paper", "pad=dynamic").json
+    facts = [made["manifest"]["training"]["hyperparameters"] for made in (own, other)]
+    assert [[each[name.partition("=")[0]] for name in switches] for each in facts] == [
+        [False, True, True, "before-activation"],
+        [True, False, False, "after-activation"],
+    ]
+    assert [made["manifest"]["task"]["tokenization"] for made in (own, other)] == [
+        {"words": "bare", "long_words": "cut", "texts": "apart"},
+        {"words": "in-pattern", "long_words": "refuse", "texts": "in-pattern"},
+    ]
+    assert [made["manifest"]["adapter"]["feedforward"] for made in (own, other)] == [[], ["output.dense"]]
+
+
+def test_switch_means_what_its_option_in_the_core_means() -> None:
+    from petapter.training import PaperOptions
+
+    for name, values in PAPER_SWITCHES.items():
+        for written, value in values.items():
+            assert getattr(PaperOptions(adapter="ia3", **{name: value}), name) == value  # type: ignore[arg-type]
+            assert read_paper_switches([f"{name}={written}"]) == {name: value}
+    defaults = {name: getattr(PaperOptions(), name) for name in PAPER_SWITCHES}
+    assert all(defaults[name] in values.values() for name, values in PAPER_SWITCHES.items())
+    assert RunSettings(preset="paper", adapter="ia3", paper=("pad=512",)).paper == ("pad=512",)
+
+
+def test_padding_of_the_paper_reaches_the_backbone(
+    petapter: Petapter, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    ran = petapter(
+        "train", data, "--out", tmp_path / "m", *ONE_WORD, "--backbone", backbone, "--preset", "paper",
+        "--paper", "pad=512",
+    )  # fmt: skip
+    assert "pad is 512, but" in ran.error
+    assert ran.error.endswith("choose pad dynamic")
+
+
 def test_strong_preset_without_adapter_is_its_convex_head(
     petapter: Petapter, backbone: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +277,27 @@ def test_strong_preset_without_adapter_is_its_convex_head(
         (
             ("--preset", "plain", "--keep", "auto"),
             "--keep auto belongs to --preset strong: give head, tail, head+tail or windows",
+        ),
+        (("--paper", "pad=512"), "--paper belongs to --preset paper: give that preset, or drop it"),
+        (
+            ("--preset", "paper", "--paper", "padding=512"),
+            "--paper has no 'padding': choose among pad, verbalizer_space, truncate_verbalizer, text_apart, ia3_place",
+        ),
+        (
+            ("--preset", "paper", "--paper", "pad=256"),
+            "--paper 'pad=256' says nothing: write pad=512 or pad=dynamic",
+        ),
+        (
+            ("--preset", "paper", "--paper", "text_apart"),
+            "--paper 'text_apart' says nothing: write text_apart=true or text_apart=false",
+        ),
+        (
+            ("--preset", "paper", "--paper", "pad=512", "--paper", "pad=dynamic"),
+            "--paper gives pad twice: give it once",
+        ),
+        (
+            ("--preset", "paper", "--paper", "ia3_place=after-activation"),
+            "--paper ia3_place belongs to --adapter ia3: give that too, or drop it",
         ),
         (
             ("--preset", "paper", "--keep", "tail"),

@@ -57,6 +57,14 @@ def train(  # noqa: PLR0913 (a command's options)
     repetition: Annotated[
         int | None, typer.Option("--run", min=1, help="Preset paper: which run; the seed is 1895 times it. Default: 1.")
     ] = None,
+    paper: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--paper",
+            metavar="KEY=VALUE",
+            help="Preset paper: pad, verbalizer_space, truncate_verbalizer, text_apart or ia3_place; repeatable.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of initial weights, order of rows and dropout. Default: 0.")] = None,
     adapter: Annotated[
         Literal["lora", "ia3", "bottleneck", "bitfit", "none"] | None,
@@ -153,6 +161,7 @@ def train(  # noqa: PLR0913 (a command's options)
             head_trains=head_trains,
             steps=steps,
             repetition=repetition,
+            paper=tuple(paper or ()),
             calibrate=calibrate,
             abstain_error=abstain_error,
             keep=keep,

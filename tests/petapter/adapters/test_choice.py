@@ -30,7 +30,7 @@ from tests.petapter.adapters.kinds import CHOICES
         ({"kind": "lora", "up_std": 0.02}, "up_std must be 0 to 1, and belongs to bottleneck"),
         ({"kind": "bottleneck", "up_std": -0.02}, "up_std must be 0 to 1"),
         ({"kind": "bottleneck", "up_std": float("nan")}, "up_std must be 0 to 1"),
-        ({"kind": "ia3", "ia3_place": "middle"}, "'middle' is no place of .IA.*: take after-activation or before-act"),
+        ({"kind": "ia3", "ia3_place": "middle"}, "'middle' is no place of .IA.*: take after-activation or before"),
         ({"kind": "lora", "ia3_place": "before-activation"}, "ia3_place belongs to ia3 alone"),
         (
             {"kind": "ia3", "ia3_place": "before-activation", "targets": ("output.dense",)},

@@ -1,8 +1,11 @@
 """PETapter's reading and training written out straight from their description, to compare the preset `paper` with.
 
-Nothing here uses petapter or peft: texts one by one without padding, LoRA as a sum of two products, one optimiser loop.
+Nothing here uses petapter or peft: texts one by one without padding, LoRA as a sum of two products, (IA)^3 as what
+three linear maps give times vectors, the bottleneck as AdapterHub's `pfeiffer` written out, one optimiser loop. Modules
+of the backbone have the names of transformers' BERT and RoBERTa.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -35,17 +38,31 @@ def read_as_in_the_paper(
 
 
 class Reference:
-    """One run on one backbone with LoRA on query and value, from given first values."""
+    """One run on one backbone with one of the paper's adapters, from given first values.
+
+    Args:
+        directory: Of the backbone.
+        adapter: Its tensors under peft's names: LoRA on some linear maps, vectors of (IA)^3, or bottlenecks.
+        head: Tensors of the head.
+    """
 
     def __init__(self, directory: Path, adapter: Mapping[str, Tensor], head: Mapping[str, Tensor]) -> None:
         self.model = AutoModelForMaskedLM.from_pretrained(directory).base_model.requires_grad_(False).train()
         self.adapter = {name: value.clone().requires_grad_() for name, value in adapter.items()}
         self.head = {name: value.clone().requires_grad_() for name, value in head.items()}
-        for name in {name.rpartition(".lora_")[0] for name in adapter}:
-            place = name.removeprefix("base_model.model.").partition(".")[2]  # without "bert." or "roberta."
+        places: dict[str, dict[str, Tensor]] = {}
+        for name, value in self.adapter.items():
+            place, part = re.fullmatch(r"base_model\.model\.\w+\.(.+?)\.((?:lora|ia3|bottleneck)_.+)", name).groups()  # type: ignore[union-attr]
+            places.setdefault(place, {})[part] = value
+        for place, parts in places.items():
             layer = self.model.get_submodule(place)
-            down, up = (self.adapter[f"{name}.lora_{part}.weight"] for part in "AB")
-            layer.register_forward_hook(_added(down, up))
+            if "ia3_l" in parts:
+                layer.register_forward_hook(_scaled(parts["ia3_l"]))
+            elif "lora_A.weight" in parts:
+                layer.register_forward_hook(_added(parts["lora_A.weight"], parts["lora_B.weight"]))
+            else:
+                block = self.model.get_submodule(place.rpartition(".")[0])  # "output" of "output.LayerNorm"
+                block.forward = _with_bottleneck(block, parts)
 
     def logits(self, ids: Sequence[int], masks: Sequence[int], words: Sequence[Sequence[int]]) -> Tensor:
         """One text's score by label: the sum over the masks of its word's tokens."""
@@ -89,6 +106,39 @@ def _added(down: Tensor, up: Tensor) -> Callable[[nn.Module, tuple[Tensor], Tens
         return output + given[0] @ down.T @ up.T * (ALPHA / RANK)
 
     return hook
+
+
+def ones_of_ia3(directory: Path) -> dict[str, Tensor]:
+    """The first vectors of AdapterHub's `IA3Config`: ones, on keys, values and what the activation gets."""
+    whole = AutoModelForMaskedLM.from_pretrained(directory)
+    linear = {name: module for name, module in whole.named_modules() if isinstance(module, nn.Linear)}
+    scaled = ("attention.self.key", "attention.self.value", "intermediate.dense")
+    return {
+        f"base_model.model.{name}.ia3_l": torch.ones(module.out_features, 1)
+        for name, module in linear.items()
+        if name.endswith(scaled)
+    }
+
+
+def _scaled(vector: Tensor) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
+    def hook(_: nn.Module, __: tuple[Tensor], output: Tensor) -> Tensor:
+        return output * vector.flatten()
+
+    return hook
+
+
+def _with_bottleneck(block: nn.Module, parts: Mapping[str, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """LN(r + h + up(relu(down(LN(r + h))))): original_ln_before, residual_before_ln and original_ln_after."""
+
+    def forward(values: Tensor, residual: Tensor) -> Tensor:
+        given = block.dense(values)  # the paper's blocks drop out here; the backbones of these tests do not
+        normed = block.LayerNorm(residual + given)
+        inner = torch.relu(normed @ parts["bottleneck_down.weight"].T + parts["bottleneck_down.bias"])
+        adapted = inner @ parts["bottleneck_up.weight"].T + parts["bottleneck_up.bias"]
+        result: Tensor = block.LayerNorm(residual + given + adapted)
+        return result
+
+    return forward
 
 
 def _pairs(rows: int, epochs: int, seed: int) -> Iterator[list[int]]:

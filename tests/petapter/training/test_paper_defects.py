@@ -1,11 +1,24 @@
 """What goes wrong in the published code of PETapter, as found by reading it: here each is refused or handled.
 
-Every test names one defect; `train` is petapter's own preset, `train_paper` the faithful one.
+Every test names one defect; `train` is petapter's own preset, `train_paper` the faithful one. What the published method
+lacks is tested where petapter has it:
+
+- calibration: `test_folds.py` and `test_out_of_fold.py` here, `test_calibration.py` in `tests/petapter/evaluation/`
+- priors: `test_strong.py` (of the label words, and of the labels), `test_folds.py` (`class_prior` of `plain`)
+- abstention: `test_folds.py` and `test_out_of_fold.py` here, `test_abstention.py` in `tests/petapter/evaluation/`
+- texts without labels: `test_strong.py` here, `test_zero_label.py` in `tests/petapter/selection/`
+- choosing patterns: `test_cross_validation.py`, `test_choosing.py` and `test_frozen_ranking.py` in
+  `tests/petapter/selection/`, `test_tuning.py` in `tests/petapter/tuning/`
+- stopping without a development set: the fixed steps in `test_options.py`
+- several labels a row and long texts: `test_labels_and_windows.py`, `test_long_texts.py`
+
+Scripts and result files are in `tests/petapter/benchmark/test_paper_result_defects.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -22,11 +35,13 @@ from petapter import (
     save_module,
     train,
 )
+from petapter.adapters import AdapterChoice
 from petapter.evaluation import evaluate_predictions
 from petapter.head import HeadChoice, new_head
 from petapter.scoring import score
 from petapter.task import Encoder, lint_task, read_examples, read_task, read_verbalizer, task_from_options
 from petapter.training import PaperOptions, train_paper
+from petapter.training.trainer import OnStep
 from petapter_schemas.errors import BackboneError, TaskError
 from petapter_schemas.task import TaskSpec
 from tests.petapter.conftest import QUICK, BackboneOf
@@ -40,6 +55,21 @@ ROWS = [
         ("news of the world", "world"),
     ]
 ]
+TEN = [
+    *ROWS,
+    *(
+        Example({"text": text}, label)
+        for text, label in [
+            ("a fine game", "sports"),
+            ("the topic", "world"),
+            ("goal in that match", "sports"),
+            ("question and answer", "world"),
+            ("the team was very good", "sports"),
+            ("all of that news", "world"),
+        ]
+    ),
+]
+"""As many as the smaller samples of the paper."""
 TASK = task_from_options(["{text} It was {mask}."], ["sports=sports", "world=world"])
 SHORT = PaperOptions(epochs=1)
 
@@ -150,20 +180,36 @@ def test_label_in_yaml_becomes_false(tmp_path: Path, label: str) -> None:
     assert task.labels[0].words == (label,)
 
 
-def test_labels_come_from_the_test_file(bert: Backbone) -> None:
-    module = train(TASK, ROWS, bert, QUICK)
-    assert module.task.label_names == ("sports", "world")  # the task's order, whatever rows there are
-    assert train(TASK, ROWS[::-1], bert, QUICK).training.examples_per_class == (2, 2)
+@pytest.mark.parametrize("trains", ["plain", "paper"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_labels_come_from_the_test_file(bert: Backbone, trains: str, turned: bool) -> None:
+    # the task's order is neither that in which rows name the labels, nor the alphabet, nor that of their frequency
+    task = task_from_options(["{text} It was {mask}."], ["world=world", "sports=sports", "money=business"])
+    rows = [*ROWS, Example({"text": "a fine goal"}, "sports"), Example({"text": "price of money"}, "money")]
+    rows = rows[::-1] if turned else rows
+    module = train(task, rows, bert, QUICK) if trains == "plain" else train_paper(task, rows, bert, SHORT)
+    assert module.task.label_names == ("world", "sports", "money")
+    assert module.training.examples_per_class == (2, 3, 1)
+    world, sports, money = (bert.tokenizer.convert_tokens_to_ids(word) for word in ("world", "sports", "business"))
+    assert module.verbalizer.ids == (((world,),), ((sports,),), ((money,),))
 
 
-def test_test_file_that_lacks_a_class_breaks_the_run(bert: Backbone) -> None:
-    held_out = [row for row in ROWS if row.label == "sports"]
-    module = train(TASK, ROWS, bert, QUICK)
+@pytest.mark.parametrize("trains", ["plain", "paper"])
+def test_test_file_that_lacks_a_class_breaks_the_run(bert: Backbone, tmp_path: Path, trains: str) -> None:
+    fitted = PaperOptions(lr=3e-3)
+    module = train(TASK, TEN, bert, TrainingOptions()) if trains == "plain" else train_paper(TASK, TEN, bert, fitted)
+    path = tmp_path / "test.csv"  # its labels are sports alone, the third by mistake
+    path.write_text("text,label\nthe match was good,sports\na team and a ball,sports\nnews of the world,sports\n")
+    held_out = read_examples(path, TASK)
     with Engine(bert) as engine:
         engine.load(module, "m")
-        answers = [str(answer.label) for answer in engine.predict([("m", row.fields) for row in held_out])]
-    accuracy, _ = evaluate_predictions(answers, held_out, name="held out", split="test", seeds=(0,))
-    assert accuracy.value == answers.count("sports") / len(held_out)
+        found = engine.predict([("m", row.fields) for row in held_out])
+    answers = [str(answer.label) for answer in found]
+    assert answers == ["sports", "sports", "world"]  # as trained: the label that the file lacks is still given
+    assert all(list(answer.probabilities) == ["sports", "world"] for answer in found)
+    accuracy, macro_f1 = evaluate_predictions(answers, held_out, name="held out", split="test", seeds=(0,))
+    assert accuracy.value == pytest.approx(2 / 3)
+    assert macro_f1.value == pytest.approx((0.8 + 0.0) / 2)  # by hand: sports 2 * 1 * 2/3 / (5/3), world has no row
 
 
 @pytest.mark.parametrize("trains", ["plain", "paper"])
@@ -230,13 +276,23 @@ def test_run_depends_on_what_ran_before(bert: Backbone, trains: str) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_steps_at_5e_5_leave_the_module_undertrained(bert: Backbone) -> None:
-    losses: dict[str, list[float]] = {"plain": [], "paper": []}
-    train(TASK, ROWS, bert, TrainingOptions(), on_step=lambda _, __, loss: losses["plain"].append(loss))
-    train_paper(TASK, ROWS, bert, on_step=lambda _, __, loss: losses["paper"].append(loss))
-    assert len(losses["paper"]) == 60
-    assert sum(losses["paper"][-4:]) / 4 > 0.6  # it began at log 2 = 0.69
-    assert sum(losses["plain"][-4:]) / 4 < 0.3
+@pytest.mark.parametrize("kind", ["lora", "ia3"])
+def test_steps_at_5e_5_leave_the_module_undertrained(bert: Backbone, kind: Literal["lora", "ia3"]) -> None:
+    def learned(run: Callable[[OnStep], object]) -> tuple[int, float]:
+        """Steps, and by how much the loss of ten steps falls from the first to the last."""
+        losses: list[float] = []
+        run(lambda _, __, loss: losses.append(loss))
+        return len(losses), (sum(losses[:10]) - sum(losses[-10:])) / 10
+
+    steps, paper = learned(lambda told: train_paper(TASK, TEN, bert, PaperOptions(adapter=kind), on_step=told))
+    _, faster = learned(lambda told: train_paper(TASK, TEN, bert, PaperOptions(adapter=kind, lr=1e-3), on_step=told))
+    own_options = TrainingOptions(adapter=AdapterChoice(kind=kind))
+    fewer, own = learned(lambda told: train(TASK, TEN, bert, own_options, on_step=told))
+    assert steps == 150
+    assert paper < 0.03  # of log 2 = 0.69
+    assert faster > 0.1  # the same run at another rate: it is the rate
+    assert fewer < steps
+    assert own > 0.1
 
 
 @pytest.mark.parametrize("options", [QUICK, SHORT, replace(QUICK, head_init="random")], ids=["plain", "paper", "asked"])

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -6,7 +6,9 @@ from torch import nn
 from transformers import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaClassificationHead
 
-from petapter import Backbone
+from petapter import Backbone, PaperOptions
+from petapter.adapters import AdapterChoice
+from petapter.benchmark.baselines import classifiers
 from petapter.benchmark.baselines.classifiers import FullFinetuningOptions, StandardHeadOptions
 from petapter.benchmark.baselines.models import ClassificationHead, optimise
 from petapter.benchmark.baselines.options import Optimisation
@@ -81,6 +83,46 @@ def test_the_standard_head_takes_the_papers_other_adapters(bert: Backbone) -> No
     for kind, parameters in (("ia3", IA3), ("bottleneck", bottleneck)):
         given = answer("standard-head", trial, steps=1, adapter=kind)
         assert given.module_bytes == 4 * (parameters + HEAD_OF_TWO_LABELS)
+
+
+def test_the_standard_heads_adapters_begin_as_the_papers() -> None:
+    # the very choices of preset paper, whose starts and places test_paper_adapters.py compares with AdapterHub's
+    for kind in ("lora", "ia3", "bottleneck"):
+        own = StandardHeadOptions(adapter=kind).choice()  # type: ignore[arg-type]
+        assert own == PaperOptions(adapter=kind).recipe(10).options.adapter  # type: ignore[arg-type]
+    after = StandardHeadOptions(adapter="ia3", ia3_place="after-activation", bos=False)
+    assert after.choice() == AdapterChoice(kind="ia3")
+    assert StandardHeadOptions(adapter="bottleneck", up_std=0.0).choice() == AdapterChoice(kind="bottleneck")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"adapter": "bottleneck"}, {"bottleneck": 0.02}),
+        ({"adapter": "bottleneck", "up_std": 0.0}, {"bottleneck": 0.0}),
+        ({"adapter": "ia3"}, {"intermediate.dense": 1.0}),
+        ({"adapter": "ia3", "ia3_place": "after-activation"}, {".output.dense": 1.0}),
+    ],
+    ids=str,
+)
+def test_what_was_chosen_is_what_stands_in_the_encoder(
+    bert: Backbone, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], expected: dict[str, float]
+) -> None:
+    begun: dict[str, torch.Tensor] = {}
+
+    def look(modules: Sequence[nn.Module], *rest: object) -> int:
+        begun.update({n: p.detach().clone() for n, p in modules[0].named_parameters() if p.requires_grad})
+        return optimise(modules, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(classifiers, "optimise", look)
+    answer("standard-head", sentiment_trial(bert), steps=1, **options)
+    ((part, value),) = expected.items()
+    if part == "bottleneck":
+        drawn = torch.cat([p.flatten() for n, p in begun.items() if "bottleneck_up" in n and n.endswith("weight")])
+        assert abs(float(drawn.std()) - value) < 5 * value / (2 * len(drawn)) ** 0.5 + 1e-12
+    else:
+        assert sum(part in name for name in begun) == LAYERS
+        assert all(bool((vector == value).all()) for vector in begun.values())
 
 
 def test_matrices_decay_and_vectors_do_not() -> None:
