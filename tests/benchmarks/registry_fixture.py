@@ -2,13 +2,16 @@
 
 import os
 import platform
+import random
 import shutil
 import sqlite3
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from tests.registry_server.module_bytes import module_files
 
 DATABASES = ("sqlite", "postgres")
 NAMESPACE = "bench"
+_PUSHED_WITHIN_S = 60
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,26 @@ class Place:
         """A client with the token."""
         headers = {"authorization": f"Bearer {self.token}"}
         return httpx.Client(base_url=self.server.url, headers=headers, timeout=120, trust_env=False)
+
+
+def kill_in_a_push(place: Place, server: Server) -> None:
+    """Kill a server that holds the modules of `make_modules` while somebody pushes to it, after one push was done."""
+    acknowledged = threading.Event()
+
+    def push() -> None:
+        with suppress(httpx.TransportError), replace(place, server=server).client() as api:
+            while True:
+                files = module_files(fill=random.random())  # noqa: S311 (other bytes each time, no secret)
+                api.post(f"/api/models/{NAMESPACE}/m0/commit/main", content=commit_body(files)).raise_for_status()
+                acknowledged.set()
+
+    pushing = threading.Thread(target=push)
+    pushing.start()
+    if not acknowledged.wait(_PUSHED_WITHIN_S):
+        raise TimeoutError(f"no push was acknowledged in {_PUSHED_WITHIN_S} s")
+    time.sleep(random.uniform(0, 0.1))  # noqa: S311 (a moment, no secret)
+    server.kill()
+    pushing.join()
 
 
 @contextmanager

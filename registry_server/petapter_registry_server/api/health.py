@@ -16,7 +16,7 @@ async def health() -> dict[str, str]:
 
 @router.get("/readyz")
 def readiness(services: AllServices) -> JSONResponse:
-    """200 when the database answers and files can be written, else 503 with the reasons; for balancers."""
+    """200 when the database answers, files can be written and no sync failed, else 503 with reasons; for balancers."""
     if problems := services.readiness.problems():
         return JSONResponse({"status": "not ready", "problems": problems}, status_code=503)
     return JSONResponse({"status": "ready"})
