@@ -15,6 +15,7 @@ from transformers import RobertaConfig, RobertaForMaskedLM
 
 from petapter import Backbone, Engine, ModuleInfo, TrainedModule, open_module, save_module
 from petapter.adapters import AdapterChoice, adapter_spec
+from petapter.benchmark.module_methods import paper_method
 from petapter.training import PaperOptions, train_paper
 from petapter.training.paper import PaperAdapter
 from petapter.training.recorded import recorded_options
@@ -188,3 +189,8 @@ def test_keys_that_are_adapted_too_are_warned_of(backbone_of: BackboneOf, caplog
         module = train_paper(TASK, ROWS[:2], backbone_of(family), options)
         warned = "gives queries, keys and values, so the LoRA of preset paper adapts the keys too" in caplog.text
         assert warned == (module.adapter.targets == ("Wqkv",)) == ((family, kind) == ("modernbert", "lora"))
+
+
+def test_place_of_ia3_decides_the_benchmark_runs_of_ia3_alone() -> None:
+    assert "ia3_place" not in paper_method(adapter="lora").options  # so that finished runs of LoRA stay finished
+    assert paper_method(adapter="ia3").options["ia3_place"] == "before-activation"
