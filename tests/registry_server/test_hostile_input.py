@@ -218,7 +218,7 @@ def test_path_that_names_no_file_is_refused(hostile: Caller, path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_path_that_is_not_safe_is_not_written(hostile: Caller, path: str) -> None:
     answer = hostile.call("POST", COMMIT, content=commit_body({path: b"x"}))
-    assert answer.status_code == 400
+    assert answer.status_code in {400, 422}  # of a kind that is not stored, or unsafe
     refusal(answer)
 
 
