@@ -139,6 +139,24 @@ def test_error_of_ours_is_a_page_too(
     assert ("retry-after" in answer.headers) == (status == 503)
 
 
+@pytest.mark.parametrize("path", ["/team/tickets", "/api/petapter/v1/modules", "/api/models/team/tickets"])
+def test_what_nobody_foresaw_has_the_id_of_its_request(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def fail(*_arguments: Any, **_named: Any) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    services = registry.app.state.services
+    for service, name in (
+        (services.showing, "module"),
+        (services.module_search, "search"),
+        (services.reading, "model"),
+    ):
+        monkeypatch.setattr(service, name, fail)
+    answer = registry.anonymous.get(path, headers={"X-Request-Id": "seen-here"})
+    assert (answer.status_code, answer.headers["X-Request-Id"]) == (500, "seen-here")
+
+
 def test_form_with_too_many_fields_or_bytes_is_refused(registry: Registry) -> None:
     ada = Browser.of(registry, registry.caller("ada").token)
     many = ada.post("/web/tokens", {f"f{number}": "x" for number in range(60)})

@@ -14,6 +14,7 @@ from petapter_registry_server import errors
 from petapter_registry_server.api.addresses import address_of
 from petapter_registry_server.api.passing import pass_through
 from petapter_registry_server.api.problems import Answer, HubAnswer, native_or_hub
+from petapter_registry_server.api.request_log import REQUEST_ID
 from petapter_registry_server.api.system_errors import told
 from petapter_schemas.errors import InputError, ModuleError, PetapterError
 
@@ -165,5 +166,7 @@ def _answer_nobody(_request: Request, _error: Exception) -> JSONResponse:
     return error_answer(400, "the client went away", headers={}, body={})
 
 
-def _answer_bug(_request: Request, _error: Exception) -> JSONResponse:
-    return error_answer(500, "internal error: the server's log has the details", headers={}, body={})
+def _answer_bug(request: Request, _error: Exception) -> JSONResponse:
+    """Given outside all of our middleware, so that it has the id of the request from where that was noted."""
+    headers = {"X-Request-Id": noted} if (noted := getattr(request.state, REQUEST_ID, None)) else {}
+    return error_answer(500, "internal error: the server's log has the details", headers=headers, body={})

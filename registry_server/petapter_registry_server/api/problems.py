@@ -11,7 +11,9 @@ from fastapi.responses import JSONResponse
 from petapter_schemas.registry_api import API, API_HEADER, API_VERSION, Problem
 
 MEDIA_TYPE = "application/problem+json"
-_KEPT = ("X-Error-Code", "X-Error-Message", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate")
+_KEPT = (
+    "X-Error-Code", "X-Error-Message", "X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate",
+)  # fmt: skip
 
 Answer = Callable[[Request, Exception], Response | Awaitable[Response]]
 HubAnswer = Callable[[Request, Exception], JSONResponse]

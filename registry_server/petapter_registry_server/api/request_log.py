@@ -9,6 +9,8 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+REQUEST_ID = "request_id"
+"""Under which name the state of a request has its id."""
 _SENT_ID = re.compile(r"[A-Za-z0-9._:;=/-]{1,128}")
 _ID_HEADERS = ("x-request-id", "x-amzn-trace-id")
 
@@ -26,6 +28,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope))
+        scope.setdefault("state", {})[REQUEST_ID] = request_id
         began = time.perf_counter()
         status = 500  # what a client sees when the application fails before it answers
 

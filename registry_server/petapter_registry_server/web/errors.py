@@ -12,7 +12,7 @@ from petapter_registry_server.web.rendering import page
 from petapter_registry_server.web.routing import PageRoute
 from petapter_registry_server.web.visitors import session_cookie
 
-_KEPT = ("X-Error-Code", "X-Error-Message", "Retry-After", "RateLimit", "RateLimit-Policy")
+_KEPT = ("X-Error-Code", "X-Error-Message", "X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy")
 _LOGIN_HELPS = frozenset({HTTPStatus.UNAUTHORIZED})
 
 
