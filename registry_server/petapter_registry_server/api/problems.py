@@ -12,8 +12,14 @@ from petapter_schemas.registry_api import API, API_HEADER, API_VERSION, Problem
 
 MEDIA_TYPE = "application/problem+json"
 _KEPT = (
-    "X-Error-Code", "X-Error-Message", "X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate",
-)  # fmt: skip
+    "X-Error-Code",
+    "X-Error-Message",
+    "X-Request-Id",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "WWW-Authenticate",
+)
 
 Answer = Callable[[Request, Exception], Response | Awaitable[Response]]
 HubAnswer = Callable[[Request, Exception], JSONResponse]
