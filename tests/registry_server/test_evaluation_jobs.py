@@ -120,6 +120,7 @@ def test_registry_of_before_learns_what_its_figures_are_worth(ada: Caller, crew:
     asked(ada)
     crew.worker(crew.tools(program({"accuracy": 0.9, "macro_f1": 0.7}))).run_one()
     registry.change(
+        "drop table identities",
         "drop index ix_module_metrics_status",
         "alter table module_metrics drop column status",
         "update alembic_version set version_num = '0010'",

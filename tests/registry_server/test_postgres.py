@@ -211,5 +211,5 @@ def test_directory_of_a_sqlite_registry_is_refused(tmp_path: Path, url: str) -> 
 
 
 def test_password_is_not_in_the_settings_text() -> None:
-    settings = Settings(data=Path("data"), database="postgresql://ada:secret@host/name")
-    assert "secret" not in f"{settings!r}{settings}"
+    settings = Settings(data=Path("data"), database="postgresql://ada:hush-hush@host/name")
+    assert "hush-hush" not in f"{settings!r}{settings}"
