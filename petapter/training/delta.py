@@ -79,8 +79,7 @@ class LabelMap(nn.Module):
 
     def forward(self, features: Tensor, words: Tensor | None, pattern: int) -> Tensor:
         """Scores [B, L] of raw features [B, F] and label-word scores [B, L], which need not be there without trust."""
-        scaled = (features - self.get_buffer("centre")) / self.get_buffer("size")
-        scores = nn.functional.linear(scaled, self.weight, self.bias[pattern])
+        scores = nn.functional.linear(self._scaled(features), self.weight, self.bias[pattern])
         return scores if words is None else scores + self.trust * words
 
     @torch.no_grad()
@@ -88,9 +87,12 @@ class LabelMap(nn.Module):
         """Scores [N, L] of texts, averaged over patterns, on the CPU."""
         device = self.weight.device
         features, words = torch.cat(reading.blocks, dim=1).to(device), reading.words.mean(dim=0).to(device)
-        scaled = (features - self.get_buffer("centre")) / self.get_buffer("size")
-        scores = nn.functional.linear(scaled, self.weight, self.bias.mean(dim=0)) + self.trust * words
+        scores = nn.functional.linear(self._scaled(features), self.weight, self.bias.mean(dim=0)) + self.trust * words
         return scores.cpu()
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        scaled: Tensor = (features - self.get_buffer("centre")) / self.get_buffer("size")
+        return scaled
 
     @torch.no_grad()
     def add(self, other: "LabelMap", times: float) -> None:

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
@@ -163,12 +163,17 @@ def test_losses_tensors_and_answers_are_those_of_a_straight_loop(
         # measured: 0.0014 at most, from numbers whose gradient is nearly 0, of which Adam sees the sign alone
         assert float((last[name] - first[name] - way).norm() / way.norm()) < 0.01, name
         assert float(way.abs().max()) > lr / 10
-    with Engine(backbone) as engine, torch.no_grad():
+    assert_answers(backbone, module, [reference.logits(*text, words) for text in texts])
+
+
+def assert_answers(backbone: Backbone, module: TrainedModule, logits: Sequence[Tensor]) -> None:
+    """The engine says of ROWS what the reference scores them, [L] each."""
+    with Engine(backbone) as engine:
         engine.load(module, "m")
-        for row, text in zip(ROWS, texts, strict=True):
+        for row, scores in zip(ROWS, logits, strict=True):
             (answer,) = engine.predict([("m", row.fields)])
-            shares = torch.softmax(reference.logits(*text, words), dim=-1)
-            assert [answer.probabilities[name] for name in task.label_names] == pytest.approx(shares.tolist(), abs=1e-4)
+            said = [answer.probabilities[name] for name in module.task.label_names]
+            assert said == pytest.approx(torch.softmax(scores.detach(), dim=-1).tolist(), abs=1e-4)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from petapter_schemas.errors import InputError
 from petapter_schemas.manifest import Manifest, read_manifest
 from tests.petapter.conftest import BackboneOf
 from tests.petapter.training.paper_reference import Reference, ones_of_ia3, read_as_in_the_paper
-from tests.petapter.training.test_paper import ROWS, TASK, TWO_MASKS, tensors
+from tests.petapter.training.test_paper import ROWS, TASK, TWO_MASKS, assert_answers, tensors
 
 STILL = 1e-30
 """A learning rate at which nothing moves."""
@@ -105,12 +105,7 @@ def test_losses_tensors_and_answers_are_those_of_a_straight_loop(
         way = value.detach() - before[name]
         assert float((after[name] - before[name] - way).norm() / way.norm()) < 0.02, name
         assert float(way.abs().max()) > lr / 10
-    with Engine(backbone) as engine, torch.no_grad():
-        engine.load(module, "m")
-        for row, text in zip(ROWS, texts, strict=True):
-            (answer,) = engine.predict([("m", row.fields)])
-            shares = torch.softmax(reference.logits(*text, words), dim=-1)
-            assert [answer.probabilities[name] for name in task.label_names] == pytest.approx(shares.tolist(), abs=1e-4)
+    assert_answers(backbone, module, [reference.logits(*text, words) for text in texts])
 
 
 def test_either_place_of_ia3_is_a_switch_that_changes_the_module(bert: Backbone) -> None:
